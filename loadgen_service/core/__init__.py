@@ -1,0 +1,1 @@
+"""Pure decisions and measures: no clock, loop, socket, file or log in here."""

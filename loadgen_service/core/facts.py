@@ -1,0 +1,85 @@
+"""What the service learns about a run beside its records: the judge needs these facts, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """One worker's part in one series. ``issued_count`` counts requests, in the order of its shard.
+
+    ``lost`` means that it died or fell silent: rows of its shard that no record reached are lost.
+    """
+
+    worker_index: int
+    host: str = ""
+    pid: int = 0
+    lost: bool = False
+    lost_reason: str = ""
+    issued_count: int = 0
+    last_issue_ns: int = -1
+    late_start_ns: int = 0
+    ended_by: str = ""
+    blocked_by_streams: int = 0
+    clock_offset_ns: int = 0
+    clock_error_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SutFacts:
+    """One system under test: where it is, what it says it is, and its clock if it has one."""
+
+    sut_index: int
+    address: str
+    name: str = ""
+    platform: str = ""
+    clock_offset_ns: int | None = None
+    clock_error_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFacts:
+    """Failed requests of one kind: gRPC ``code`` (255: broken connection), text and count."""
+
+    code: int
+    message: str
+    count: int
+    sut_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """Facts of one series. ``stop_ns``: end of the measured window of a concurrency run, since t0.
+
+    ``start_unix_ns`` dates the report and is never used for an interval.
+    """
+
+    series_index: int
+    workers: Sequence[WorkerFacts] = ()
+    errors: Sequence[ErrorFacts] = ()
+    stop_ns: int | None = None
+    start_unix_ns: int = 0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Facts of the whole run."""
+
+    run_id: str
+    plan_hash: str
+    workload_hash: str
+    series: Sequence[SeriesFacts]
+    suts: Sequence[SutFacts] = ()
+    preprocess_ns: int | None = None
+    dataset_name: str = ""
+    dataset_hash: str = ""
+    total_sample_count: int = 0
+    performance_sample_count: int = 0
+    notes: Sequence[str] = ()
+    gaps: Sequence[str] = ()
+    accuracy: dict[str, float] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False

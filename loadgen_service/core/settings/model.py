@@ -1,0 +1,90 @@
+"""Settings: the sections joined, and the rules that tie fields together."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ConfigDict, model_validator
+
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings.data import DataSettings
+from loadgen_service.core.settings.fleet import FleetSettings
+from loadgen_service.core.settings.judging import JudgingSettings
+from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.core.settings.traffic import TrafficSettings
+
+NS_PER_MS = 1_000_000
+
+
+class Settings(TrafficSettings, TargetSettings, DataSettings, JudgingSettings, FleetSettings):
+    """Everything a user may set. Frozen; fields keep LoadGen's names and units.
+
+    Effective values (defaults that depend on the scenario) are properties, so what the user asked
+    for stays readable in ``settings.yaml``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def percentile(self) -> float:
+        """Target percentile as a quantile in (0, 1), LoadGen's ``number * 0.01`` in double."""
+        return (self.target_latency_percentile or SCENARIOS[self.scenario].percentile) * 0.01
+
+    @property
+    def latency_limit_ns(self) -> int:
+        """Latency limit of the scenario; 0 where none is judged."""
+        row = SCENARIOS[self.scenario]
+        limit_ms = self.target_latency_ms or (row.default_target_latency_ms)
+        return int(limit_ms * NS_PER_MS)
+
+    @property
+    def deadline_ns(self) -> int:
+        """Deadline of a query, counted from its issue."""
+        if self.timeout_ms:
+            return self.timeout_ms * NS_PER_MS
+        return max(10_000 * NS_PER_MS, 2 * self.latency_limit_ns)
+
+    @property
+    def issue_delay_budget_ns(self) -> int:
+        """Largest p99 of taken - scheduled: max(1 ms, 2 % of the latency limit)."""
+        if self.issue_delay_budget_ms:
+            return int(self.issue_delay_budget_ms * NS_PER_MS)
+        return max(NS_PER_MS, self.latency_limit_ns // 50)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        row = SCENARIOS[self.scenario]
+        if self.workers > 1 and row.one_worker:
+            raise ValueError(
+                f"workers: {self.scenario} keeps one query outstanding for the whole run, "
+                "so exactly one worker issues it; use --workers 1"
+            )
+        if self.timeout_ms and self.timeout_ms * NS_PER_MS <= self.latency_limit_ns:
+            raise ValueError(
+                "timeout_ms: must exceed target_latency_ms, or late queries would look lost"
+            )
+        if self.routing == "weights" and len(self.sut_weights) != len(self.sut):
+            raise ValueError("sut_weights: give one weight for each SUT")
+        if any(w <= 0 for w in self.sut_weights):
+            raise ValueError("sut_weights: every weight must be above 0")
+        if self.samples_per_request > 1 and not row.splits_queries:
+            raise ValueError(
+                "samples_per_request: only offline and multi_stream queries carry several samples"
+            )
+        if self.concurrency < self.workers and self.scenario == "concurrency":
+            raise ValueError("concurrency: must be at least the number of workers")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("tls_cert, tls_key: give both or neither")
+        self._arrivals_agree()
+        return self
+
+    def _arrivals_agree(self) -> None:
+        needs = {
+            "ramp": ("ramp_to_qps", self.ramp_to_qps),
+            "steps": ("steps", self.steps),
+            "trace": ("trace_file", self.trace_file),
+        }
+        if self.scenario == "server" and self.arrivals in needs:
+            name, value = needs[self.arrivals]
+            if not value:
+                raise ValueError(f"{name}: required by --arrivals {self.arrivals}")
