@@ -1,0 +1,1 @@
+"""Where workers come from: processes on this host now, other fleets later."""

@@ -1,0 +1,98 @@
+"""Durable batches: append-only files of CRC-framed bytes, one a worker and series.
+
+A frame is ``length, crc32, payload``; the payload is a serialised ``Batch`` and opaque here. A
+torn tail (a crash in the middle of a write) is cut when the file is opened again. What a batch
+means, and which sequence number comes next, is the collector's business.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+MAGIC = b"LGSEG01\n"
+_FRAME = struct.Struct("<II")
+MAX_FRAME_BYTES = 256 << 20
+"""A longer frame is taken for garbage: no batch is near it (messages stop at 64 MiB)."""
+
+
+class Segment:
+    """One file, open for appending. Blocking: call it from a thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create ``path``; what follows its last whole frame is cut off."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115
+        end = whole_bytes(path)
+        self.cut_bytes = path.stat().st_size - end
+        self._file.truncate(end)
+        self._file.seek(end)
+        if end == 0:
+            self._write(MAGIC)
+            _sync_folder(path.parent)
+
+    def append(self, payload: bytes) -> None:
+        """Write one frame; it is durable only after :meth:`sync`.
+
+        Raises OSError; then nothing of the frame stays in the file.
+        """
+        self._write(_FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+
+    def _write(self, content: bytes) -> None:
+        start = self._file.tell()
+        view = memoryview(content)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError:
+            # A half frame before later whole ones would hide them from a reader.
+            self._file.truncate(start)
+            self._file.seek(start)
+            raise
+
+    def sync(self) -> None:
+        """Return once everything appended is on the disk."""
+        os.fdatasync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; appending afterwards is an error."""
+        self._file.close()
+
+
+def frames(path: Path) -> Iterator[bytes]:
+    """Payloads of all whole frames in order; stops silently at a torn tail."""
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return
+        while (payload := _next_frame(file.read(_FRAME.size), file.read)) is not None:
+            yield payload
+
+
+def _next_frame(head: bytes, read: object) -> bytes | None:
+    if len(head) < _FRAME.size:
+        return None
+    length, crc = _FRAME.unpack(head)
+    if length > MAX_FRAME_BYTES:
+        return None
+    payload: bytes = read(length)  # type: ignore[operator]
+    return payload if len(payload) == length and zlib.crc32(payload) == crc else None
+
+
+def whole_bytes(path: Path) -> int:
+    """Length of the file up to the end of its last whole frame; 0 where the magic is not whole."""
+    if path.stat().st_size < len(MAGIC):
+        return 0
+    return len(MAGIC) + sum(_FRAME.size + len(payload) for payload in frames(path))
+
+
+def _sync_folder(folder: Path) -> None:
+    # A new file's name is durable only once its folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
