@@ -1,0 +1,337 @@
+"""Due times of queries, as offsets from the common start (LoadGen, specification 1.3 and 1.6).
+
+Decides instants and how many queries cover the minimum; knows nothing of samples. Poisson arrivals
+are LoadGen's to the nanosecond; the others are ours, from the same words and libm's logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from loadgen_service.core.effective import LARGEST_PLAN, NS_PER_MS, NS_PER_S, Effective
+from loadgen_service.core.random_words import (
+    Float64Array,
+    Int64Array,
+    RandomWords,
+    exact_log,
+)
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import SettingsError
+
+# Rates are integrated in thousand-millionths of a query, so that sums are exact.
+_PARTS_PER_QUERY: Final = 1e9
+_SPARE_TIMES: Final = 1024
+_GAMMA_BLOCK: Final = 1 << 16
+
+TimesOf = Callable[[int], Int64Array]
+"""The next ``count`` due times of a process, ns, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Due times of all generated queries, and the instant one gap after the last."""
+
+    scheduled_ns: Int64Array
+    generated_duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How many due times are wanted: ``query_count`` of them, going on until one reaches
+    ``until_ns``; grown by whole multiples of ``grow_by`` (1: one at a time)."""
+
+    query_count: int
+    until_ns: int
+    grow_by: int = 1
+
+
+def periodic(period_ns: int, demand: Demand) -> Schedule:
+    """LoadGen's schedule of the closed loops: one every ``period_ns``; only its length matters."""
+    if period_ns < 1:
+        raise SettingsError("expected_latency_ms: below a nanosecond; give a larger one")
+    reached = -(-demand.until_ns // period_ns) + 1
+    count = _grown(reached, demand)
+    _refuse_too_many(count)
+    return Schedule(np.zeros(count, dtype=np.int64), count * period_ns)
+
+
+def arrivals(
+    settings: Settings, wanted: Effective, demand: Demand, trace_ns: Int64Array | None
+) -> Schedule:
+    """Schedule of the server scenario by ``settings.arrivals``."""
+    if settings.arrivals == "trace":
+        return _trace(wanted, demand, trace_ns)
+    expected = max(demand.query_count, int(demand.until_ns / NS_PER_S * _peak_qps(settings)))
+    _refuse_too_many(expected)
+    if settings.arrivals in ("ramp", "steps"):
+        rate = _ramp(settings) if settings.arrivals == "ramp" else parse_steps(settings.steps)
+        until_ns = demand.until_ns and max(demand.until_ns, rate.end_ns)
+        if wanted.kind == "warmup":
+            until_ns = demand.until_ns
+        demand = Demand(demand.query_count, until_ns, demand.grow_by)
+        return _until(_varying(settings.schedule_rng_seed, rate), demand, expected)
+    return _until(_steady(settings), demand, expected)
+
+
+def bursts(settings: Settings, demand: Demand) -> Schedule:
+    """``burst_query_count`` queries at one instant, every ``burst_period_ms``; bursts are whole
+    wherever the due times, and not a fixed number of samples, end the series."""
+    size, period_ns = settings.burst_query_count, settings.burst_period_ms * NS_PER_MS
+    if period_ns < 1:
+        raise SettingsError("burst_period_ms: below a nanosecond; give a larger one")
+    _refuse_too_many(max(demand.query_count, int(demand.until_ns / period_ns * size)))
+    reached = 1
+    while int((reached - 1) // size * period_ns) < demand.until_ns:
+        behind = demand.until_ns - int((reached - 1) // size * period_ns)
+        reached += max(1, int(behind / period_ns)) * size
+    count = _grown(reached, demand)
+    if demand.until_ns and demand.grow_by == 1:
+        count = -(-count // size) * size
+    burst = np.arange(count, dtype=np.int64) // size
+    times = (burst.astype(np.float64) * period_ns).astype(np.int64)
+    return Schedule(times, int((int(burst[-1]) + 1) * period_ns))
+
+
+def parse_trace(text: str, source: str = "trace_file") -> Int64Array:
+    """Times in ms, one a line, to ns from the first; blank lines and ``#`` lines are skipped."""
+    times: list[int] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.strip()
+        if not word or word.startswith("#"):
+            continue
+        try:
+            value_ms = float(word)
+        except ValueError:
+            raise SettingsError(f"{source}: line {number}: {word!r} is no time in ms") from None
+        if not math.isfinite(value_ms) or not 0 <= value_ms < 1e12:
+            raise SettingsError(f"{source}: line {number}: {word!r} is no time from 0 to 1e12 ms")
+        times.append(round(value_ms * NS_PER_MS))
+    return check_trace(np.array(times, dtype=np.int64), source)
+
+
+def check_trace(trace_ns: Int64Array, source: str = "trace_file") -> Int64Array:
+    """Refuse a trace that is empty, starts before 0 or goes back in time."""
+    if not len(trace_ns):
+        raise SettingsError(f"{source}: holds no time; give one time in ms a line")
+    if trace_ns[0] < 0 or np.any(np.diff(trace_ns) < 0):
+        raise SettingsError(f"{source}: times must ascend from 0; sort them")
+    return trace_ns
+
+
+@dataclass(frozen=True, slots=True)
+class RatePiece:
+    """From ``start_ns`` on the rate is ``start_qps + slope * (t - start)``, slope in qps a second.
+
+    ``start_parts``: queries expected before it, in thousand-millionths.
+    """
+
+    start_ns: int
+    start_qps: float
+    slope: float
+    start_parts: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate made of pieces; the last one goes on for ever. ``end_ns``: where it begins."""
+
+    pieces: tuple[RatePiece, ...]
+    end_ns: int
+    peak_qps: float
+
+    def instants(self, parts: Int64Array) -> Int64Array:
+        """When that many thousand-millionths of a query are due: the inverse of the integral."""
+        starts = np.array([piece.start_parts for piece in self.pieces])
+        # side="right": past a pause the later piece answers, so nothing is due inside it.
+        which = np.searchsorted(starts, parts, side="right") - 1
+        offsets = np.array([piece.start_ns for piece in self.pieces])[which]
+        rates = np.array([piece.start_qps for piece in self.pieces])[which]
+        slopes = np.array([piece.slope for piece in self.pieces])[which]
+        queries = (parts - starts[which]) / _PARTS_PER_QUERY
+        # The root of rate*t + slope*t*t/2 = queries that stays exact as the slope goes to 0.
+        root = np.sqrt(np.maximum(rates * rates + 2.0 * slopes * queries, 0.0))
+        seconds = 2.0 * queries / np.maximum(rates + root, np.finfo(np.float64).tiny)
+        times: Int64Array = offsets + (seconds * NS_PER_S).astype(np.int64)
+        return times
+
+
+def parse_steps(text: str) -> Rate:
+    """``QPS:MS,QPS:MS,...``: each rate for so long, the last one for ever; 0 is a pause."""
+    pieces: list[RatePiece] = []
+    start_ns, parts = 0, 0.0
+    qps = 0.0
+    for word in text.split(","):
+        qps, duration_ms = _step(word)
+        pieces.append(RatePiece(start_ns, qps, 0.0, parts))
+        start_ns += round(duration_ms * NS_PER_MS)
+        parts += qps * duration_ms * (_PARTS_PER_QUERY / 1000.0)
+    if qps <= 0:
+        raise SettingsError("steps: the last rate must be above 0")
+    return Rate(tuple(pieces), start_ns, max(piece.start_qps for piece in pieces))
+
+
+def _step(word: str) -> tuple[float, float]:
+    rate_text, colon, duration_text = word.strip().partition(":")
+    try:
+        qps, duration_ms = float(rate_text), float(duration_text)
+    except ValueError:
+        raise SettingsError(f"steps: {word.strip()!r} is not QPS:MS") from None
+    if not colon or not 0 <= qps < math.inf or not 0 < duration_ms < 1e12:
+        raise SettingsError(f"steps: {word.strip()!r}: need QPS of 0 or more and MS above 0")
+    return qps, duration_ms
+
+
+def _ramp(settings: Settings) -> Rate:
+    """Linear from target_qps to ramp_to_qps at min_duration_ms, then steady."""
+    first, last = settings.target_qps, settings.ramp_to_qps
+    seconds = settings.min_duration_ms / 1000.0
+    steady = (first + last) / 2.0 * seconds * _PARTS_PER_QUERY
+    end_ns = settings.min_duration_ms * NS_PER_MS
+    flat = RatePiece(end_ns, last, 0.0, steady)
+    if not end_ns:
+        return Rate((flat,), 0, last)
+    rising = RatePiece(0, first, (last - first) / seconds, 0.0)
+    return Rate((rising, flat), end_ns, max(first, last))
+
+
+def _peak_qps(settings: Settings) -> float:
+    if settings.arrivals == "ramp":
+        return _ramp(settings).peak_qps
+    if settings.arrivals == "steps":
+        return parse_steps(settings.steps).peak_qps
+    return settings.target_qps
+
+
+def _steady(settings: Settings) -> TimesOf:
+    if settings.arrivals == "constant":
+        return _constant(settings.target_qps)
+    words = RandomWords(settings.schedule_rng_seed)
+    if settings.arrivals == "gamma" and settings.burstiness != 1.0:
+        return _summed(_gamma_gaps(words, settings.burstiness, settings.target_qps))
+    return _summed(lambda count: words.exponential_ns(settings.target_qps, count))
+
+
+def _constant(qps: float) -> TimesOf:
+    """Query i at trunc(i * 1e9 / qps): no error adds up."""
+    period, position = NS_PER_S / qps, 0
+
+    def times(count: int) -> Int64Array:
+        nonlocal position
+        indexes = np.arange(position, position + count, dtype=np.float64)
+        position += count
+        return (indexes * period).astype(np.int64)
+
+    return times
+
+
+def _summed(gaps: TimesOf) -> TimesOf:
+    """Due times from gaps. The first is due at 0; the first gap comes before the second."""
+    due = 0
+
+    def times(count: int) -> Int64Array:
+        nonlocal due
+        drawn = gaps(count)
+        ends = np.cumsum(drawn) + due
+        due = int(ends[-1])
+        return ends - drawn
+
+    return times
+
+
+def _varying(seed: int, rate: Rate) -> TimesOf:
+    """Poisson arrivals of a varying rate: unit-rate arrivals through the inverse integral."""
+    words = RandomWords(seed)
+    parts = _summed(lambda count: words.exponential_ns(1.0, count))
+    return lambda count: rate.instants(parts(count))
+
+
+def _gamma_gaps(words: RandomWords, shape: float, qps: float) -> TimesOf:
+    """Gaps of mean 1/qps with a gamma distribution: coefficient of variation 1/sqrt(shape).
+
+    Cheng's GB rejection (1977) for a shape above 1, and below 1 a draw of shape + 1 times
+    u**(1/shape). A candidate always takes three canonical doubles, accepted or not.
+    """
+    scale_ns = NS_PER_S / (qps * shape)
+    held: Float64Array = np.empty(0)
+
+    def gaps(count: int) -> Int64Array:
+        nonlocal held
+        blocks = [held]
+        while sum(map(len, blocks)) < count:
+            blocks.append(_gamma_block(words, shape))
+        drawn = np.concatenate(blocks)
+        held = drawn[count:]
+        return (drawn[:count] * scale_ns).astype(np.int64)
+
+    return gaps
+
+
+def _gamma_block(words: RandomWords, shape: float) -> Float64Array:
+    boosted = shape + 1.0 if shape < 1.0 else shape
+    unit = words.canonical_many(3 * _GAMMA_BLOCK).reshape(-1, 3)
+    unit = unit[(unit > 0.0).all(axis=1)]
+    first, second, third = unit[:, 0], unit[:, 1], unit[:, 2]
+    rise = math.sqrt(2.0 * boosted - 1.0)
+    logit = (exact_log(first) - exact_log(1.0 - first)) / rise
+    value = boosted * _exact_exp(logit)
+    bound = boosted - math.log(4.0) + (boosted + rise) * logit - value
+    accepted = bound >= exact_log(first * first * second)
+    if shape >= 1.0:
+        return value[accepted]
+    return value[accepted] * _exact_exp(exact_log(third[accepted]) / shape)
+
+
+def _exact_exp(values: Float64Array) -> Float64Array:
+    return np.fromiter(map(math.exp, values.tolist()), dtype=np.float64, count=len(values))
+
+
+def _trace(wanted: Effective, demand: Demand, trace_ns: Int64Array | None) -> Schedule:
+    if trace_ns is None:
+        raise SettingsError("trace_file: its times were not given to the planner")
+    times = np.array(check_trace(trace_ns), dtype=np.int64)
+    if wanted.kind == "warmup":
+        times = times[: max(1, int(np.searchsorted(times, wanted.target_duration_ns)))]
+    if wanted.kind == "accuracy" or wanted.unique:
+        if len(times) < demand.query_count:
+            raise SettingsError(
+                f"trace_file: holds {len(times)} times, this run needs {demand.query_count}; "
+                "give a longer trace or another --arrivals"
+            )
+        times = times[: demand.query_count]
+    return Schedule(times, int(times[-1]))
+
+
+def _until(times: TimesOf, demand: Demand, expected: int) -> Schedule:
+    """LoadGen's rule: go on until a due time reaches ``until_ns`` and the count is met."""
+    blocks = [times(max(demand.query_count, expected) + _SPARE_TIMES)]
+    held = len(blocks[0])
+    while True:
+        due = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        blocks = [due]
+        reached = int(np.searchsorted(due, demand.until_ns)) + 1
+        count = _grown(reached, demand)
+        if reached <= held and count < held:
+            # A copy, so that the spare times are freed.
+            return Schedule(due[:count].copy(), int(due[count]))
+        _refuse_too_many(held)
+        more = max(held // 16, count - held) + _SPARE_TIMES
+        blocks.append(times(more))
+        held += more
+
+
+def _grown(reached: int, demand: Demand) -> int:
+    short = max(0, reached - demand.query_count)
+    return demand.query_count + -(-short // demand.grow_by) * demand.grow_by
+
+
+def _refuse_too_many(count: int) -> None:
+    if count > LARGEST_PLAN:
+        raise SettingsError(
+            f"target_qps, min_duration_ms, min_query_count: {count} queries to plan, more than "
+            f"{LARGEST_PLAN}; lower one of them"
+        )

@@ -1,0 +1,340 @@
+"""The plan: which query carries which samples, is due when, and goes to which SUT.
+
+A pure function of settings and sample counts, the same on every worker. Decides rows and shards;
+knows no clock, no payload and no worker's pace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen_service.core.arrivals import Demand, Schedule, arrivals, bursts, periodic
+from loadgen_service.core.effective import (
+    NS_PER_S,
+    Effective,
+    SampleCounts,
+    SeriesKind,
+    effective,
+    performance_sample_count,
+)
+from loadgen_service.core.hashing import (
+    PLAN_HASH_VERSION,
+    WORKLOAD_HASH_VERSION,
+    ColumnHash,
+    mapping_hash,
+)
+from loadgen_service.core.loaded_sets import loaded_sets, pad_for_neighbours
+from loadgen_service.core.queries import QueryShape, offline_positions, sample_positions
+from loadgen_service.core.random_words import Int64Array, RandomWords
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings import Settings
+
+__all__ = [
+    "SampleCounts",
+    "SeriesPlan",
+    "SeriesSpec",
+    "plan_hash",
+    "plan_series",
+    "series_specs",
+    "shard_rows",
+    "workload_hash",
+]
+
+_Value = TypeVar("_Value", bound=np.generic)
+Int32Array = npt.NDArray[np.int32]
+Int16Array = npt.NDArray[np.int16]
+
+# Rows of an unbounded plan repeat after so many queries: 14 MB of columns, whatever the speed.
+UNBOUNDED_BLOCK: Final = 1 << 20
+UNBOUNDED_ROWS: Final = 1 << 62
+# The SUT sequence of --routing weights has an engine of its own, named by its letters.
+_SUT_SEED: Final = int.from_bytes(b"SUTS", "big")
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSpec:
+    """One series of a run. ``loaded``: sample indexes in loaded order, padded as LoadGen loads
+    them (multi_stream repeats the first few); ``loaded_end``: its length without the padding."""
+
+    index: int
+    kind: SeriesKind
+    name: str
+    loaded: Int64Array
+    loaded_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """All queries of one series, in columns.
+
+    ``samples`` (int32) and ``loaded_position`` (int32) hold query_count * samples_per_query values,
+    query by query, with ``samples == spec.loaded[loaded_position]``. ``scheduled_ns`` (int64) and
+    ``sut_index`` (int16) hold one value a query; sut_index is empty where the issuer chooses
+    (offline). An ``unbounded`` plan (concurrency) goes on for ever: query q is query
+    q mod query_count. A plan cut by max_query_count has ``generated_query_count > query_count``.
+    """
+
+    spec: SeriesSpec
+    scenario: str
+    effective: Effective
+    query_count: int
+    samples_per_query: int
+    samples_per_request: int
+    requests_per_query: int
+    request_count: int
+    samples: Int32Array
+    loaded_position: Int32Array
+    scheduled_ns: Int64Array
+    sut_index: Int16Array
+    generated_query_count: int
+    generated_duration_ns: int
+    unbounded: bool
+
+    def request_span(self, row: int) -> tuple[int, int]:
+        """Slice of ``samples`` that request ``row`` carries: part r of query q is row
+        q * requests_per_query + r."""
+        if self.unbounded:
+            row %= self.request_count
+        query, part = divmod(row, self.requests_per_query)
+        first = query * self.samples_per_query
+        start = first + part * self.samples_per_request
+        return start, min(start + self.samples_per_request, first + self.samples_per_query)
+
+    def query_of(self, row: int) -> int:
+        """Query of request ``row``; in an unbounded plan it goes on counting."""
+        return row // self.requests_per_query
+
+    def sut_of(self, row: int) -> int:
+        """SUT of request ``row``; -1 where the issuer chooses."""
+        if not len(self.sut_index):
+            return -1
+        return int(self.sut_index[row // self.requests_per_query % self.query_count])
+
+
+def series_specs(settings: Settings, counts: SampleCounts) -> list[SeriesSpec]:
+    """The series of a run: warm-up if any, then one performance series or all accuracy sets."""
+    wanted = effective(settings, counts, "performance")  # also refuses bad counts
+    per_set = performance_sample_count(settings, counts)
+    accuracy = settings.mode == "accuracy"
+    row = SCENARIOS[settings.scenario]
+    neighbours = wanted.samples_per_query if row.one_worker and row.splits_queries else 1
+    sets = loaded_sets(
+        settings.qsl_rng_seed, counts.total if accuracy else per_set, counts.total, per_set
+    )
+    named: list[tuple[SeriesKind, str, Int64Array]] = []
+    if settings.warmup_duration_ms:
+        named.append(("warmup", "warmup", sets[0]))
+    for number, loaded in enumerate(sets if accuracy else sets[:1]):
+        kind: SeriesKind = "accuracy" if accuracy else "performance"
+        named.append((kind, f"{kind}-{number}" if len(sets) > 1 else kind, loaded))
+    return [
+        SeriesSpec(index, kind, name, _frozen(pad_for_neighbours(loaded, neighbours)), len(loaded))
+        for index, (kind, name, loaded) in enumerate(named)
+    ]
+
+
+def plan_series(
+    settings: Settings,
+    counts: SampleCounts,
+    spec: SeriesSpec,
+    trace_ns: Int64Array | None = None,
+) -> SeriesPlan:
+    """Plan one series. ``trace_ns``: due times of ``--arrivals trace``, ns from the start."""
+    wanted = effective(settings, counts, spec.kind)
+    row = SCENARIOS[settings.scenario]
+    if row.pulled:
+        return _plan_offline(settings, wanted, spec)
+    accuracy = spec.kind == "accuracy"
+    listed = accuracy or wanted.unique
+    first_count = wanted.min_query_count
+    if listed:
+        first_count = max(1, len(spec.loaded) // wanted.samples_per_query)
+    shape = QueryShape(
+        len(spec.loaded), spec.loaded_end, first_count, row.one_worker and row.splits_queries
+    )
+    grow_by = len(spec.loaded) if wanted.equal_issue and not accuracy else 1
+    demand = Demand(-(-first_count // grow_by) * grow_by, wanted.generate_ns, grow_by)
+    unbounded = row.duration_clock == "window" and not listed
+    if unbounded:
+        schedule = Schedule(np.zeros(_block_length(wanted, shape), dtype=np.int64), 0)
+    else:
+        schedule = _schedule(settings, wanted, demand, trace_ns)
+    return _assemble(settings, wanted, spec, shape, schedule, unbounded)
+
+
+def _schedule(
+    settings: Settings, wanted: Effective, demand: Demand, trace_ns: Int64Array | None
+) -> Schedule:
+    due = SCENARIOS[settings.scenario].due
+    if due == "arrivals":
+        return arrivals(settings, wanted, demand, trace_ns)
+    if due == "bursts":
+        return bursts(settings, demand)
+    if SCENARIOS[settings.scenario].one_worker:
+        return periodic(int(NS_PER_S * (1 / wanted.target_qps)), demand)
+    return Schedule(np.zeros(demand.query_count, dtype=np.int64), 0)
+
+
+def _assemble(
+    settings: Settings,
+    wanted: Effective,
+    spec: SeriesSpec,
+    shape: QueryShape,
+    schedule: Schedule,
+    unbounded: bool,
+) -> SeriesPlan:
+    generated = len(schedule.scheduled_ns)
+    query_count = generated
+    if wanted.max_query_count and not unbounded:
+        query_count = min(generated, wanted.max_query_count)
+    positions = sample_positions(settings.sample_index_rng_seed, wanted, shape, query_count)
+    per_query = wanted.samples_per_query
+    per_request = min(settings.samples_per_request, per_query)
+    requests = -(-per_query // per_request)
+    return SeriesPlan(
+        spec=spec,
+        scenario=settings.scenario,
+        effective=wanted,
+        query_count=query_count,
+        samples_per_query=per_query,
+        samples_per_request=per_request,
+        requests_per_query=requests,
+        request_count=query_count * requests,
+        samples=_frozen(spec.loaded[positions].astype(np.int32).reshape(-1)),
+        loaded_position=_frozen(positions.astype(np.int32).reshape(-1)),
+        scheduled_ns=_frozen(schedule.scheduled_ns[:query_count]),
+        sut_index=_frozen(_sut_sequence(settings, query_count)),
+        generated_query_count=generated,
+        generated_duration_ns=schedule.generated_duration_ns,
+        unbounded=unbounded,
+    )
+
+
+def _plan_offline(settings: Settings, wanted: Effective, spec: SeriesSpec) -> SeriesPlan:
+    """One query of everything, split into requests; which SUT takes one is decided on the way."""
+    loaded_count, accuracy = len(spec.loaded), spec.kind == "accuracy"
+    count = spec.loaded_end if accuracy else wanted.samples_per_query
+    if wanted.equal_issue and not accuracy:
+        count = -(-count // loaded_count) * loaded_count
+    shape = QueryShape(loaded_count, spec.loaded_end, 1, neighbours=False)
+    positions = offline_positions(settings.sample_index_rng_seed, wanted, shape, count)
+    per_request = min(settings.samples_per_request, count)
+    requests = -(-count // per_request)
+    return SeriesPlan(
+        spec=spec,
+        scenario=settings.scenario,
+        effective=wanted,
+        query_count=1,
+        samples_per_query=count,
+        samples_per_request=per_request,
+        requests_per_query=requests,
+        request_count=requests,
+        samples=_frozen(spec.loaded[positions].astype(np.int32)),
+        loaded_position=_frozen(positions.astype(np.int32)),
+        scheduled_ns=_frozen(np.zeros(1, dtype=np.int64)),
+        sut_index=_frozen(np.empty(0, dtype=np.int16)),
+        generated_query_count=1,
+        generated_duration_ns=int(NS_PER_S * (1 / wanted.target_qps)),
+        unbounded=False,
+    )
+
+
+def shard_rows(
+    plan: SeriesPlan, worker_index: int, worker_count: int, settings: Settings
+) -> range | Int64Array:
+    """Request rows of one worker, ascending; over all workers each row occurs once.
+
+    Strided; in the burst scenario strided within each burst. Unbounded plans give an endless range.
+    """
+    if plan.unbounded:
+        return range(worker_index, UNBOUNDED_ROWS, worker_count)
+    if SCENARIOS[plan.scenario].due != "bursts" or worker_count == 1:
+        return range(worker_index, plan.request_count, worker_count)
+    size = settings.burst_query_count
+    within = np.arange(worker_index, size, worker_count, dtype=np.int64)
+    starts = np.arange(0, plan.request_count, size, dtype=np.int64)
+    rows = (starts[:, None] + within).reshape(-1)
+    return rows[rows < plan.request_count]
+
+
+def plan_hash(settings: Settings, counts: SampleCounts, trace_ns: Int64Array | None = None) -> str:
+    """``plan-v1:<sha256>``: equal hashes mean identical traffic, whatever the worker count.
+
+    Closed loops promise samples; offline samples and their split into requests; open loops also
+    instants and SUTs.
+    """
+    digest = ColumnHash(PLAN_HASH_VERSION)
+    for spec in series_specs(settings, counts):
+        _hash_series(digest, plan_series(settings, counts, spec, trace_ns))
+    return digest.finish()
+
+
+def _hash_series(digest: ColumnHash, plan: SeriesPlan) -> None:
+    row = SCENARIOS[plan.scenario]
+    digest.text("series", f"{plan.spec.index}:{plan.spec.kind}:{plan.scenario}")
+    digest.text("samples_per_query", str(plan.samples_per_query))
+    digest.text("samples_per_request", str(plan.samples_per_request))
+    digest.column("samples", plan.samples)
+    if not row.closed and not row.pulled:
+        digest.column("scheduled_ns", plan.scheduled_ns)
+        digest.column("sut_index", plan.sut_index)
+
+
+_WORKLOAD_FIELDS: Final = (
+    "scenario",
+    "mode",
+    "model",
+    "samples_per_query",
+    "samples_per_request",
+    "target_latency_ms",
+    "target_latency_percentile",
+    "min_duration_ms",
+    "min_query_count",
+    "performance_issue_unique",
+    "performance_issue_same",
+    "performance_issue_same_index",
+    "sample_concatenate_permutation",
+    "qsl_rng_seed",
+    "sample_index_rng_seed",
+    "schedule_rng_seed",
+)
+
+
+def workload_hash(settings: Settings, counts: SampleCounts, dataset_hash: str) -> str:
+    """``workload-v1:<sha256>``: equal hashes mean comparable runs (task, data, limits, seeds)."""
+    values: dict[str, object] = {name: getattr(settings, name) for name in _WORKLOAD_FIELDS}
+    values["dataset_hash"] = dataset_hash
+    values["total_sample_count"] = counts.total
+    values["performance_sample_count"] = performance_sample_count(settings, counts)
+    return mapping_hash(WORKLOAD_HASH_VERSION, values)
+
+
+def _block_length(wanted: Effective, shape: QueryShape) -> int:
+    """Queries after which an unbounded plan repeats: whole permutations under equal issue."""
+    if not wanted.equal_issue:
+        return UNBOUNDED_BLOCK
+    rounds = -(-shape.first_query_count // shape.loaded_count)
+    permutations = rounds * shape.loaded_count
+    return max(1, UNBOUNDED_BLOCK // permutations) * permutations
+
+
+def _sut_sequence(settings: Settings, query_count: int) -> Int16Array:
+    """Round robin by query, or a seeded sequence that follows the weights."""
+    sut_count = max(1, len(settings.sut))
+    if settings.routing != "weights":
+        turns: Int16Array = (np.arange(query_count) % sut_count).astype(np.int16)
+        return turns
+    words = RandomWords(settings.schedule_rng_seed ^ _SUT_SEED)
+    bounds = np.cumsum(np.array(settings.sut_weights, dtype=np.float64))
+    drawn = words.canonical_many(query_count) * bounds[-1]
+    chosen = np.searchsorted(bounds, drawn, side="right")
+    return np.minimum(chosen, sut_count - 1).astype(np.int16)
+
+
+def _frozen(column: npt.NDArray[_Value]) -> npt.NDArray[_Value]:
+    column.flags.writeable = False
+    return column
