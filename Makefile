@@ -1,0 +1,68 @@
+# Two commands: `make run` (a demonstration, with a verdict) and `make test` (everything).
+# Both set up what they need; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+TRITON_VENV := .venv-triton
+BIN := $(VENV)/bin
+HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := -m pip --disable-pip-version-check --no-input -q
+# registries time out now and then; pip's own five tries are sometimes not enough
+RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; done
+
+.PHONY: help setup run test lint format stubs stubs-check bench triton clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready ## make .venv with loadgen, sut-server and the tools of the tests
+
+$(VENV)/.ready: pyproject.toml
+	@deploy/host-packages python "$(HOST_PYTHON)"
+	@[ -x $(BIN)/python ] || $(HOST_PYTHON) -m venv $(VENV)
+	@echo "setup: installing into $(VENV)"
+	@$(call RETRY,$(BIN)/python $(PIP) install --upgrade 'pip>=24' 'setuptools>=68')
+	@$(call RETRY,$(BIN)/python $(PIP) install -e '.[demo,test]')
+	@touch $@
+
+triton: $(TRITON_VENV)/.ready ## make .venv-triton: the real tritonserver, for the tests
+
+# its own environment: pytriton holds numpy at 1.26
+$(TRITON_VENV)/.ready: tests/triton/requirements.txt
+	@deploy/host-packages triton "$(HOST_PYTHON)"
+	@[ -x $(TRITON_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(TRITON_VENV)
+	@echo "setup: installing Triton into $(TRITON_VENV)"
+	@$(call RETRY,$(TRITON_VENV)/bin/python $(PIP) install --upgrade 'pip>=24')
+	@$(call RETRY,$(TRITON_VENV)/bin/python $(PIP) install -r tests/triton/requirements.txt)
+	@touch $@
+
+run: setup ## every scenario against a real model on this machine, with verdicts
+	@$(BIN)/loadgen demo
+
+test: setup triton ## every test, the real Triton included
+	@LOADGEN_TEST_TRITON=$(TRITON_VENV) $(BIN)/python -m pytest
+
+lint: setup ## style, types, formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## put the code into its format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+stubs: setup ## generate the protobuf stubs
+	@$(BIN)/python proto/stubs.py write
+
+stubs-check: setup ## the stubs in the tree are what the .proto files give
+	@$(BIN)/python proto/stubs.py check
+
+bench: setup ## every measurement in bench/
+	@shopt -s nullglob; for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean: ## remove both environments and every cache
+	rm -rf $(VENV) $(TRITON_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,118 @@
+"""Where settings come from: flags, then environment, then a YAML file, then defaults.
+
+Every mistake becomes one SettingsError line that names the setting and the place it was read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from loadgen_service.cli.flags import did_you_mean, flag_of, is_list, literal_choices, split_list
+from loadgen_service.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "LOADGEN_"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_settings(
+    model: type[Model],
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    config_path: str | None,
+    prefix: str = ENVIRONMENT_PREFIX,
+) -> Model:
+    """Join the three sources over the defaults and let ``model`` judge the result.
+
+    :raises SettingsError: unreadable file, unknown key, wrong value; one line.
+    """
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    if config_path:
+        _take(values, places, read_yaml(model, config_path), f"in {config_path}")
+    for name, value in from_environment(model, environment, prefix).items():
+        _take(values, places, {name: value}, f"from {prefix}{name.upper()}")
+    for name, value in flags.items():
+        _take(values, places, {name: value}, f"from {flag_of(name)}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(describe(model, error, places)) from None
+
+
+def read_yaml(model: type[BaseModel], path: str) -> dict[str, object]:
+    """The mapping in a settings file, its keys checked against the fields of ``model``."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise SettingsError(f"--config {path}: {reason}") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise SettingsError(f"--config {path}{where}: not valid YAML") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"--config {path}: must be a mapping of settings, NAME: VALUE")
+    for key in content:
+        if key not in model.model_fields:
+            hint = did_you_mean(str(key), model.model_fields)
+            raise SettingsError(f"--config {path}: unknown setting {key}{hint}")
+    return {
+        name: split_list(name, value) if is_list(model.model_fields[name]) else value
+        for name, value in content.items()
+    }
+
+
+def from_environment(
+    model: type[BaseModel], environment: Mapping[str, str], prefix: str
+) -> dict[str, object]:
+    """Fields named as ``LOADGEN_TARGET_QPS``; other variables are not ours to judge."""
+    found: dict[str, object] = {}
+    for name, field in model.model_fields.items():
+        value = environment.get(prefix + name.upper())
+        if value is not None:
+            found[name] = split_list(name, value) if is_list(field) else value
+    return found
+
+
+def describe(model: type[BaseModel], error: ValidationError, places: Mapping[str, str]) -> str:
+    """The first mistake in one line, and how many more there are."""
+    mistakes = error.errors(include_url=False)
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return _one_line(model, mistakes[0], places) + more
+
+
+def _one_line(model: type[BaseModel], mistake: ErrorDetails, places: Mapping[str, str]) -> str:
+    message = mistake["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if not mistake["loc"]:
+        return message
+    name = str(mistake["loc"][0])
+    place = places.get(name, "by default")
+    return f"{name}: {_plain(message)}, got {mistake['input']!r} {place}" + did_you_mean(
+        str(mistake["input"]), literal_choices(model.model_fields[name])
+    )
+
+
+def _plain(message: str) -> str:
+    # pydantic speaks of "Input"; the user knows the setting's name
+    return message.replace("Input should be", "must be").replace(", unable to parse string as", ":")
+
+
+def _take(
+    values: dict[str, object],
+    places: dict[str, str],
+    more: Mapping[str, object],
+    place: str,
+) -> None:
+    values.update(more)
+    places.update(dict.fromkeys(more, place))

@@ -1,0 +1,141 @@
+"""Who may import whom. Typing-only imports and imports inside functions count: they bind too."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+OURS = {"loadgen_service", "sut_server", "grpc_wire", "loadgen_proto"}
+
+# layer -> layers of ours that it may import, beside itself
+LAYERS: dict[str, set[str]] = {
+    "loadgen_service.errors": set(),
+    "loadgen_service.core": {"loadgen_service.errors"},
+    "grpc_wire": set(),
+    "loadgen_service.qsl": {"loadgen_service.core", "loadgen_service.errors"},
+    "loadgen_service.sut": {
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "grpc_wire",
+        "loadgen_proto",
+    },
+    "loadgen_service.worker": {
+        "loadgen_service",  # its version, said in Hello
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.sut",
+        "loadgen_service.qsl",
+        "loadgen_proto",
+    },
+    "loadgen_service.report": {"loadgen_service.core", "loadgen_service.errors"},
+    "loadgen_service.service": {
+        "loadgen_service",
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.qsl",
+        "loadgen_service.report",
+        "loadgen_proto",
+    },
+    "loadgen_service.fleet": {"loadgen_service.core", "loadgen_service.errors"},
+    "loadgen_service.cli": {
+        "loadgen_service",
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.qsl",
+        "loadgen_service.sut",
+        "loadgen_service.worker",
+        "loadgen_service.service",
+        "loadgen_service.report",
+        "loadgen_service.fleet",
+        "loadgen_proto",
+    },
+    "loadgen_service.__main__": {"loadgen_service.cli"},
+    "loadgen_service": set(),
+    "sut_server": {"grpc_wire", "loadgen_proto"},
+    "loadgen_proto": set(),
+}
+
+# foreign modules that a pure layer may import; a layer without a row may import any
+PURE: dict[str, set[str]] = {
+    "loadgen_service.core": {"numpy", "pydantic", "pydantic_core"},
+    "grpc_wire": {"hpack"},
+    "loadgen_service.errors": set(),
+}
+
+# of the standard library, what holds a clock, a loop, a socket, a file, a log or the environment
+IMPURE = {
+    "asyncio", "concurrent", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "random",
+    "select", "selectors", "shutil", "signal", "socket", "ssl", "subprocess", "sys", "tempfile",
+    "threading", "time",
+}  # fmt: skip
+
+# foreign modules that some layers must not touch
+FORBIDDEN: dict[str, set[str]] = {
+    "loadgen_service.qsl": {"grpc", "asyncio"},
+    "loadgen_service.report": {"grpc", "asyncio"},
+}
+
+
+def sources() -> list[Path]:
+    folders = [ROOT / "loadgen_service", ROOT / "sut_server", ROOT / "proto" / "grpc_wire"]
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    base = ROOT / "proto" if "proto" in path.relative_to(ROOT).parts[:1] else ROOT
+    parts = path.relative_to(base).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def layer_of(module: str) -> str:
+    """The longest layer name that ``module`` lies in."""
+    inside = [name for name in LAYERS if module == name or module.startswith(name + ".")]
+    # `import loadgen_service` is its own layer (the version); its unknown children are an error
+    return max(inside, key=len, default="")
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import at line {node.lineno}"
+            assert node.module
+            found |= {_imported(node.module, alias.name) for alias in node.names}
+    return found
+
+
+def _imported(module: str, name: str) -> str:
+    # `from package import submodule` imports the submodule
+    whole = f"{module}.{name}"
+    return whole if layer_of(whole) not in ("", layer_of(module)) else module
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_only_what_its_layer_may(path):
+    module = module_of(path)
+    layer = layer_of(module)
+    assert layer, f"{module} lies in no layer: add a row to LAYERS"
+    for name in imports_of(path):
+        top = name.split(".")[0]
+        if top in OURS:
+            other = layer_of(name)
+            assert other == layer or other in LAYERS[layer], f"{module} must not import {name}"
+        elif top in FORBIDDEN.get(layer, set()):
+            pytest.fail(f"{module} must not import {name}")
+        elif layer in PURE:
+            import sys
+
+            standard = top in sys.stdlib_module_names and top not in IMPURE
+            assert standard or top in PURE[layer], f"{module} must stay pure: imports {name}"
+
+
+def test_kserve_messages_have_one_source():
+    for path in sources():
+        for name in imports_of(path):
+            assert not name.startswith("inference"), f"{path}: a second copy of KServe's messages"
