@@ -1,4 +1,4 @@
-"""The built-in models: made from what Python packages ship, kept in a cache, served as ONNX files."""
+"""The built-in models: made from what Python packages ship, kept in a cache as ONNX files."""
 
 from sut_server.zoo.build import MODEL_NAMES, onnx_path
 

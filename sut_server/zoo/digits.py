@@ -38,7 +38,7 @@ def training_half() -> tuple[FloatArray, FloatArray]:
 
 
 def train(pixels: FloatArray, classes: FloatArray) -> Weights:
-    """Weights of one hidden ReLU layer by stochastic gradient descent, in double, from a fixed seed."""
+    """Weights of one hidden ReLU layer by gradient descent in double, from a fixed seed."""
     random = np.random.RandomState(SEED)
     weights = [
         random.standard_normal((PIXEL_COUNT, HIDDEN_COUNT)) * np.sqrt(2 / PIXEL_COUNT),

@@ -64,7 +64,7 @@ def build_onnx() -> bytes:
     models = package_file(PACKAGE, "models")
     graph = _Graph(read_state(sorted(models.glob("*.pth"))[0]))
     graph.network()
-    batch_shape = ["batch", 3, IMAGE_SIZE, IMAGE_SIZE]
+    batch_shape: list[str | int | None] = ["batch", 3, IMAGE_SIZE, IMAGE_SIZE]
     proto = helper.make_graph(
         graph.nodes,
         "efficientnet_lite0",

@@ -18,7 +18,7 @@ import numpy as np
 
 FloatArray = np.ndarray[Any, np.dtype[Any]]
 
-_STORAGE_DTYPES: Final = {
+_STORAGE_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
