@@ -1,0 +1,94 @@
+"""From settings to adapters: which one, over which addresses, with which headers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grpc_wire.errors import HeaderError
+from grpc_wire.headers import request_headers
+
+from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.errors import UserError
+from loadgen_service.sut.addresses import SutAddress, parse_addresses, resolve
+from loadgen_service.sut.aio import AioSut
+from loadgen_service.sut.base import Sink, SystemUnderTest
+from loadgen_service.sut.credentials import channel_credentials, read_headers, tls_context
+from loadgen_service.sut.kserve_request import MODEL_INFER_PATH
+from loadgen_service.sut.unary import WirePath, WireSut
+
+NS_PER_MS: Final = 1_000_000
+
+
+class Dispatch:
+    """A sink that is given its target later: adapters outlive a series, loops do not."""
+
+    def __init__(self) -> None:
+        self.target: Sink = _ignore
+
+    def __call__(self, now_ns: int, events: object) -> None:
+        self.target(now_ns, events)  # type: ignore[arg-type]
+
+
+def _ignore(now_ns: int, events: object) -> None:
+    """Between series nothing is outstanding, and answers to cancelled calls are dropped."""
+
+
+async def open_suts(settings: TargetSettings, sink: Sink) -> list[SystemUnderTest]:
+    """Connected adapters, one a SUT, in the order of the settings. Raises ``UserError``."""
+    suts: list[SystemUnderTest] = []
+    make = make_aio if settings.adapter == "grpc_aio" else make_wire
+    try:
+        for address in parse_addresses(settings.sut):
+            sut = await make(settings, address, sink)
+            await sut.open()
+            suts.append(sut)
+    except BaseException:
+        for sut in suts:
+            await sut.close()
+        raise
+    return suts
+
+
+async def make_wire(settings: TargetSettings, address: SutAddress, sink: Sink) -> SystemUnderTest:
+    """The wire adapter of one SUT, not connected yet."""
+    timeout_ns = settings.connect_timeout_ms * NS_PER_MS
+    try:
+        headers = request_headers(
+            path=MODEL_INFER_PATH,
+            authority=address.authority,
+            scheme="https" if address.tls else "http",
+            metadata=read_headers(settings.header),
+        )
+    except HeaderError as error:
+        raise UserError(f"header: {error}") from None
+    path = WirePath(
+        address=address,
+        endpoints=await resolve(address, settings.resolve, timeout_ns),
+        headers=headers,
+        connection_count=settings.connections,
+        connect_timeout_ns=timeout_ns,
+        tls=tls_context(settings) if address.tls else None,
+        tls_server_name=settings.tls_server_name,
+    )
+    return WireSut(path, sink)
+
+
+async def make_aio(settings: TargetSettings, address: SutAddress, sink: Sink) -> SystemUnderTest:
+    """The grpc.aio adapter of one SUT, not connected yet."""
+    timeout_ns = settings.connect_timeout_ms * NS_PER_MS
+    if settings.resolve == "all":
+        found = await resolve(address, "all", timeout_ns)
+        targets = [SutAddress(host, port, address.tls).authority for host, port in found]
+    else:
+        targets = [address.authority]
+    # By number, the certificate must still match the name that the user wrote.
+    name = settings.tls_server_name or (address.host if settings.resolve == "all" else "")
+    return AioSut(
+        str(address),
+        [target for target in targets for _ in range(settings.connections)],
+        sink,
+        metadata=read_headers(settings.header),
+        credentials=channel_credentials(settings) if address.tls else None,
+        server_name=name,
+        connect_timeout_ns=timeout_ns,
+    )

@@ -1,0 +1,89 @@
+"""SUT addresses as a user writes them, and the network addresses behind a name."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen_service.errors import SutError, UserError
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>[a-z0-9+.-]+)://(?:\[(?P<v6>[^\]/]*)\]|(?P<name>[^\[\]:/]*))"
+    r"(?::(?P<port>[^/]*))?/?"
+)
+_EXAMPLE = "write it as grpc://HOST:PORT or grpcs://HOST:PORT"
+
+
+@dataclass(frozen=True, slots=True)
+class SutAddress:
+    """A SUT's address: ``grpc`` is plain text, ``grpcs`` is TLS."""
+
+    host: str
+    port: int
+    tls: bool
+
+    @property
+    def authority(self) -> str:
+        """``host:port`` as the ``:authority`` header and grpcio's target want it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{'grpcs' if self.tls else 'grpc'}://{self.authority}"
+
+
+def parse_address(text: str) -> SutAddress:
+    """Read ``grpc://HOST:PORT``, ``grpcs://HOST:PORT`` or the same with ``[IPv6]``."""
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"sut: {text!r} is no address; {_EXAMPLE}")
+    scheme, host = match["scheme"], match["v6"] or match["name"]
+    if scheme not in ("grpc", "grpcs"):
+        raise UserError(f"sut: {text!r} has the scheme {scheme!r}; {_EXAMPLE}")
+    if not host:
+        raise UserError(f"sut: {text!r} names no host; {_EXAMPLE}")
+    if not match["port"]:
+        raise UserError(f"sut: {text!r} names no port; {_EXAMPLE}")
+    port = int(match["port"]) if match["port"].isascii() and match["port"].isdigit() else 0
+    if not 1 <= port <= 65535:
+        raise UserError(f"sut: {text!r} has the port {match['port']!r}; use 1 to 65535")
+    return SutAddress(host=host, port=port, tls=scheme == "grpcs")
+
+
+def parse_addresses(texts: Sequence[str]) -> list[SutAddress]:
+    """Read several; the same SUT twice is a user's mistake, since weights would be wrong."""
+    addresses = [parse_address(text) for text in texts]
+    for index, address in enumerate(addresses):
+        if address in addresses[:index]:
+            raise UserError(
+                f"sut: {address} is named twice; use --connections or --sut-weights instead"
+            )
+    return addresses
+
+
+async def resolve(
+    address: SutAddress, policy: Literal["first", "all"], timeout_ns: int
+) -> list[tuple[str, int]]:
+    """Network addresses of a SUT, in the resolver's order: the first, or each once.
+
+    Raises ``SutError`` when the name is unknown or the resolver does not answer in time.
+    """
+    loop = asyncio.get_running_loop()
+    query = loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.wait_for(query, timeout_ns / 1e9)
+    except TimeoutError:
+        raise SutError(
+            f"sut: the name {address.host!r} was not resolved in {timeout_ns / 1e9:g} s; "
+            "check the name server or raise --connect-timeout-ms"
+        ) from None
+    except OSError as error:
+        raise SutError(
+            f"sut: the host {address.host!r} is unknown ({error.strerror or error}); check --sut"
+        ) from None
+    endpoints = list(dict.fromkeys((str(info[4][0]), int(info[4][1])) for info in found))
+    return endpoints if policy == "all" else endpoints[:1]

@@ -1,0 +1,148 @@
+"""The oracle adapter: the same calls over grpc.aio, with ready bytes in and out.
+
+An order of magnitude slower than the wire adapter; it exists so that the fast path always has a
+judge, and for networks where only grpcio's own transport works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import grpc
+from grpc_wire.events import DONE
+
+from loadgen_service.core.columns import NEVER
+from loadgen_service.errors import SutError
+from loadgen_service.sut.base import CODE_CANCELLED, CODE_UNAVAILABLE, Cell, Parts, Sink
+from loadgen_service.sut.kserve_request import MODEL_INFER_PATH
+
+MESSAGE_BYTES_MAX = 64 << 20
+_PREFIX_BYTES = 5
+
+
+class AioSut:
+    """A SUT over grpc.aio channels, one a connection, each with a transport of its own."""
+
+    def __init__(
+        self,
+        address: str,
+        targets: Sequence[str],
+        sink: Sink,
+        *,
+        metadata: Sequence[tuple[str, str]] = (),
+        credentials: grpc.ChannelCredentials | None = None,
+        server_name: str = "",
+        connect_timeout_ns: int = 5_000_000_000,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.address = address
+        self.blocked_count = 0
+        self._targets = targets
+        self._sink = sink
+        self._metadata = tuple(metadata)
+        self._credentials = credentials
+        self._server_name = server_name
+        self._connect_timeout_s = connect_timeout_ns / 1e9
+        self._clock = clock
+        self._channels: list[grpc.aio.Channel] = []
+        self._methods: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = []
+        self._turn = 0
+        self._issued: list[tuple[int, Parts, Cell]] = []
+        self._calls: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def waiting_count(self) -> int:
+        """Calls taken over and not handed over yet."""
+        return len(self._issued)
+
+    async def open(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        for target in self._targets:
+            channel = open_channel(target, self._credentials, self._server_name)
+            self._channels.append(channel)
+            self._methods.append(channel.unary_unary(MODEL_INFER_PATH, None, None))
+        try:
+            for channel in self._channels:
+                await asyncio.wait_for(channel.channel_ready(), self._connect_timeout_s)
+        except TimeoutError:
+            await self.close()
+            raise SutError(
+                f"sut: cannot reach {self.address}: no connection in "
+                f"{self._connect_timeout_s:g} s; is it running, and is --sut right?"
+            ) from None
+
+    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+        """See ``base.SystemUnderTest``."""
+        cell = [taken_ns, NEVER]
+        self._issued.append((key, parts, cell))
+        return cell
+
+    def flush(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        loop = asyncio.get_running_loop()
+        for key, parts, cell in self._issued:
+            self._turn = (self._turn + 1) % len(self._methods)
+            task = loop.create_task(self._call(key, parts, cell, self._methods[self._turn]))
+            self._calls[key] = task
+        self._issued.clear()
+
+    async def _call(
+        self,
+        key: int,
+        parts: Parts,
+        cell: Cell,
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes],
+    ) -> None:
+        request = parts if isinstance(parts, bytes) else b"".join(parts)
+        code, text, answer = 0, "", None
+        cell[1] = self._clock()
+        try:
+            answer = await method(request[_PREFIX_BYTES:], metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            code, text = int(error.code().value[0]), error.details() or ""
+        except asyncio.CancelledError:
+            code, text = CODE_CANCELLED, "cancelled"
+        except Exception as error:  # whatever grpcio raises, the row must be settled
+            code, text = CODE_UNAVAILABLE, f"{type(error).__name__}: {error}"
+        now_ns = self._clock()
+        if self._calls.pop(key, None) is not None:
+            self._sink(now_ns, [(DONE, key, code, answer, text)])
+
+    def cancel(self, key: int) -> None:
+        """See ``base.SystemUnderTest``."""
+        task = self._calls.pop(key, None)
+        if task is not None:
+            task.cancel()
+
+    def sweep(self, now_ns: int) -> None:
+        """Nothing waits here: grpc.aio queues inside."""
+
+    async def close(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        tasks = list(self._calls.values())
+        self._calls.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for channel in self._channels:
+            await channel.close(None)
+        self._channels.clear()
+
+
+def open_channel(
+    target: str, credentials: grpc.ChannelCredentials | None, server_name: str = ""
+) -> grpc.aio.Channel:
+    """A channel with large messages allowed and a connection that it shares with no other."""
+    options: list[tuple[str, int | str]] = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+    ]
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    return grpc.aio.secure_channel(target, credentials, options=options)

@@ -1,0 +1,80 @@
+"""What the loop asks of a system under test, whatever carries the calls.
+
+An adapter owns no decision about load: it hands over what it is given, stamps the instant at which
+it did so, and reports what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from grpc_wire.events import DONE, MESSAGE
+
+Parts = bytes | tuple[bytes | memoryview, ...]
+"""One gRPC message with its 5-byte prefix: joined if small, in parts (uncopied) if large."""
+
+Event = tuple[Any, ...]
+"""``(DONE, key, code, message or None, text)`` or ``(MESSAGE, key, message)``; others are skipped
+by the loop. ``key`` is what ``issue`` was given."""
+
+Sink = Callable[[int, Sequence[Event]], None]
+"""Called with one instant (absolute monotonic ns, read once per wake-up) and what it brought."""
+
+Cell = list[int]
+"""``[taken_ns, issued_ns]``, shared by the calls handed over together; -1 until they are."""
+
+TAKEN: Final = 0
+ISSUED: Final = 1
+
+CODE_CANCELLED: Final = 1
+CODE_UNAVAILABLE: Final = 14
+CODE_BROKEN_CONNECTION: Final = 255
+
+__all__ = [
+    "CODE_BROKEN_CONNECTION",
+    "CODE_CANCELLED",
+    "CODE_UNAVAILABLE",
+    "DONE",
+    "ISSUED",
+    "MESSAGE",
+    "TAKEN",
+    "Cell",
+    "Event",
+    "Parts",
+    "Sink",
+    "SystemUnderTest",
+]
+
+
+class SystemUnderTest(Protocol):
+    """One SUT, over as many connections as the user asked for.
+
+    ``blocked_count`` counts calls that had to wait for a free stream, a writable socket or a
+    connection. No method but ``open`` and ``close`` waits.
+    """
+
+    address: str
+    blocked_count: int
+
+    @property
+    def waiting_count(self) -> int:
+        """Calls taken over and not handed over yet."""
+
+    async def open(self) -> None:
+        """Connect, or raise ``SutError`` with one line."""
+
+    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+        """Take over one call; hand it over at the next ``flush``, or as soon as there is room."""
+
+    def flush(self) -> None:
+        """Hand over to the transport all that was issued, stamping the instant in the cells."""
+
+    def cancel(self, key: int) -> None:
+        """Forget the call; nothing is reported for it any more."""
+
+    def sweep(self, now_ns: int) -> None:
+        """Settle calls that have waited too long to be handed over."""
+
+    async def close(self) -> None:
+        """Close every connection; calls still open are not reported."""

@@ -1,0 +1,93 @@
+"""Credentials of the way to a SUT: request headers and TLS, read from where the user keeps them.
+
+Secrets stay out of settings: a header's value may name an environment variable or a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import grpc
+
+from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.errors import UserError
+
+_NAME = re.compile(r"[0-9a-z_.-]+")
+_RESERVED = {"te", "content-type", "host", "connection", "user-agent"}
+
+
+def read_headers(
+    headers: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[tuple[str, str], ...]:
+    """``NAME=VALUE``, ``NAME=env:VARIABLE`` and ``NAME=file:PATH`` as (name, value) pairs.
+
+    Names become lower case, as HTTP/2 wants them; a file's trailing newline is dropped.
+    """
+    return tuple(_read_header(text, environment) for text in headers)
+
+
+def _read_header(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    name = name.strip().lower()
+    if not equals or not _NAME.fullmatch(name):
+        raise UserError(f"header: {text!r} is not NAME=VALUE with a name of a-z 0-9 _ . -")
+    if name.startswith("grpc-") or name in _RESERVED:
+        raise UserError(f"header: {name} is set by gRPC itself; leave it out")
+    value = _read_value(name, value, environment)
+    if not value.isascii() or not value.isprintable():
+        raise UserError(f"header: the value of {name} has characters that no header can carry")
+    return name, value
+
+
+def _read_value(name: str, value: str, environment: Mapping[str, str]) -> str:
+    kind, colon, source = value.partition(":")
+    if colon and kind == "env":
+        if source not in environment:
+            raise UserError(f"header: {name} wants the environment variable {source}, not set")
+        return environment[source]
+    if colon and kind == "file":
+        return _read_file("header", Path(source)).decode("utf-8", "replace").rstrip("\r\n")
+    return value
+
+
+def _read_file(setting: str, path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise UserError(f"{setting}: cannot read {path} ({error.strerror})") from None
+
+
+def tls_context(settings: TargetSettings) -> ssl.SSLContext:
+    """The context of the wire adapter: TLS 1.2 or newer, ALPN h2, the user's authority and key."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if settings.tls_ca:
+        _read_file("tls_ca", Path(settings.tls_ca))
+        try:
+            context.load_verify_locations(settings.tls_ca)
+        except ssl.SSLError as error:
+            raise UserError(f"tls_ca: {settings.tls_ca} is no PEM file ({error.reason})") from None
+    if settings.tls_cert:
+        _read_file("tls_cert", Path(settings.tls_cert))
+        _read_file("tls_key", Path(settings.tls_key))
+        try:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        except ssl.SSLError as error:
+            raise UserError(
+                f"tls_cert, tls_key: {settings.tls_cert} and {settings.tls_key} are no matching "
+                f"PEM certificate and key ({error.reason})"
+            ) from None
+    return context
+
+
+def channel_credentials(settings: TargetSettings) -> grpc.ChannelCredentials:
+    """The same credentials for grpc.aio: control calls and the oracle adapter."""
+    ca = _read_file("tls_ca", Path(settings.tls_ca)) if settings.tls_ca else None
+    cert = _read_file("tls_cert", Path(settings.tls_cert)) if settings.tls_cert else None
+    key = _read_file("tls_key", Path(settings.tls_key)) if settings.tls_key else None
+    return grpc.ssl_channel_credentials(ca, key, cert)

@@ -1,0 +1,266 @@
+"""The wire adapter: unary calls over our own HTTP/2, on plain or TLS sockets.
+
+It reads the clock once per read and once per hand-over, keeps calls in order when there is no room,
+and connects again when a connection ends. It never retries a call and owns no decision about load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grpc_wire.events import DONE
+from grpc_wire.headers import HeaderBlock
+
+from loadgen_service.core.columns import NEVER
+from loadgen_service.errors import SutError
+from loadgen_service.sut.addresses import SutAddress
+from loadgen_service.sut.base import CODE_BROKEN_CONNECTION, Cell, Event, Parts, Sink
+from loadgen_service.sut.link import Link
+
+FIRST_BACKOFF_S: Final = 0.05
+LONGEST_BACKOFF_S: Final = 2.0
+
+RECONNECT_PATIENCE_NS: Final = 1_000_000_000
+"""With every connection down, a call waits so long for one and then fails with code 255."""
+
+CONNECT_ERRORS: Final = (OSError, ssl.SSLError, SutError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class WirePath:
+    """How to reach one SUT: network endpoints in turn, ready headers, TLS if any."""
+
+    address: SutAddress
+    endpoints: Sequence[tuple[str, int]]
+    headers: HeaderBlock
+    connection_count: int
+    connect_timeout_ns: int
+    tls: ssl.SSLContext | None = None
+    tls_server_name: str = ""
+
+
+class WireSut:
+    """A SUT over ``connection_count`` connections to each of its endpoints.
+
+    Calls rotate over the connections that have room. Where none has, they wait in order; with no
+    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail.
+    """
+
+    def __init__(
+        self, path: WirePath, sink: Sink, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.address = str(path.address)
+        self.blocked_count = 0
+        self._path = path
+        self._sink = sink
+        self._clock = clock
+        self._links: list[Link] = []
+        self._retiring: set[Link] = set()
+        self._dirty: list[Link] = []
+        self._turn = 0
+        self._waiting: OrderedDict[int, tuple[Parts, Cell]] = OrderedDict()
+        self._reason = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    # ------------------------------------------------------------ for the loop
+    @property
+    def waiting_count(self) -> int:
+        """Calls taken over and not handed over yet."""
+        return len(self._waiting)
+
+    @property
+    def link_count(self) -> int:
+        """Connections that can take calls."""
+        return len(self._links)
+
+    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+        """See ``base.SystemUnderTest``."""
+        if not self._waiting:
+            for _ in self._links:
+                link = self._next_link()
+                if link.is_writable and link.wire.call(key, self._path.headers, parts):
+                    cell = link.cell
+                    if cell is None or cell[0] != taken_ns:
+                        cell = link.new_cell(taken_ns)
+                        self._dirty.append(link)
+                    return cell
+        return self._wait(key, parts, taken_ns)
+
+    def flush(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        for link in self._dirty:
+            link.flush()
+        self._dirty.clear()
+
+    def cancel(self, key: int) -> None:
+        """See ``base.SystemUnderTest``."""
+        if self._waiting.pop(key, None) is not None:
+            return
+        for link in (*self._links, *self._retiring):
+            link.cancel(key)
+
+    def sweep(self, now_ns: int) -> None:
+        """See ``base.SystemUnderTest``."""
+        if not self._waiting:
+            return
+        if self._links:
+            self._drain_waiting(now_ns)
+            return
+        text = f"no connection to {self.address}: {self._reason}"
+        events: list[Event] = []
+        for key, (_, cell) in self._waiting.items():
+            if now_ns - cell[0] < RECONNECT_PATIENCE_NS:
+                break
+            events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
+        for event in events:
+            del self._waiting[event[1]]
+        if events:
+            self._sink(now_ns, events)
+
+    # ------------------------------------------------------------ room
+    def _next_link(self) -> Link:
+        links = self._links
+        self._turn = turn = (self._turn + 1) % len(links)
+        return links[turn]
+
+    def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+        self.blocked_count += 1
+        cell = [taken_ns, NEVER]
+        self._waiting[key] = (parts, cell)
+        return cell
+
+    def _drain_waiting(self, now_ns: int) -> None:
+        """Hand over waiting calls, oldest first, as far as there is room."""
+        while self._waiting:
+            key, (parts, cell) = next(iter(self._waiting.items()))
+            for _ in self._links:
+                link = self._next_link()
+                if link.is_writable and link.wire.call(key, self._path.headers, parts):
+                    link.add_cell(cell)
+                    self._dirty.append(link)
+                    break
+            else:
+                break
+            del self._waiting[key]
+        self.flush()
+
+    # ------------------------------------------------------------ what links report
+    def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
+        """A link received answers."""
+        self._sink(now_ns, events)
+
+    def on_progress(self, link: Link, now_ns: int) -> None:
+        """A link was read or became writable: there may be room, or it may be going away."""
+        if self._waiting:
+            self._drain_waiting(now_ns)
+        if link.wire.is_draining and link in self._links:
+            self._links.remove(link)
+            self._retiring.add(link)
+            self._replace(link, "the server sent GOAWAY")
+        if link in self._retiring and link.wire.open_count == 0:
+            link.close()
+
+    def on_lost(self, link: Link, now_ns: int, events: Sequence[Event], reason: str) -> None:
+        """A link's transport ended; ``events`` settle its calls."""
+        self._retiring.discard(link)
+        if link in self._dirty:
+            self._dirty.remove(link)
+        if link in self._links:
+            self._links.remove(link)
+            self._replace(link, reason)
+        if events:
+            self._sink(now_ns, events)
+
+    # ------------------------------------------------------------ connecting
+    async def open(self) -> None:
+        """Connect every connection, or raise ``SutError`` naming the first that failed."""
+        path = self._path
+        for endpoint in path.endpoints:
+            for _ in range(path.connection_count):
+                try:
+                    self._links.append(await self._connect(endpoint))
+                except CONNECT_ERRORS as error:
+                    await self.close()
+                    raise SutError(connect_failure(self.address, error)) from None
+
+    async def _connect(self, endpoint: tuple[str, int]) -> Link:
+        path = self._path
+        name = (path.tls_server_name or path.address.host) if path.tls else None
+        loop = asyncio.get_running_loop()
+        connecting = loop.create_connection(
+            lambda: Link(self, endpoint, self._clock, direct=path.tls is None),
+            endpoint[0],
+            endpoint[1],
+            ssl=path.tls,
+            server_hostname=name,
+        )
+        timeout_s = path.connect_timeout_ns / 1e9
+        _, link = await asyncio.wait_for(connecting, timeout_s)
+        try:
+            await asyncio.wait_for(link.ready, timeout_s)
+        except CONNECT_ERRORS:
+            link.close()
+            raise
+        return link
+
+    def _replace(self, link: Link, reason: str) -> None:
+        self._reason = reason
+        if self._is_closed:
+            return
+        task = asyncio.get_running_loop().create_task(self._reconnect(link.endpoint))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reconnect(self, endpoint: tuple[str, int]) -> None:
+        pause_s = FIRST_BACKOFF_S
+        while not self._is_closed:
+            try:
+                link = await self._connect(endpoint)
+            except CONNECT_ERRORS as error:
+                self._reason = _reason(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
+                continue
+            self._links.append(link)
+            self._drain_waiting(self._clock())
+            return
+
+    async def close(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in (*self._links, *self._retiring):
+            link.close()
+        self._links.clear()
+        self._retiring.clear()
+        self._waiting.clear()
+
+
+def connect_failure(address: str, error: BaseException) -> str:
+    """One line for a SUT that cannot be reached."""
+    if isinstance(error, SutError):
+        return str(error)
+    return f"sut: cannot reach {address}: {_reason(error)}; is it running, and is --sut right?"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); see --tls-ca"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error})"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error) or type(error).__name__).lower()
+    return str(error) or type(error).__name__

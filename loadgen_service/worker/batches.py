@@ -1,0 +1,93 @@
+"""Sealed rows and responses as the messages that cross the wire, and the file of the left-over."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.worker.outbox import Sealed
+from loadgen_service.worker.record_log import SealedRows
+
+RESPONSES_BYTES_MAX: Final = 1 << 20
+"""Responses are cut into batches of about this size, far below any limit on messages."""
+
+
+@dataclass(slots=True)
+class SealedResponses:
+    """Responses by plan row: what one response batch carries."""
+
+    series_index: int
+    rows: np.ndarray
+    messages: Sequence[bytes]
+
+    def release(self) -> None:
+        """Nothing to give back: the memory goes with this object."""
+
+
+@dataclass(slots=True)
+class SealedNothing:
+    """A batch without rows: the last word of a worker that had nothing to issue."""
+
+    series_index: int
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+
+def batch_message(sequence: int, sealed: Sealed) -> pb.Batch:
+    """The message of one sealed piece."""
+    if isinstance(sealed, SealedRows):
+        return pb.Batch(records=_record_batch(sequence, sealed))
+    if isinstance(sealed, SealedResponses):
+        return pb.Batch(responses=_response_batch(sequence, sealed))
+    assert isinstance(sealed, SealedNothing)
+    return pb.Batch(records=pb.RecordBatch(sequence=sequence, series_index=sealed.series_index))
+
+
+def _record_batch(sequence: int, sealed: SealedRows) -> pb.RecordBatch:
+    columns = [
+        pb.Column(name=name, content=column.tobytes()) for name, column in sealed.columns().items()
+    ]
+    crc = 0
+    for column in columns:
+        crc = zlib.crc32(column.content, crc)
+    return pb.RecordBatch(
+        sequence=sequence,
+        series_index=sealed.series_index,
+        count=sealed.count,
+        columns=columns,
+        crc32=crc,
+    )
+
+
+def _response_batch(sequence: int, sealed: SealedResponses) -> pb.ResponseBatch:
+    rows = sealed.rows.astype("<i8").tobytes()
+    lengths = np.array([len(m) for m in sealed.messages], dtype="<i8").tobytes()
+    content = b"".join(sealed.messages)
+    return pb.ResponseBatch(
+        sequence=sequence,
+        series_index=sealed.series_index,
+        count=len(sealed.messages),
+        row=rows,
+        length=lengths,
+        content=content,
+        crc32=zlib.crc32(content, zlib.crc32(lengths, zlib.crc32(rows))),
+    )
+
+
+def write_left_over(
+    path: Path, opening: pb.BatchStream, kept: Sequence[tuple[int, Sealed]]
+) -> None:
+    """Batches that no coordinator acknowledged: length-delimited ``Batch`` messages, open first."""
+    messages = [pb.Batch(open=opening)]
+    messages += [batch_message(sequence, sealed) for sequence, sealed in kept]
+    with path.open("xb") as file:
+        for message in messages:
+            content = message.SerializeToString()
+            file.write(len(content).to_bytes(4, "little") + content)

@@ -1,0 +1,378 @@
+"""The meeting point: clock, pacer, systems under test and record log, one series long.
+
+It reads the clock once a wake-up and asks the pacer what is due. Whatever a request needs was made
+before: issuing is a lookup and a hand-over, completing is five numbers written. It knows no socket,
+timer or coordinator. Absolute monotonic ns inside; records count from the common start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from loadgen_service.core.columns import NEVER, Status
+from loadgen_service.core.pacer import Pacer
+from loadgen_service.sut.base import DONE, ISSUED, MESSAGE, TAKEN, Cell, Event, SystemUnderTest
+from loadgen_service.sut.server_timings import find_timings
+from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.shard import Shard
+from loadgen_service.worker.waiting import Waiter
+
+CHUNK_COUNT: Final = 16
+"""Requests handed over together: their issue instant is one reading, some 50 us after the first
+was composed at most, and the clock's cost is shared."""
+
+TURN_COUNT_MAX: Final = 128
+"""Requests issued before the sockets are looked at again: answers wait no longer than that."""
+
+ERROR_KINDS_MAX: Final = 64
+"""Distinct failures told apart; a server that puts a number into its text must not fill memory."""
+
+TIMINGS_MISSED_MAX: Final = 64
+"""So many first answers without server timings, and no more are searched."""
+
+CODE_DEADLINE_EXCEEDED: Final = 4
+CODE_CANCELLED: Final = 1
+
+ErrorKind = tuple[int, int, str]
+"""SUT, gRPC code, text."""
+
+
+class SeriesLoop:
+    """Issues one worker's shard of a series and records how each request ended.
+
+    ``on_all_issued`` is called once, after the last hand-over; ``on_finished`` once, when every
+    issued request has been answered or given up.
+    """
+
+    def __init__(
+        self,
+        *,
+        pacer: Pacer,
+        shard: Shard,
+        suts: Sequence[SystemUnderTest],
+        log: RecordLog,
+        clock: Callable[[], int],
+        deadline_ns: int,
+        on_all_issued: Callable[[], None] = lambda: None,
+        on_finished: Callable[[], None] = lambda: None,
+        keep_responses: bool = False,
+    ) -> None:
+        self._pacer = pacer
+        self._shard = shard
+        self._suts = suts
+        self._log = log
+        self._clock = clock
+        self._deadline_ns = deadline_ns
+        self._on_all_issued = on_all_issued
+        self._on_finished = on_finished
+        self._keep_responses = keep_responses
+        self._waiter: Waiter | None = None
+        self._pending: dict[int, Cell] = {}
+        self._ready: range = range(0)
+        self._streams: dict[int, list[int]] = {}
+        self._pulled: dict[int, int] = {}
+        self._load = [0] * len(suts)
+        self._timings_missed = 0
+        self._t0_ns = 0
+        self._started = False
+        self._stop_ns = 1 << 62
+        self._all_issued = False
+        self.is_finished = False
+        self.issued_count = 0
+        self.completed_count = 0
+        self.failed_count = 0
+        self.timed_out_count = 0
+        self.late_start_ns = 0
+        self.errors: Counter[ErrorKind] = Counter()
+        self.responses: list[tuple[int, bytes]] = []
+        self.response_bytes = 0
+
+    @property
+    def outstanding_count(self) -> int:
+        """Requests taken over by a SUT adapter and not settled."""
+        return len(self._pending)
+
+    @property
+    def is_all_issued(self) -> bool:
+        """Nothing more will be handed over."""
+        return self._all_issued
+
+    def start(self, t0_ns: int, waiter: Waiter) -> None:
+        """Begin at ``t0_ns`` (absolute): nothing is issued before."""
+        self._t0_ns = t0_ns
+        self._waiter = waiter
+        self._log.begin_series(self._series_index(), self.finish_rows)
+        waiter.arm(t0_ns)
+
+    def finish_rows(self, columns: dict[str, np.ndarray]) -> None:
+        """Complete sealed rows of the record log."""
+        self._shard.finish(columns, self._t0_ns)
+
+    # ------------------------------------------------------------ wake-ups
+    def on_wake(self) -> None:
+        """The waiter's instant came."""
+        now_ns = self._clock()
+        if not self._started:
+            if now_ns < self._t0_ns:
+                self._arm(self._t0_ns)
+                return
+            self._started = True
+            self.late_start_ns = now_ns - self._t0_ns
+        self._issue_due(now_ns)
+
+    def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
+        """Answers came: record them all at this one instant, then issue what they opened."""
+        while len(events) > self._log.row_count:
+            self._settle(now_ns, events[: self._log.row_count])
+            events = events[self._log.row_count :]
+        answers = self._settle(now_ns, events)
+        if self._started:
+            self._issue_due(now_ns)
+        if answers:
+            self._read_answers(answers)
+
+    def sweep(self, now_ns: int) -> None:
+        """Give up what is past its deadline, and look whether anything became due or done."""
+        for sut in self._suts:
+            sut.sweep(now_ns)
+        oldest_ns = now_ns - self._deadline_ns
+        expired = []
+        for key, cell in self._pending.items():
+            if cell[TAKEN] > oldest_ns:
+                break  # in the order in which they were taken: none behind is older
+            since_ns = cell[ISSUED]
+            if since_ns <= oldest_ns:
+                expired.append((key, since_ns))
+        for key, since_ns in expired:
+            why = "no answer" if since_ns != NEVER else "never handed over: no room at the SUT"
+            self._give_up(key, Status.TIMED_OUT, CODE_DEADLINE_EXCEEDED, f"deadline passed, {why}")
+        if expired:
+            self._pacer.fail(len(expired), now_ns - self._t0_ns)
+        if self._started:
+            self._issue_due(now_ns)
+
+    def stop(self, stop_ns: int) -> None:
+        """Issue nothing after ``stop_ns`` (since t0); what is out will be answered or given up."""
+        self._pacer.stop(stop_ns)
+        self._stop_ns = min(self._stop_ns, stop_ns)
+        self._started = True
+        self._issue_due(self._clock())
+
+    def abandon(self, reason: str) -> None:
+        """Give up everything that is out, now."""
+        self.stop(0)
+        keys = list(self._pending)
+        for key in keys:
+            self._give_up(key, Status.FAILED, CODE_CANCELLED, reason)
+        if keys:
+            self._pacer.fail(len(keys), self._clock() - self._t0_ns)
+        self._look_for_end(self._clock())
+
+    # ------------------------------------------------------------ issuing
+    def _issue_due(self, now_ns: int) -> None:
+        ready = self._ready
+        if ready and now_ns - self._t0_ns > self._stop_ns:
+            ready = self._ready = range(0)
+        if not ready:
+            ready = self._pacer.take(now_ns - self._t0_ns)
+        if len(ready) <= CHUNK_COUNT:
+            if ready:
+                self._issue(ready, now_ns)
+                self._ready = range(0)
+        else:
+            ready = self._issue_many(ready, now_ns)
+            self._ready = ready
+            if ready:
+                assert self._waiter is not None
+                self._waiter.soon()
+                return
+        wake_ns = self._pacer.wake_ns()
+        if wake_ns is not None:
+            self._arm(self._t0_ns + wake_ns)
+            return
+        self._arm(None)
+        self._look_for_end(now_ns)
+
+    def _issue_many(self, ready: range, now_ns: int) -> range:
+        """Issue up to a turn's worth, in chunks; each is taken at its own instant, so that the
+        time we need to compose a burst is charged to us and not to the transport."""
+        for _ in range(TURN_COUNT_MAX // CHUNK_COUNT):
+            self._issue(ready[:CHUNK_COUNT], now_ns)
+            ready = ready[CHUNK_COUNT:]
+            if not ready:
+                break
+            now_ns = self._clock()
+        return ready
+
+    def _issue(self, positions: range, now_ns: int) -> None:
+        pending = self._pending
+        payload_of = self._shard.payload_of
+        suts = self._suts
+        self.issued_count += len(positions)
+        if self._shard.pulled and len(suts) > 1:
+            for key in positions:
+                sut = self._pull(key)
+                pending[key] = suts[sut].issue(key, payload_of(key), now_ns)
+        elif self._shard.sut_of is not None:
+            sut_of = self._shard.sut_of
+            for key in positions:
+                pending[key] = suts[sut_of(key)].issue(key, payload_of(key), now_ns)
+        else:
+            issue = suts[0].issue
+            for key in positions:
+                pending[key] = issue(key, payload_of(key), now_ns)
+            suts[0].flush()
+            return
+        for one in suts:
+            one.flush()
+
+    def _pull(self, key: int) -> int:
+        """The SUT with the fewest requests out takes the next."""
+        load = self._load
+        sut = load.index(min(load))
+        load[sut] += 1
+        self._pulled[key] = sut
+        return sut
+
+    def _arm(self, at_ns: int | None) -> None:
+        assert self._waiter is not None
+        self._waiter.arm(at_ns)
+
+    # ------------------------------------------------------------ settling
+    def _settle(self, now_ns: int, events: Sequence[Event]) -> list[tuple[int, int, bytes]]:
+        log = self._log
+        log.reserve(len(events))
+        row, taken, issued, completed = log.row, log.taken_ns, log.issued_ns, log.completed_ns
+        pop = self._pending.pop
+        look = self._keep_responses or self._timings_missed < TIMINGS_MISSED_MAX
+        answers: list[tuple[int, int, bytes]] = []
+        index = first = log.count
+        failed = 0
+        for event in events:
+            if event[0] != DONE:
+                if event[0] == MESSAGE:
+                    self._note_message(event[1], now_ns)
+                continue
+            key = event[1]
+            cell = pop(key, None)
+            if cell is None:
+                continue  # given up before
+            row[index] = key
+            taken[index], issued[index] = cell
+            completed[index] = now_ns
+            if event[2]:
+                self._note_failure(index, key, Status.FAILED, event[2], event[4])
+                failed += 1
+            elif look and event[3] is not None:
+                answers.append((index, key, event[3]))
+            if self._streams or self._pulled:
+                self._note_extras(index, key)
+            index += 1
+        log.count = index
+        self._count(index - first - failed, failed, now_ns)
+        return answers
+
+    def _count(self, completed: int, failed: int, now_ns: int) -> None:
+        if completed:
+            self.completed_count += completed
+            self._pacer.complete(completed, now_ns - self._t0_ns)
+        if failed:
+            self._pacer.fail(failed, now_ns - self._t0_ns)
+
+    def _note_message(self, key: int, now_ns: int) -> None:
+        stream = self._streams.setdefault(key, [now_ns, 0])
+        stream[1] += 1
+
+    def _note_extras(self, index: int, key: int) -> None:
+        """What only streaming calls and pulled SUTs have."""
+        stream = self._streams.pop(key, None)
+        if stream is not None:
+            self._log.first_response_ns[index], self._log.token_count[index] = stream
+        sut = self._pulled.pop(key, None)
+        if self._shard.pulled:
+            self._log.sut_index[index] = sut or 0
+            if sut is not None:
+                self._load[sut] -= 1
+
+    def _note_failure(self, index: int, key: int, status: Status, code: int, text: str) -> None:
+        self._log.status[index] = status
+        self._log.code[index] = min(code, 255)
+        if status == Status.TIMED_OUT:
+            self.timed_out_count += 1
+        else:
+            self.failed_count += 1
+        kind = (self._sut_of(key), min(code, 255), text)
+        if kind not in self.errors and len(self.errors) >= ERROR_KINDS_MAX:
+            kind = (kind[0], kind[1], "other errors of this code")
+        self.errors[kind] += 1
+
+    def _give_up(self, key: int, status: Status, code: int, text: str) -> None:
+        """Settle a request that was not answered, and forget the call."""
+        cell = self._pending.pop(key)
+        self._suts[self._sut_of(key)].cancel(key)
+        log = self._log
+        log.reserve(1)
+        index = log.count
+        log.row[index] = key
+        log.taken_ns[index], log.issued_ns[index] = cell
+        log.completed_ns[index] = NEVER
+        self._note_failure(index, key, status, code, text)
+        self._note_extras(index, key)
+        log.count = index + 1
+
+    def _sut_of(self, key: int) -> int:
+        if self._shard.pulled:
+            return self._pulled.get(key, 0)
+        return self._shard.sut_of(key) if self._shard.sut_of is not None else 0
+
+    def _read_answers(self, answers: Sequence[tuple[int, int, bytes]]) -> None:
+        """Keep responses and the SUT's own timings: after the next requests are on their way."""
+        if self._keep_responses:
+            for _, key, message in answers:
+                self.responses.append((key, message))
+                self.response_bytes += len(message)
+        if self._timings_missed >= TIMINGS_MISSED_MAX:
+            return
+        for index, _, message in answers:
+            timings = find_timings(message)
+            if timings is None:
+                self._timings_missed += 1
+                continue
+            self._timings_missed = 0
+            for column, value in zip(self._log.timings, timings, strict=True):
+                column[index] = value
+
+    # ------------------------------------------------------------ the end
+    def _look_for_end(self, now_ns: int) -> None:
+        if not self._all_issued:
+            if self._ready or not self._pacer.is_done(now_ns - self._t0_ns):
+                return
+            if any(sut.waiting_count for sut in self._suts):
+                return
+            self._all_issued = True
+            self._on_all_issued()
+        if not self._pending and not self.is_finished:
+            self.is_finished = True
+            self._on_finished()
+
+    def take_responses(self) -> tuple[np.ndarray, list[bytes]]:
+        """Plan rows and messages of the responses kept since the last call."""
+        kept, self.responses, self.response_bytes = self.responses, [], 0
+        positions = np.array([key for key, _ in kept], dtype=np.int64)
+        return self._shard.rows_of(positions), [message for _, message in kept]
+
+    def _series_index(self) -> int:
+        return self._shard.series_index
+
+    @property
+    def last_issue_ns(self) -> int:
+        """Latest issue instant among sealed rows, since t0."""
+        return self._shard.last_issue_ns
+
+    @property
+    def ended_by(self) -> str:
+        return self._pacer.ended_by

@@ -1,0 +1,120 @@
+"""One worker's rows of a series: which payload a position carries, to which SUT, and its record.
+
+A position counts the worker's own requests in order; its row in the whole plan, its due time and
+its SUT follow from the plan and are filled into the records when they are sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+
+from loadgen_service.core.columns import NEVER, Status
+from loadgen_service.core.plan import SeriesPlan
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.sut.base import Parts
+from loadgen_service.worker.record_log import Columns
+
+_Value = TypeVar("_Value")
+Build = Callable[[Sequence[int]], Parts]
+
+_INSTANTS: Final = ("taken_ns", "issued_ns", "first_response_ns", "completed_ns")
+
+
+class Shard:
+    """The rows of worker ``worker_index`` of ``worker_count``, with their ready payloads.
+
+    ``sut_of`` gives a position's SUT by number, or is None where the loop pulls (offline) or has
+    but one.
+    """
+
+    def __init__(
+        self,
+        plan: SeriesPlan,
+        rows: range | np.ndarray,
+        build: Build,
+    ) -> None:
+        scenario = SCENARIOS[plan.scenario]
+        self._plan = plan
+        self._rows = rows
+        self._build = build
+        self._closed = scenario.closed
+        self.pulled = scenario.pulled
+        self.last_issue_ns = NEVER
+        self.payload_of = self._payloads()
+        self.sut_of = self._suts()
+
+    def rows_of(self, positions: np.ndarray) -> np.ndarray:
+        """Plan rows of positions."""
+        rows = self._rows
+        if isinstance(rows, range):
+            return rows.start + positions * rows.step
+        return rows[positions]
+
+    def finish(self, columns: Columns, t0_ns: int) -> None:
+        """Complete sealed rows in place: positions become rows, instants count from ``t0_ns``."""
+        rows = self.rows_of(columns["row"])
+        columns["row"][:] = rows
+        for name in _INSTANTS:
+            instants = columns[name]
+            np.subtract(instants, t0_ns, out=instants, where=instants != NEVER)
+        columns["scheduled_ns"][:] = self._scheduled_ns(rows, columns)
+        answered = columns["status"] == Status.COMPLETED
+        first = columns["first_response_ns"]
+        np.copyto(first, columns["completed_ns"], where=answered & (first == NEVER))
+        if not self.pulled:
+            columns["sut_index"][:] = self._sut_index(rows)
+        self.last_issue_ns = max(self.last_issue_ns, int(columns["issued_ns"].max()))
+
+    def _scheduled_ns(self, rows: np.ndarray, columns: Columns) -> np.ndarray:
+        if self._closed:
+            return columns["taken_ns"]  # due as soon as the loop was open
+        return self._plan.scheduled_ns[self._queries(rows)]
+
+    def _queries(self, rows: np.ndarray) -> np.ndarray:
+        queries = rows // self._plan.requests_per_query
+        return queries % self._plan.query_count if self._plan.unbounded else queries
+
+    def _sut_index(self, rows: np.ndarray) -> np.ndarray | int:
+        suts = self._plan.sut_index
+        return suts[self._queries(rows)] if len(suts) else 0
+
+    def _suts(self) -> Callable[[int], int] | None:
+        suts = self._plan.sut_index
+        if self.pulled or not len(suts) or not suts.any():
+            return None
+        return self._lookup(np.repeat(suts, self._plan.requests_per_query))
+
+    def _payloads(self) -> Callable[[int], Parts]:
+        plan = self._plan
+        if plan.samples_per_request > 1:
+            return self._payload_of_span
+        samples = plan.samples if plan.unbounded else plan.samples[self._index()]
+        payloads: list[Parts] = [b""] * (int(samples.max(initial=-1)) + 1)
+        for sample in np.unique(samples).tolist():
+            payloads[sample] = self._build((sample,))
+        return self._lookup(plan.samples, payloads)
+
+    def _payload_of_span(self, position: int) -> Parts:
+        """Requests of several samples differ from one another: built when they are issued."""
+        start, stop = self._plan.request_span(self._rows[position])
+        return self._build(self._plan.samples[start:stop].tolist())
+
+    def _lookup(
+        self, column: np.ndarray, table: Sequence[_Value] | None = None
+    ) -> Callable[[int], _Value]:
+        """``position -> table[column[row]]`` without numpy in it: called for every request."""
+        found: Sequence[_Value] = range(1 << 15) if table is None else table  # type: ignore[assignment]
+        if self._plan.unbounded:
+            rows, count = self._rows, len(column)
+            start, step = rows.start, rows.step  # type: ignore[union-attr]  # endless range
+            cycle = memoryview(column)
+            return lambda position: found[cycle[(start + position * step) % count]]
+        view = memoryview(np.ascontiguousarray(column[self._index()]))
+        return lambda position: found[view[position]]
+
+    def _index(self) -> slice | np.ndarray:
+        rows = self._rows
+        return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows

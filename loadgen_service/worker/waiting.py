@@ -1,0 +1,137 @@
+"""How a worker waits for an instant: a timerfd on the loop, or polling.
+
+uvloop's own timers tick in milliseconds, so neither policy uses them. Instants are absolute on the
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from typing import Final, Literal, Protocol
+
+from loadgen_service.errors import UserError
+
+SPIN_NS: Final = 10_000
+"""Polling stays in its loop when the instant is this near: answers then wait that long at most."""
+
+_CLOCK_MONOTONIC: Final = 1
+_TFD_TIMER_ABSTIME: Final = 1
+_NS: Final = 1_000_000_000
+_NOT_ARMED: Final = 0
+
+
+class Waiter(Protocol):
+    """Calls ``wake`` at the instant last asked for. One instant at a time."""
+
+    def arm(self, at_ns: int | None) -> None:
+        """Wake at this instant (in the past: as soon as possible); None: not at all."""
+
+    def soon(self) -> None:
+        """Wake once more after the sockets have been looked at."""
+
+    def close(self) -> None:
+        """No more waking."""
+
+
+class TimerfdWaiter:
+    """A kernel timer with nanosecond deadlines whose descriptor the loop watches."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+        self._loop = loop
+        self._wake = wake
+        # PyDLL keeps the interpreter's lock: setting a timer never blocks, and releasing the lock
+        # would invite another thread in at the worst moment.
+        libc = ctypes.PyDLL(None, use_errno=True)
+        try:
+            self._set_time = libc.timerfd_settime
+            self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        except AttributeError:
+            raise UserError("wait_policy: timerfd needs Linux; use --wait-policy poll") from None
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._spec = (ctypes.c_int64 * 4)()  # struct itimerspec: interval, then value
+        self._spec_pointer = ctypes.byref(self._spec)
+        self._armed_ns = _NOT_ARMED
+        loop.add_reader(self._fd, self._fired)
+
+    def arm(self, at_ns: int | None) -> None:
+        at_ns = _NOT_ARMED if at_ns is None else max(at_ns, 1)
+        if at_ns == self._armed_ns:
+            return
+        self._armed_ns = at_ns
+        spec = self._spec
+        spec[2], spec[3] = divmod(at_ns, _NS)
+        self._set_time(self._fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None)
+
+    def soon(self) -> None:
+        self._loop.call_soon(self._wake)
+
+    def _fired(self) -> None:
+        fired_ns = self._armed_ns
+        self._armed_ns = -1  # unlike any instant, so that arming again reaches the kernel
+        self._wake()
+        if self._armed_ns == -1:
+            # Nobody armed it again, and an expired timer stays readable until it is set or read.
+            self._armed_ns = fired_ns
+            self.arm(None)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class PollWaiter:
+    """Looks at the clock in every turn of the loop, which then never sleeps."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], None],
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._loop = loop
+        self._wake = wake
+        self._clock = clock
+        self._at_ns: int | None = None
+        self._soon = False
+        self._handle = loop.call_soon(self._turn)
+
+    def arm(self, at_ns: int | None) -> None:
+        self._at_ns = at_ns
+
+    def soon(self) -> None:
+        self._soon = True
+
+    def _turn(self) -> None:
+        self._handle = self._loop.call_soon(self._turn)
+        if self._soon:
+            self._soon = False
+            self._wake()
+            return
+        at_ns = self._at_ns
+        if at_ns is None:
+            return
+        clock = self._clock
+        if at_ns - clock() <= SPIN_NS:
+            while clock() < at_ns:
+                pass
+            self._at_ns = None
+            self._wake()
+
+    def close(self) -> None:
+        self._handle.cancel()
+
+
+def make_waiter(
+    policy: Literal["timerfd", "poll"],
+    loop: asyncio.AbstractEventLoop,
+    wake: Callable[[], None],
+) -> Waiter:
+    """The waiter that a setting names."""
+    return PollWaiter(loop, wake) if policy == "poll" else TimerfdWaiter(loop, wake)
