@@ -1,0 +1,483 @@
+"""The client half: calls out, answers in. One call is two frames out and one tuple in.
+
+The caller's ``key`` names a call (its slot number); stream ids stay inside. Nothing is retried
+here, and no clock is read: the caller cancels what is over its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grpc_wire import frames
+from grpc_wire.answers import AnswerShapes, ResponseReader
+from grpc_wire.connection import MAX_MESSAGE_BYTES, Connection
+from grpc_wire.errors import (
+    BROKEN_CONNECTION,
+    CANCEL,
+    FLOW_CONTROL_ERROR,
+    INTERNAL,
+    OK,
+    PROTOCOL_ERROR,
+    UNAVAILABLE,
+    UNKNOWN,
+    ConnectionFault,
+    MessageFault,
+    error_name,
+    grpc_of_http,
+    grpc_of_reset,
+)
+from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
+from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, pieces_of
+from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock, Response, is_grpc
+from grpc_wire.messages import Deframer
+
+__all__ = ["CLOSED", "DONE", "MESSAGE", "ROOM", "ClientConnection"]
+
+MAX_RESPONSE_HEADER_BYTES = 64 << 10
+
+
+class _Call:
+    """A call with more to remember than its key: a part of its answer, or data yet to send."""
+
+    __slots__ = ("data_size", "deframer", "head", "key", "message", "received", "streaming")
+
+    def __init__(self, key: int, streaming: bool, max_message_bytes: int) -> None:
+        self.key = key
+        self.streaming = streaming
+        self.head: bytes | None = None  # the answer's first block
+        self.deframer = Deframer(max_message_bytes)
+        self.message: bytes | None = None
+        self.data_size = 0  # of the one DATA frame of a usual answer; -1: there were more
+        self.received = 0  # DATA not yet given back to the stream's window
+
+
+class ClientConnection(Connection[ClientEvent]):
+    """One connection to a server; bytes in, events out, bytes out."""
+
+    __slots__ = (
+        "_busy",
+        "_by_key",
+        "_goaway",
+        "_limit",
+        "_next_id",
+        "_open",
+        "_peer_limit",
+        "_reader",
+        "_shapes",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_header_bytes: int = MAX_RESPONSE_HEADER_BYTES,
+        max_frame_bytes: int = frames.DEFAULT_FRAME_BYTES,
+    ) -> None:
+        super().__init__(max_message_bytes, max_header_bytes, max_frame_bytes)
+        self._next_id = 1
+        self._peer_limit = frames.LARGEST_STREAM_ID
+        self._limit = 0  # calls open at once; 0 until the peer's SETTINGS, and when draining
+        self._open: dict[int, int] = {}  # stream -> key: sent whole, nothing received
+        self._busy: dict[int, _Call] = {}  # stream -> call: every other open call
+        self._by_key: dict[int, int] = {}  # key -> stream, made when a cancel asks, never trusted
+        self._reader = ResponseReader(max_header_bytes)
+        self._shapes = AnswerShapes()
+        self._goaway = ""
+
+    # ------------------------------------------------------------------ for the shell
+    def start(self) -> None:
+        """Queue the preface, our SETTINGS and a large connection window."""
+        self._out.append(frames.PREFACE)
+        self._announce({frames.ENABLE_PUSH: 0})
+
+    @property
+    def room(self) -> int:
+        """Calls that may be opened now; 0 before the peer's SETTINGS and with a full window."""
+        if self._send.window <= 0 or self._next_id > frames.LARGEST_STREAM_ID:
+            return 0
+        return max(0, self._limit - len(self._open) - len(self._busy))
+
+    @property
+    def open_count(self) -> int:
+        """Calls opened and not settled."""
+        return len(self._open) + len(self._busy)
+
+    @property
+    def is_idle(self) -> bool:
+        """No call is open."""
+        return not self._open and not self._busy
+
+    @property
+    def is_ready(self) -> bool:
+        """The peer's SETTINGS have arrived and calls are taken."""
+        return self._limit > 0
+
+    @property
+    def is_draining(self) -> bool:
+        """No call will ever be opened again: GOAWAY, used-up stream ids, or closed."""
+        return bool(self._goaway or self._closed_reason) or self._next_id > frames.LARGEST_STREAM_ID
+
+    def call(
+        self,
+        key: int,
+        headers: HeaderBlock,
+        parts: Piece | Sequence[Piece],
+        *,
+        streaming: bool = False,
+    ) -> bool:
+        """Open a call with one request message; False: no room, nothing was done.
+
+        ``parts`` is the message with its five-byte prefix, in bytes or views of bytes.
+        ``streaming``: the answer may be many messages.
+        """
+        is_bytes = parts.__class__ is bytes
+        size = len(parts) if is_bytes else sum(map(len, pieces_of(parts)))
+        send = self._send
+        if streaming or size > self._single_max or size > send.window:
+            return self._call_slowly(key, headers, parts, streaming)
+        if len(self._open) + len(self._busy) >= self._limit:
+            return False
+        stream_id = self._next_id
+        if stream_id > frames.LARGEST_STREAM_ID:
+            return False
+        self._next_id = stream_id + 2
+        self._open[stream_id] = key
+        send.window -= size
+        word = stream_id.to_bytes(4, "big")
+        if is_bytes:
+            self._out += (headers.start, word, headers.middle(size), word, parts)  # type: ignore[arg-type]  # is_bytes
+        else:
+            self._out += (headers.start, word, headers.middle(size), word, *pieces_of(parts))
+        if size >= LARGE_PIECE_BYTES:
+            self._is_mixed = True
+        return True
+
+    def cancel(self, key: int, error_code: int = CANCEL) -> None:
+        """Give a call up by RST_STREAM; no further event for its key. Unknown keys are ignored."""
+        stream_id = self._stream_of(key)
+        if stream_id:
+            self._open.pop(stream_id, None)
+            self._busy.pop(stream_id, None)
+            self._reset(stream_id, error_code)
+
+    def receive(self, data: bytes) -> list[ClientEvent]:
+        """Take bytes from the transport; return what they say. Never raises for the peer's faults."""
+        had_room = self.room > 0
+        events = super().receive(data)
+        if not had_room and self.room > 0:
+            events.append((ROOM,))
+        return events
+
+    def eof(self) -> list[ClientEvent]:
+        """The transport is closed: every open call is settled with BROKEN_CONNECTION."""
+        events: list[ClientEvent] = []
+        after = f" after {self._goaway}" if self._goaway else ""
+        self._close(f"connection closed by the peer{after}", events)
+        return events
+
+    # ------------------------------------------------------------------ calls out
+    def _call_slowly(
+        self, key: int, headers: HeaderBlock, parts: Piece | Sequence[Piece], streaming: bool
+    ) -> bool:
+        """Open a call that is the first, large, or answered by many messages."""
+        if self.room <= 0:
+            return False
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        block = headers.block
+        if stream_id == 1:
+            block = TABLE_SIZE_ZERO + block
+            self._allow_single()
+        self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
+        self._busy[stream_id] = _Call(key, streaming, self._max_message_bytes)
+        self._send.push(stream_id, pieces_of(parts), None)
+        self._pump([])
+        return True
+
+    def _stream_of(self, key: int) -> int:
+        """Return the stream of an open call, 0 if there is none.
+
+        The index is made again only when it proves stale, so a storm of cancels costs one scan.
+        """
+        for _ in range(2):
+            stream_id = self._by_key.get(key, 0)
+            call = self._busy.get(stream_id)
+            if self._open.get(stream_id) == key or (call is not None and call.key == key):
+                return stream_id
+            self._by_key = {key: stream_id for stream_id, key in self._open.items()}
+            self._by_key.update((call.key, stream_id) for stream_id, call in self._busy.items())
+        return 0
+
+    # ------------------------------------------------------------------ answers in
+    def _greet(self, data: bytes) -> int:
+        if b"HTTP/".startswith(data[:5]):
+            if len(data) >= 5:
+                raise ConnectionFault(PROTOCOL_ERROR, "the peer speaks HTTP/1, not HTTP/2")
+            return 0
+        self._is_greeted = True
+        return 0
+
+    def _take_usual(self, data: bytes, pos: int, end: int, events: list[ClientEvent]) -> int:
+        shapes = self._shapes
+        by_size = shapes.by_size
+        if not by_size:
+            return pos
+        mark = shapes.mark
+        head_start, tail_start, tail = shapes.head_start, shapes.tail_start, shapes.tail
+        pop = self._open.pop
+        consumed = 0
+        while True:
+            shape = by_size.get(data[pos + mark : pos + mark + 3])
+            if shape is None or pos + shape[1] > end:
+                break
+            unpack, total, middle, prefix, charge = shape
+            first, one, block, two, start, message, last, three, block2 = unpack(data, pos)
+            if (
+                first != head_start
+                or block != middle
+                or start != prefix
+                or last != tail_start
+                or block2 != tail
+                or not one == two == three
+            ):
+                break
+            key = pop(one, None)
+            if key is None:
+                break
+            events.append((DONE, key, OK, message, ""))
+            pos += total
+            consumed += charge
+        if consumed:
+            self._count_inbound(consumed)
+        return pos
+
+    def _on_block(
+        self, stream_id: int, end_stream: bool, block: bytes, events: list[ClientEvent]
+    ) -> None:
+        call = self._call_of(stream_id)
+        if call is None:
+            return
+        response = self._reader.read(block)
+        if response.fault:
+            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, response.fault, events)
+        elif call.head is None:
+            self._on_head(stream_id, call, end_stream, block, response, events)
+        elif not end_stream:
+            text = "trailers without END_STREAM"
+            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, text, events)
+        else:
+            self._on_trailers(stream_id, call, block, response, events)
+
+    def _call_of(self, stream_id: int) -> _Call | None:
+        """Return an open call, with room to remember its answer; None: settled or cancelled."""
+        call = self._busy.get(stream_id)
+        if call is not None:
+            return call
+        key = self._open.pop(stream_id, None)
+        if key is not None:
+            call = self._busy[stream_id] = _Call(key, False, self._max_message_bytes)
+            return call
+        if not stream_id & 1 or stream_id >= self._next_id:
+            text = f"frame on stream {stream_id}, which was never opened"
+            raise ConnectionFault(PROTOCOL_ERROR, text)
+        return None
+
+    def _on_head(
+        self,
+        stream_id: int,
+        call: _Call,
+        end_stream: bool,
+        block: bytes,
+        response: Response,
+        events: list[ClientEvent],
+    ) -> None:
+        status = response.status
+        if status is None or (status < 200 and end_stream):
+            text = "answer without a final :status"
+            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, text, events)
+        elif status < 200:
+            return
+        elif end_stream and response.code is not None:
+            self._on_trailers(stream_id, call, b"", response, events)
+        elif status != 200:
+            text = f"HTTP status {status}"
+            self._refuse(stream_id, call, end_stream, grpc_of_http(status), text, events)
+        elif not is_grpc(response.content_type):
+            text = f"content-type {response.content_type!r} is not application/grpc"
+            self._refuse(stream_id, call, end_stream, UNKNOWN, text, events)
+        elif end_stream:
+            self._finish(stream_id, call, UNKNOWN, None, "answer without grpc-status", events)
+        else:
+            call.head = block
+
+    def _on_trailers(
+        self,
+        stream_id: int,
+        call: _Call,
+        block: bytes,
+        response: Response,
+        events: list[ClientEvent],
+    ) -> None:
+        code, text, message = response.code, response.text, call.message
+        if code is None:
+            code, text = UNKNOWN, "trailers without grpc-status"
+        elif code == OK and call.deframer.held_bytes:
+            code, text = INTERNAL, "the answer ends within a message"
+        elif code == OK and not call.streaming and message is None:
+            code, text = INTERNAL, "status OK without a message"
+        if code != OK:
+            message = None
+        elif call.head and call.data_size > 0 and not text and not call.streaming:
+            self._shapes.learn(call.head, block, call.data_size)
+        self._finish(stream_id, call, code, message, text, events)
+
+    def _on_data(
+        self,
+        stream_id: int,
+        flags: int,
+        size: int,
+        data: bytes,
+        start: int,
+        stop: int,
+        events: list[ClientEvent],
+    ) -> None:
+        call = self._call_of(stream_id)
+        if call is None:
+            return
+        if call.head is None:
+            text = "DATA before HEADERS"
+            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, text, events)
+            return
+        call.data_size = -1 if call.data_size or size != stop - start else size
+        try:
+            messages = call.deframer.feed(data, start, stop)
+        except MessageFault as fault:
+            self._abort(stream_id, call, CANCEL, fault.code, fault.text, events)
+            return
+        for message in messages:
+            if call.streaming:
+                events.append((MESSAGE, call.key, message))
+            elif call.message is None:
+                call.message = message
+            else:
+                text = "more than one message in the answer to a unary call"
+                self._abort(stream_id, call, CANCEL, INTERNAL, text, events)
+                return
+        if flags & frames.END_STREAM:
+            self._finish(stream_id, call, INTERNAL, None, "the answer has no trailers", events)
+        else:
+            self._refill(stream_id, call, size)
+
+    def _refill(self, stream_id: int, call: _Call, size: int) -> None:
+        """Give a stream's window back once half of it is used."""
+        call.received += size
+        if call.received * 2 > self._stream_window:
+            self._out.append(frames.window_update_frame(stream_id, call.received))
+            call.received = 0
+
+    # ------------------------------------------------------------------ ends
+    def _finish(
+        self,
+        stream_id: int,
+        call: _Call,
+        code: int,
+        message: bytes | None,
+        text: str,
+        events: list[ClientEvent],
+    ) -> None:
+        """Settle a call whose stream the peer has ended; what was still to be sent is dropped."""
+        del self._busy[stream_id]
+        if stream_id in self._send:
+            self._reset(stream_id, CANCEL)
+        else:
+            self._send.drop(stream_id)
+        events.append((DONE, call.key, code, None if call.streaming else message, text))
+
+    def _abort(
+        self,
+        stream_id: int,
+        call: _Call,
+        reset_code: int,
+        code: int,
+        text: str,
+        events: list[ClientEvent],
+    ) -> None:
+        """Settle a call whose answer is unacceptable, and reset its stream."""
+        self._reset(stream_id, reset_code)
+        self._finish(stream_id, call, code, None, text, events)
+
+    def _refuse(
+        self,
+        stream_id: int,
+        call: _Call,
+        end_stream: bool,
+        code: int,
+        text: str,
+        events: list[ClientEvent],
+    ) -> None:
+        """Settle a call that something other than gRPC has answered."""
+        if end_stream:
+            self._finish(stream_id, call, code, None, text, events)
+        else:
+            self._abort(stream_id, call, CANCEL, code, text, events)
+
+    def _on_reset(self, stream_id: int, code: int, events: list[ClientEvent]) -> None:
+        call = self._call_of(stream_id)
+        if call is not None:
+            self._send.drop(stream_id)
+            text = f"stream reset by the peer: {error_name(code)}"
+            self._finish(stream_id, call, grpc_of_reset(code), None, text, events)
+
+    def _on_goaway(
+        self, last_stream_id: int, code: int, text: str, events: list[ClientEvent]
+    ) -> None:
+        self._goaway = f"GOAWAY {error_name(code)}" + (f" ({text})" if text else "")
+        self._limit = 0
+        for stream_id in sorted([*self._open, *self._busy]):
+            if stream_id > last_stream_id:
+                call = self._call_of(stream_id)
+                if call is not None:
+                    self._send.drop(stream_id)
+                    why = f"refused by {self._goaway}: not processed"
+                    self._finish(stream_id, call, UNAVAILABLE, None, why, events)
+
+    def _on_closed(self, reason: str, events: list[ClientEvent]) -> None:
+        self._limit = 0
+        keys = {**self._open, **{stream_id: call.key for stream_id, call in self._busy.items()}}
+        for stream_id in sorted(keys):
+            events.append((DONE, keys[stream_id], BROKEN_CONNECTION, None, reason))
+        self._open.clear()
+        self._busy.clear()
+        events.append((CLOSED, reason))
+
+    # ------------------------------------------------------------------ settings and windows
+    def _on_peer_settings(self, settings: dict[int, int]) -> None:
+        self._peer_limit = settings.get(frames.MAX_CONCURRENT_STREAMS, self._peer_limit)
+        if not self.is_draining:
+            self._limit = self._peer_limit
+
+    def _on_settings_acknowledged(self) -> None:
+        pass
+
+    def _on_pong(self, payload: bytes, events: list[ClientEvent]) -> None:
+        pass
+
+    def _on_stream_window(self, stream_id: int, increment: int, events: list[ClientEvent]) -> None:
+        if stream_id in self._send:
+            if not self._send.grow_stream(stream_id, increment):
+                call = self._busy[stream_id]
+                text = "stream window above 2^31-1"
+                self._abort(stream_id, call, FLOW_CONTROL_ERROR, INTERNAL, text, events)
+        elif not stream_id & 1 or stream_id >= self._next_id:
+            raise ConnectionFault(PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
+
+    def _on_sent(self, stream_id: int, events: list[ClientEvent]) -> None:
+        """A request sent whole, with nothing received: from now on its answer may be the usual."""
+        self._send.drop(stream_id)
+        call = self._busy.get(stream_id)
+        if call is not None and call.head is None and not call.streaming:
+            del self._busy[stream_id]
+            self._open[stream_id] = call.key
+
+    def _last_peer_stream(self) -> int:
+        return 0
