@@ -1,0 +1,294 @@
+"""Exact figures of one series out of its request table: counts, rates, distributions, breakdowns.
+
+Decides which requests and which unit (query or sample) a figure covers; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen_service.core.burst_figures import BurstFigures, burst_figures, burst_latencies
+from loadgen_service.core.columns import NEVER, Status
+from loadgen_service.core.facts import SeriesFacts
+from loadgen_service.core.loadgen_figures import (
+    EarlyStopping,
+    Latencies,
+    LoadgenFigures,
+    limit_stopping,
+    loadgen_figures,
+    per_second,
+    stream_stopping,
+)
+from loadgen_service.core.percentiles import Distribution
+from loadgen_service.core.plan import SeriesPlan
+from loadgen_service.core.query_rows import BoolArray, Counts, QueryRows, query_rows
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.table import Column, Int64Array, RequestTable, samples_in_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Distributions in ns over requests; None where nothing was measured.
+
+    issue_delay = issued - scheduled = late (taken - scheduled: the generator's own) + blocked
+    (issued - taken: a full window, no free stream, a broken connection). service = completed -
+    issued, of completed requests. server_*: the SUT's own timings; network = service less the time
+    between the SUT's receiving and sending.
+    """
+
+    issue_delay_ns: Distribution | None
+    late_ns: Distribution | None
+    blocked_ns: Distribution | None
+    service_ns: Distribution | None
+    first_response_ns: Distribution | None
+    server_queue_ns: Distribution | None
+    server_compute_ns: Distribution | None
+    server_total_ns: Distribution | None
+    network_ns: Distribution | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartFigures:
+    """What one SUT or one worker did. ``latency_ns``: of its completed requests."""
+
+    index: int
+    requests: Counts
+    samples: Counts
+    completed_samples_per_second: float | None
+    latency_ns: Distribution | None
+    times: Times
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFigures:
+    """Everything that the judge and the summary need of one series.
+
+    ``latency_ns`` covers completed ``latency_unit``s ("query", offline "sample") and counts from
+    the scheduled instant. ``elapsed_ns``: from the start to the last good answer, in a concurrency
+    run the window. Rates divide by it. ``outside_window_count``: queries of a concurrency run that
+    began after the stop instant and are in the counts only. ``server_batch`` and tokens are not
+    here yet.
+    """
+
+    queries: Counts
+    requests: Counts
+    samples: Counts
+    latency_unit: str
+    latency_ns: Distribution | None
+    times: Times
+    elapsed_ns: int | None
+    completed_qps: float | None
+    completed_samples_per_second: float | None
+    loadgen: LoadgenFigures
+    bursts: BurstFigures | None
+    suts: tuple[PartFigures, ...]
+    workers: tuple[PartFigures, ...]
+    unaccounted_count: int
+    duplicate_count: int
+    foreign_count: int
+    unexpected_count: int
+    outside_window_count: int = 0
+
+
+def series_figures(
+    settings: Settings, plan: SeriesPlan, table: RequestTable, facts: SeriesFacts
+) -> SeriesFigures:
+    """Figures of one series. Empty tables give zero counts and None for every distribution."""
+    sample_counts = samples_in_rows(plan, table.row)
+    all_queries = query_rows(plan, table)
+    windowed = SCENARIOS[settings.scenario].duration_clock == "window"
+    window_ns = _window_ns(table, facts) if windowed else None
+    queries = _began_by(all_queries, window_ns)
+    latencies = _latencies(settings, table, queries, sample_counts)
+    done_ns = all_queries.completed_ns[all_queries.status == Status.COMPLETED]
+    elapsed_ns = window_ns if windowed else _last(table.completed_ns[_completed(table)])
+    bursts = _burst_latencies(settings, plan, table, queries)
+    counts = Counts.of(all_queries.status)
+    return SeriesFigures(
+        queries=counts,
+        requests=Counts.of(table.status),
+        samples=Counts.of(table.status, sample_counts),
+        latency_unit="sample" if SCENARIOS[settings.scenario].pulled else "query",
+        latency_ns=Distribution.of(latencies.completed_ns),
+        times=_times(table, slice(None)),
+        elapsed_ns=elapsed_ns,
+        completed_qps=_rate_by(done_ns, None, elapsed_ns),
+        completed_samples_per_second=_samples_rate(table, sample_counts, elapsed_ns),
+        loadgen=loadgen_figures(
+            settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
+        ),
+        bursts=burst_figures(settings, table) if bursts else None,
+        suts=tuple(_parts(table, table.sut_index, sample_counts, elapsed_ns)),
+        workers=tuple(_parts(table, table.worker_index, sample_counts, elapsed_ns)),
+        unaccounted_count=_unaccounted(table, facts),
+        duplicate_count=table.duplicate_count,
+        foreign_count=table.foreign_count,
+        unexpected_count=table.unexpected_count,
+        outside_window_count=len(all_queries.status) - len(queries.status),
+    )
+
+
+def _completed(table: RequestTable) -> BoolArray:
+    done: BoolArray = table.status == Status.COMPLETED
+    return done
+
+
+def _last(instants: Int64Array) -> int | None:
+    return int(instants.max()) if len(instants) else None
+
+
+def _window_ns(table: RequestTable, facts: SeriesFacts) -> int | None:
+    """End of a closed loop's measured window: the broadcast stop, else the last answer."""
+    if facts.stop_ns is not None:
+        return facts.stop_ns
+    return _last(table.completed_ns[_completed(table)])
+
+
+def _began_by(queries: QueryRows, window_ns: int | None) -> QueryRows:
+    """The queries that began within the window; all of them without one."""
+    if window_ns is None or not len(queries.status):
+        return queries
+    inside = queries.scheduled_ns <= window_ns
+    if inside.all():
+        return queries
+    return QueryRows(
+        queries.status[inside],
+        queries.scheduled_ns[inside],
+        queries.issued_ns[inside],
+        queries.completed_ns[inside],
+    )
+
+
+def _latencies(
+    settings: Settings, table: RequestTable, queries: QueryRows, sample_counts: Int64Array
+) -> Latencies:
+    """Latencies of the judged unit: every sample's in Offline, every query's elsewhere."""
+    if not SCENARIOS[settings.scenario].pulled:
+        return Latencies(queries.latency_ns, Counts.of(queries.status).unanswered)
+    done = _completed(table)
+    latency = table.completed_ns[done] - table.scheduled_ns[done]
+    unanswered = Counts.of(table.status, sample_counts).unanswered
+    return Latencies(np.repeat(latency, sample_counts[done]), unanswered)
+
+
+def _burst_latencies(
+    settings: Settings, plan: SeriesPlan, table: RequestTable, queries: QueryRows
+) -> Latencies | None:
+    if SCENARIOS[settings.scenario].due != "bursts":
+        return None
+    return burst_latencies(settings, queries)
+
+
+def _stopping(
+    settings: Settings, latencies: Latencies, bursts: Latencies | None
+) -> EarlyStopping | None:
+    kind = SCENARIOS[settings.scenario].early_stopping
+    if kind == "estimate":
+        only_sample = not SCENARIOS[settings.scenario].splits_queries
+        return stream_stopping(settings, latencies, also_99=only_sample)
+    if kind == "limit":
+        return limit_stopping(settings, latencies, "samples")
+    if kind == "bursts" and bursts is not None:
+        return limit_stopping(settings, bursts, "bursts")
+    return None
+
+
+def _rate_by(
+    done_ns: Int64Array, weights: Int64Array | None, elapsed_ns: int | None
+) -> float | None:
+    """Completions up to ``elapsed_ns`` a second; 0 where nothing completed in a known time."""
+    if elapsed_ns is None:
+        return None
+    inside = done_ns <= elapsed_ns
+    count = np.count_nonzero(inside) if weights is None else weights[inside].sum()
+    return per_second(int(count), elapsed_ns)
+
+
+def _samples_rate(
+    table: RequestTable, sample_counts: Int64Array, elapsed_ns: int | None
+) -> float | None:
+    done = _completed(table)
+    return _rate_by(table.completed_ns[done], sample_counts[done], elapsed_ns)
+
+
+def _unaccounted(table: RequestTable, facts: SeriesFacts) -> int:
+    """Lost requests of workers that are alive: they were issued, and their records are missing."""
+    gone = [worker.worker_index for worker in facts.workers if worker.lost]
+    known = [worker.worker_index for worker in facts.workers]
+    lost = table.worker_index[table.status == Status.LOST]
+    return int(np.count_nonzero(np.isin(lost, known) & ~np.isin(lost, gone)))
+
+
+def _parts(
+    table: RequestTable, key: Column, sample_counts: Int64Array, elapsed_ns: int | None
+) -> Iterator[PartFigures]:
+    """One breakdown: the rows grouped by ``key``, those without one (below 0) left out."""
+    order = np.argsort(key, kind="stable")
+    present, starts = np.unique(key[order], return_index=True)
+    for index, rows in zip(present, np.split(order, starts[1:]), strict=False):
+        if index < 0:
+            continue
+        status, weights = table.status[rows], sample_counts[rows]
+        done = status == Status.COMPLETED
+        done_ns = table.completed_ns[rows][done]
+        yield PartFigures(
+            index=int(index),
+            requests=Counts.of(status),
+            samples=Counts.of(status, weights),
+            completed_samples_per_second=_rate_by(done_ns, weights[done], elapsed_ns),
+            latency_ns=Distribution.of(done_ns - table.scheduled_ns[rows][done]),
+            times=_times(table, rows),
+        )
+
+
+def _times(table: RequestTable, rows: slice | Int64Array) -> Times:
+    done = table.status[rows] == Status.COMPLETED
+    scheduled, taken = table.scheduled_ns[rows], table.taken_ns[rows]
+    issued, completed = table.issued_ns[rows], table.completed_ns[rows]
+    service = np.where(done, completed, NEVER)
+    received, sent = _server(table, "received", rows), _server(table, "sent", rows)
+    return Times(
+        issue_delay_ns=_between(scheduled, issued),
+        late_ns=_between(scheduled, taken),
+        blocked_ns=_between(taken, issued),
+        service_ns=_between(issued, service),
+        first_response_ns=_between(scheduled, table.first_response_ns[rows]),
+        server_queue_ns=_known(_server(table, "queue", rows)),
+        server_compute_ns=_known(_server(table, "compute", rows)),
+        server_total_ns=_between(received, sent),
+        network_ns=_outside_server(issued, service, received, sent),
+    )
+
+
+def _server(table: RequestTable, name: str, rows: slice | Int64Array) -> Int64Array | None:
+    column = table.server.get(f"server_{name}_ns")
+    return None if column is None else column[rows]
+
+
+def _between(start: Int64Array | None, end: Int64Array | None) -> Distribution | None:
+    """Distribution of end - start where both happened."""
+    if start is None or end is None:
+        return None
+    both = (start != NEVER) & (end != NEVER)
+    return Distribution.of(end - start if both.all() else end[both] - start[both])
+
+
+def _known(values: Int64Array | None) -> Distribution | None:
+    return None if values is None else Distribution.of(values[values != NEVER])
+
+
+def _outside_server(
+    issued: Int64Array,
+    completed: Int64Array,
+    received: Int64Array | None,
+    sent: Int64Array | None,
+) -> Distribution | None:
+    """Service time less the time in the SUT: two intervals, each of one host's clock."""
+    if received is None or sent is None:
+        return None
+    known = (issued != NEVER) & (completed != NEVER) & (received != NEVER) & (sent != NEVER)
+    return Distribution.of((completed - issued)[known] - (sent - received)[known])

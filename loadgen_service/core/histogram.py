@@ -1,0 +1,140 @@
+"""Log-linear counts of nanoseconds: mergeable and small, for live figures and Prometheus.
+
+Approximate by design: every value it gives lies within ``RELATIVE_ERROR`` of a recorded one. Final
+figures never come from here but from exact percentiles.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen_service.core.percentiles import Int64Array, quantile_index
+
+SUB_BITS: Final = 7
+"""Each octave is cut into 2**SUB_BITS equal buckets; values below that are counted exactly."""
+
+_SUB_COUNT: Final = 1 << SUB_BITS
+BUCKET_COUNT: Final = (63 - SUB_BITS + 1) * _SUB_COUNT
+RELATIVE_ERROR: Final = 2.0 ** -(SUB_BITS + 1)
+"""Half a bucket's width over its smallest value: 0.4 %."""
+
+_HEADER: Final = struct.Struct("<4sBQQqqI")
+_MAGIC: Final = b"LLH1"
+
+
+class Histogram:
+    """Counts of int64 values from 0 up; negative ones count as 0 and are told in ``clamped``."""
+
+    __slots__ = ("_buckets", "clamped", "count", "max", "min", "total")
+
+    def __init__(self) -> None:
+        self._buckets: Int64Array = np.zeros(BUCKET_COUNT, dtype=np.int64)
+        self.count = 0
+        self.clamped = 0
+        self.total = 0
+        self.min = 0
+        self.max = 0
+
+    def record_many(self, values: npt.NDArray[np.integer]) -> None:
+        """Count every value (ns). O(values + buckets); call it once a batch, not once a value."""
+        if len(values) == 0:
+            return
+        wide = values.astype(np.int64, copy=False)
+        self.clamped += int(np.count_nonzero(wide < 0))
+        wide = np.maximum(wide, 0)
+        self._buckets += np.bincount(bucket_indexes(wide), minlength=BUCKET_COUNT)
+        self._extend(int(wide.min()), int(wide.max()))
+        self.total += (int((wide >> 32).sum()) << 32) + int((wide & 0xFFFFFFFF).sum())
+        self.count += len(wide)
+
+    def merge(self, other: Histogram) -> None:
+        """Add the counts of ``other``: any split of the values, merged, equals the whole."""
+        if other.count == 0:
+            return
+        self._buckets += other._buckets
+        self._extend(other.min, other.max)
+        self.total += other.total
+        self.count += other.count
+        self.clamped += other.clamped
+
+    def value_at_quantile(self, quantile: float) -> int:
+        """Value (ns) at LoadGen's place trunc(count * quantile), to RELATIVE_ERROR; 0 if empty."""
+        if self.count == 0:
+            return 0
+        place = quantile_index(self.count, quantile)
+        if place == self.count - 1:
+            return self.max
+        index = int(np.searchsorted(np.cumsum(self._buckets), place, side="right"))
+        low, width = _bucket_bounds(index)
+        return min(max(low + width // 2, self.min), self.max)
+
+    def mean(self) -> float:
+        """Exact mean (ns) of the recorded values; 0 if empty."""
+        return self.total / self.count if self.count else 0.0
+
+    def cumulative_counts(self, bounds_ns: Sequence[int]) -> list[int]:
+        """How many values are at most each bound, as a Prometheus histogram wants them.
+
+        A bucket that a bound cuts counts wholly as below it: off by one bucket's width at most.
+        """
+        running = np.cumsum(self._buckets)
+        bounds = np.asarray(bounds_ns, dtype=np.int64)
+        counts = running[bucket_indexes(np.maximum(bounds, 0))]
+        return [int(c) if b >= 0 else 0 for c, b in zip(counts, bounds, strict=True)]
+
+    def to_bytes(self) -> bytes:
+        """The counts that are not zero, little-endian, under a versioned magic."""
+        used = np.flatnonzero(self._buckets)
+        total_high, total_low = self.total >> 64, self.total & (2**64 - 1)
+        header = _HEADER.pack(
+            _MAGIC, total_high, self.count, total_low, self.min, self.max, len(used)
+        )
+        tail = struct.pack("<Q", self.clamped)
+        return header + tail + used.astype("<u2").tobytes() + self._buckets[used].tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Histogram:
+        """The inverse of ``to_bytes``. Raises ValueError on anything else."""
+        start = _HEADER.size + 8
+        if len(data) < start or data[:4] != _MAGIC:
+            raise ValueError("not a histogram of this version")
+        _, total_high, count, total_low, low, high, used = _HEADER.unpack_from(data)
+        if len(data) != start + used * 10:
+            raise ValueError("a histogram cut short")
+        made = cls()
+        indexes = np.frombuffer(data, "<u2", used, start)
+        if used and int(indexes.max()) >= BUCKET_COUNT:
+            raise ValueError("a histogram with a bucket out of range")
+        made._buckets[indexes] = np.frombuffer(data, "<i8", used, start + 2 * used)
+        made.count, made.total = count, (total_high << 64) + total_low
+        made.min, made.max = low, high
+        (made.clamped,) = struct.unpack_from("<Q", data, _HEADER.size)
+        return made
+
+    def _extend(self, low: int, high: int) -> None:
+        self.min = min(self.min, low) if self.count else low
+        self.max = max(self.max, high)
+
+
+def bucket_indexes(values: Int64Array) -> Int64Array:
+    """Bucket of each value; values are at least 0."""
+    _, exponents = np.frexp(values.astype(np.float64))
+    octave = np.maximum(exponents.astype(np.int64) - 1, SUB_BITS)
+    # a double rounds values above 2**53 up, at times across the power of two
+    octave -= (values >> octave == 0) & (octave > SUB_BITS)
+    shift = octave - SUB_BITS
+    linear: Int64Array = shift * _SUB_COUNT + (values >> shift)
+    return linear
+
+
+def _bucket_bounds(index: int) -> tuple[int, int]:
+    """Smallest value of a bucket and its width."""
+    if index < 2 * _SUB_COUNT:
+        return index, 1
+    shift = index // _SUB_COUNT - 1
+    return (index - shift * _SUB_COUNT) << shift, 1 << shift
