@@ -1,0 +1,66 @@
+"""One call of a caller, from its whole message to its one answer; and where answers go.
+
+Decides nothing about what is answered; sees to it that a call is settled exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sut_server.errors import Code
+
+
+class AnswerSink(Protocol):
+    """What a call needs of its connection."""
+
+    def answer(self, stream_id: int, parts: list[bytes]) -> None:
+        """Send a message (without its gRPC prefix) and status OK."""
+
+    def refuse(self, stream_id: int, code: Code, text: str) -> None:
+        """Send a status without a message."""
+
+    def forget(self, stream_id: int) -> None:
+        """The call will never be answered."""
+
+
+class Call:
+    """A unary call; ``alive`` until it is settled, by us or by the caller's leaving."""
+
+    __slots__ = ("_on_gone", "_sink", "alive", "received_ns", "stream_id")
+
+    def __init__(self, sink: AnswerSink, stream_id: int, received_ns: int) -> None:
+        self._sink = sink
+        self._on_gone: Callable[[], None] | None = None
+        self.stream_id = stream_id
+        self.received_ns = received_ns
+        self.alive = True
+
+    def on_gone(self, call: Callable[[], None]) -> None:
+        """Ask to be told if the caller leaves before the answer."""
+        self._on_gone = call
+
+    def answer(self, parts: list[bytes]) -> None:
+        """Send the message in ``parts``; nothing happens if the caller has gone."""
+        if self.alive:
+            self.alive = False
+            self._sink.answer(self.stream_id, parts)
+
+    def refuse(self, code: Code, text: str) -> None:
+        """End the call with a status and a line for the caller."""
+        if self.alive:
+            self.alive = False
+            self._sink.refuse(self.stream_id, code, text)
+
+    def drop(self) -> None:
+        """Never answer, as a broken server would; only the caller's deadline ends the call."""
+        if self.alive:
+            self.alive = False
+            self._sink.forget(self.stream_id)
+
+    def gone(self) -> None:
+        """The caller has cancelled or its connection has closed."""
+        if self.alive:
+            self.alive = False
+            if self._on_gone is not None:
+                self._on_gone()

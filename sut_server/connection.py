@@ -1,0 +1,156 @@
+"""An asyncio.Protocol around the server half of grpc_wire: bytes in, calls out, answers back.
+
+Owns no decision about answers. Paths in ``ready`` are answered here with the same bytes every
+time; every other call goes to the servicer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from grpc_wire.events import CANCELLED, CLOSED, REQUEST
+from grpc_wire.messages import frame_message, frame_prefix
+from grpc_wire.server import ServerConnection
+
+from sut_server.calls import Call
+from sut_server.errors import Code
+
+JOINED_BYTES: Final = 16_384
+"""Answers up to this size are copied into one piece with their prefix; larger ones are not."""
+
+
+@dataclass(slots=True)
+class Connections:
+    """What all connections of a server share, and the connections that are open."""
+
+    handle: Callable[[Call, bytes, bytes], None]
+    clock_ns: Callable[[], int]
+    make_wire: Callable[[], ServerConnection]
+    ready: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Path -> framed message for methods that always answer the same."""
+    count_ready: Callable[[int, int], None] = lambda count, now_ns: None
+    """Told how many ready answers were given at one instant."""
+    open: set[KserveConnection] = field(default_factory=set)
+
+
+class KserveConnection(asyncio.Protocol):
+    """One caller's connection."""
+
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
+        self._wire = shared.make_wire()
+        self._calls: dict[int, Call] = {}
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._is_flush_due = False
+        self._is_paused = False
+
+    @property
+    def open_count(self) -> int:
+        """Calls that wait for their answer."""
+        return len(self._calls)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._shared.open.add(self)
+        self._wire.start()
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        shared = self._shared
+        now_ns = shared.clock_ns()
+        wire = self._wire
+        respond = wire.respond
+        ready = shared.ready
+        ready_count = 0
+        for event in wire.receive(data):
+            if event[0] == REQUEST:
+                answer = ready.get(event[2])
+                if answer is not None:
+                    respond(event[1], answer)
+                    ready_count += 1
+                else:
+                    call = self._calls[event[1]] = Call(self, event[1], now_ns)
+                    shared.handle(call, event[2], event[3])
+            elif event[0] == CANCELLED:
+                self._gone(event[1])
+            elif event[0] == CLOSED:
+                self._close()
+        if ready_count:
+            shared.count_ready(ready_count, now_ns)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._shared.open.discard(self)
+        self._transport = None
+        self._wire.eof()
+        for stream_id in list(self._calls):
+            self._gone(stream_id)
+
+    def pause_writing(self) -> None:
+        """The caller does not read its answers: take no more requests from it meanwhile."""
+        self._is_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+            self._flush()
+
+    def answer(self, stream_id: int, parts: list[bytes]) -> None:
+        del self._calls[stream_id]
+        length = sum(map(len, parts))
+        if length <= JOINED_BYTES:
+            self._wire.respond(stream_id, frame_message(*parts))
+        else:
+            self._wire.respond(stream_id, (frame_prefix(length), *parts))
+        self._flush_soon()
+
+    def refuse(self, stream_id: int, code: Code, text: str) -> None:
+        del self._calls[stream_id]
+        self._wire.finish(stream_id, int(code), text)
+        self._flush_soon()
+
+    def forget(self, stream_id: int) -> None:
+        del self._calls[stream_id]
+
+    def go_away(self) -> None:
+        """Ask the caller to open no more calls here; open ones are still answered."""
+        self._wire.goaway()
+        self._flush()
+
+    def close(self) -> None:
+        """Write what is ready and close."""
+        self._flush()
+        self._close()
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            output = self._wire.take_output()
+            if output:
+                self._transport.writelines(output)
+            self._transport.close()
+
+    def _gone(self, stream_id: int) -> None:
+        call = self._calls.pop(stream_id, None)
+        if call is not None:
+            call.gone()
+
+    def _flush_soon(self) -> None:
+        """One write for all the answers of one turn of the loop."""
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        if self._is_paused or self._transport is None:
+            return
+        output = self._wire.take_output()
+        if output:
+            self._transport.writelines(output)

@@ -1,0 +1,33 @@
+"""What can go wrong, and whose fault it is: the operator's (UsageError) or a caller's (CallError).
+
+A failed call is an answer with a gRPC status, never an exception that leaves the server.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """The gRPC status codes that this server answers with."""
+
+    OK = 0
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+class UsageError(Exception):
+    """The operator's mistake: one line that names it and the remedy; the process exits with 2."""
+
+
+class CallError(Exception):
+    """One call's failure: its gRPC status and a line for the caller."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text

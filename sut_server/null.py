@@ -1,0 +1,71 @@
+"""The model that does nothing: its answer is ready bytes, so that only the wire costs anything."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+
+from sut_server.calls import Call
+from sut_server.engines import Desk
+from sut_server.figures import ModelFigures
+from sut_server.infer_messages import InferRequest
+from sut_server.models import ModelSpec
+from sut_server.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, simple_spec
+from sut_server.tensors import Array
+
+NULL: Final = "null"
+
+
+def null_spec() -> ModelSpec:
+    """FP32 "input" [-1, 16] to FP32 "output" [-1, 1]."""
+    return simple_spec(NULL, INPUT_ELEMENTS, OUTPUT_ELEMENTS)
+
+
+def ready_answer(spec: ModelSpec) -> bytes:
+    """The one ModelInferResponse that the null model gives to everybody: one row of zeros."""
+    message = service_pb2.ModelInferResponse(model_name=spec.name, model_version=spec.version)
+    for output in spec.outputs:
+        shape = (1, *output.shape[1:])
+        message.outputs.add(name=output.name, datatype=output.datatype, shape=shape)
+        message.raw_output_contents.append(np.zeros(shape, dtype="<f4").tobytes())
+    answer: bytes = message.SerializeToString()
+    return answer
+
+
+class NullEngine:
+    """The null model beside other models, where requests must be read to know whose they are.
+
+    Served alone, the connection answers by itself and only counts here.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._desk.spec
+
+    @property
+    def figures(self) -> ModelFigures:
+        return self._desk.figures
+
+    def submit(self, call: Call, request: InferRequest) -> None:
+        job = self._desk.receive(call, request)
+        outputs: dict[str, Array] = {
+            "output": np.zeros((request.rows, OUTPUT_ELEMENTS), dtype="<f4")
+        }
+        self._desk.answer(job, outputs, 0, 0)
+
+    def hurry(self) -> None:
+        """Nothing waits."""
+
+    def load_samples(self, sample_index: list[int]) -> None:
+        """Nothing to prepare."""
+
+    def unload_samples(self, sample_index: list[int]) -> None:
+        """Nothing to drop."""
+
+    def close(self) -> None:
+        """Nothing to release."""

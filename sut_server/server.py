@@ -1,0 +1,183 @@
+"""Puts the parts of one server together, listens, and ends it without losing an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+from wsgiref.simple_server import WSGIServer
+
+from grpc_wire.messages import frame_message
+from grpc_wire.server import ServerConnection
+
+from sut_server.batch_engine import BatchEngine, BatchLimits
+from sut_server.connection import Connections, KserveConnection
+from sut_server.engines import Desk, Engine
+from sut_server.errors import UsageError
+from sut_server.metrics import serve_metrics
+from sut_server.models import Model, open_model
+from sut_server.null import NULL, NullEngine, null_spec, ready_answer
+from sut_server.options import NS_PER_US, ServeOptions
+from sut_server.security import bind_address, tls_context
+from sut_server.service_log import ServiceLog
+from sut_server.servicer import INFER_PATH, Identity, Servicer
+from sut_server.synthetic import SyntheticEngine, simple_spec
+from sut_server.waiting import Alarms
+
+SYNTHETIC: Final = "synthetic"
+DRAIN_STEP_S: Final = 0.01
+"""How often the end looks whether the last answers are out."""
+
+
+class Server:
+    """A running server. Make it with ``start``; end it with ``stop``."""
+
+    def __init__(self, options: ServeOptions, models: dict[str, Model]) -> None:
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._alarms = Alarms(self._loop, time.monotonic_ns)
+        self._log = ServiceLog(options.service_log) if options.service_log else None
+        self.engines = {
+            engine.spec.name: engine
+            for engine in (self._engine(flag, models) for flag in options.models)
+        }
+        self._servicer = Servicer(self.engines, self._identity(), self._loop)
+        self._connections = self._make_connections()
+        self._listener: asyncio.Server | None = None
+        self._metrics: WSGIServer | None = None
+        self.address = ""
+        self.port = 0
+        self.metrics_port: int | None = None
+
+    async def listen(self) -> None:
+        """Open the ports; UsageError if an address is not allowed or not free."""
+        options = self._options
+        address = bind_address(options)
+        context = tls_context(options.tls) if options.tls else None
+        make = partial(KserveConnection, self._connections)
+        try:
+            self._listener = await self._loop.create_server(
+                make, address, options.port, ssl=context, backlog=1024
+            )
+        except OSError as error:
+            text = f"--port {options.port}: cannot listen on {address}: {error.strerror or error}"
+            raise UsageError(text) from error
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self.address = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        if options.metrics_port is not None:
+            engines = self.engines.values()
+            self._metrics = serve_metrics(engines, address, options.metrics_port, options.tls)
+            self.metrics_port = self._metrics.server_port
+
+    async def stop(self) -> None:
+        """Refuse new calls, answer the open ones within ``drain_ns``, close, write the log."""
+        self._servicer.is_ready = False
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections.open):
+            connection.go_away()
+        deadline_ns = time.monotonic_ns() + self._options.drain_ns
+        while self._outstanding_count() and time.monotonic_ns() < deadline_ns:
+            await asyncio.sleep(DRAIN_STEP_S)
+        for connection in list(self._connections.open):
+            connection.close()
+        await self._wait_closed()
+        self._release()
+
+    async def _wait_closed(self) -> None:
+        """Give the sockets one second to take the last bytes."""
+        for _ in range(round(1 / DRAIN_STEP_S)):
+            if not self._connections.open:
+                break
+            await asyncio.sleep(DRAIN_STEP_S)
+
+    def _release(self) -> None:
+        for engine in self.engines.values():
+            engine.close()
+        self._alarms.close()
+        if self._metrics is not None:
+            # shutdown() waits for the serving thread, so it must not run on a thread it needs.
+            threading.Thread(target=_end_metrics, args=(self._metrics,), daemon=True).start()
+        if self._log is not None:
+            self._log.write()
+
+    def _outstanding_count(self) -> int:
+        return sum(connection.open_count for connection in self._connections.open)
+
+    def _identity(self) -> Identity:
+        options = self._options
+        return Identity(
+            name=f"sut-server {', '.join(self.engines)}",
+            version=_version(),
+            max_batch=options.max_batch,
+            max_queue_delay_us=options.max_queue_delay_ns // NS_PER_US,
+            instance_count=options.instance_count,
+        )
+
+    def _engine(self, flag: str, models: dict[str, Model]) -> Engine:
+        options = self._options
+        log = self._log.add if self._log is not None else None
+        if flag == NULL:
+            return NullEngine(Desk(null_spec(), time.monotonic_ns, log))
+        if flag == SYNTHETIC:
+            synthetic = options.synthetic
+            spec = simple_spec(flag, synthetic.input_elements, synthetic.output_elements)
+            desk = Desk(spec, time.monotonic_ns, log)
+            return SyntheticEngine(synthetic, desk, self._alarms)
+        limits = BatchLimits(
+            options.max_batch,
+            options.max_queue_delay_ns,
+            options.max_waiting,
+            options.instance_count,
+        )
+        desk = Desk(models[flag].spec, time.monotonic_ns, log)
+        return BatchEngine(models[flag], limits, desk, self._alarms, time.monotonic_ns)
+
+    def _make_connections(self) -> Connections:
+        shared = Connections(
+            handle=self._servicer.handle,
+            clock_ns=time.monotonic_ns,
+            make_wire=ServerConnection,
+        )
+        if list(self.engines) == [NULL]:
+            null = self.engines[NULL]
+            shared.ready = {INFER_PATH: frame_message(ready_answer(null.spec))}
+            shared.count_ready = null.figures.receive_answered
+        return shared
+
+
+async def start(options: ServeOptions) -> Server:
+    """Load the models and listen; returns a ready server. Raises UsageError."""
+    bind_address(options)  # refuse before the long part, loading
+    models = {
+        flag: open_model(flag, options.thread_count)
+        for flag in options.models
+        if flag not in (NULL, SYNTHETIC)
+    }
+    names = [model.spec.name for model in models.values()] + [
+        flag for flag in options.models if flag not in models
+    ]
+    if len(set(names)) != len(names):
+        raise UsageError(f"--model: two models have the same name: {', '.join(sorted(names))}")
+    server = Server(options, models)
+    try:
+        await server.listen()
+    except UsageError:
+        await server.stop()
+        raise
+    return server
+
+
+def _version() -> str:
+    try:
+        return version("loadgen-service")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _end_metrics(server: WSGIServer) -> None:
+    server.shutdown()
+    server.server_close()
