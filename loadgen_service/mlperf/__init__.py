@@ -1,0 +1,1 @@
+"""LoadGen's own file formats and official values: configuration in, logs out."""
