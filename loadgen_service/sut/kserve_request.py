@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 from tritonclient.grpc import service_pb2
 
+from loadgen_service.errors import SettingsError
 from loadgen_service.sut.base import Parts
 
 MODEL_INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
@@ -33,6 +35,24 @@ class RequestTensor:
     name: str
     datatype: str
     shape: tuple[int, ...]
+
+
+_ITEM_BYTES: Final = {
+    "BOOL": 1,
+    "UINT8": 1,
+    "INT8": 1,
+    "UINT16": 2,
+    "INT16": 2,
+    "FP16": 2,
+    "BF16": 2,
+    "UINT32": 4,
+    "INT32": 4,
+    "FP32": 4,
+    "UINT64": 8,
+    "INT64": 8,
+    "FP64": 8,
+}
+_OPEN: Final = -1  # a dimension that differs from sample to sample
 
 
 def varint(value: int) -> bytes:
@@ -96,9 +116,12 @@ class RequestBuilder:
         self._tensors_of = tensors_of
         self._heads: dict[int, bytes] = {}
         self._joined_bytes = 0
+        self._is_open = any(_OPEN in tensor.shape for tensor in self._tensors)
 
     def build(self, samples: Sequence[int]) -> Parts:
         """The request that carries ``samples``; several need a batch dimension."""
+        if self._is_open:
+            return self._build_open(samples)
         head = self._heads.get(len(samples))
         if head is None:
             head = request_head(
@@ -117,3 +140,41 @@ class RequestBuilder:
         if isinstance(parts, bytes):
             self._joined_bytes += len(parts)
         return parts
+
+    def _build_open(self, samples: Sequence[int]) -> Parts:
+        """Tensors whose length differs from sample to sample: each request has a head of its own."""
+        if len(samples) > 1:
+            raise SettingsError(
+                "samples_per_request: samples of open length cannot share a request; use 1"
+            )
+        contents = self._tensors_of(samples[0])
+        tensors = [
+            RequestTensor(t.name, t.datatype, _closed_shape(t, content))
+            for t, content in zip(self._tensors, contents, strict=True)
+        ]
+        head = request_head(self._model, self._version, tensors, 1, self._batched)
+        return request_parts(head, [(content,) for content in contents])
+
+
+def _closed_shape(tensor: RequestTensor, content: bytes | memoryview) -> tuple[int, ...]:
+    """The shape with its one open dimension filled in from the content's size."""
+    if _OPEN not in tensor.shape:
+        return tensor.shape
+    known = prod(size for size in tensor.shape if size != _OPEN)
+    size = _ITEM_BYTES.get(tensor.datatype)
+    count = _string_count(content) if size is None else len(content) // size
+    if tensor.shape.count(_OPEN) > 1 or not known or count % known:
+        raise SettingsError(
+            f"shape: tensor {tensor.name} has the shape {list(tensor.shape)}, which {count} "
+            "elements do not settle; name it with --shape"
+        )
+    return tuple(count // known if size == _OPEN else size for size in tensor.shape)
+
+
+def _string_count(content: bytes | memoryview) -> int:
+    """Elements of a BYTES tensor: each is a little-endian length and its bytes."""
+    count = offset = 0
+    while offset < len(content):
+        offset += 4 + int.from_bytes(content[offset : offset + 4], "little")
+        count += 1
+    return count

@@ -17,7 +17,7 @@ from loadgen_service.core.columns import NEVER, Status
 from loadgen_service.core.pacer import Pacer
 from loadgen_service.sut.base import DONE, ISSUED, MESSAGE, TAKEN, Cell, Event, SystemUnderTest
 from loadgen_service.sut.server_timings import find_timings
-from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.record_log import Columns, RecordLog
 from loadgen_service.worker.shard import Shard
 from loadgen_service.worker.waiting import Waiter
 
@@ -105,10 +105,10 @@ class SeriesLoop:
         """Begin at ``t0_ns`` (absolute): nothing is issued before."""
         self._t0_ns = t0_ns
         self._waiter = waiter
-        self._log.begin_series(self._series_index(), self.finish_rows)
+        self._log.begin_series(self._shard.series_index, self.finish_rows)
         waiter.arm(t0_ns)
 
-    def finish_rows(self, columns: dict[str, np.ndarray]) -> None:
+    def finish_rows(self, columns: Columns) -> None:
         """Complete sealed rows of the record log."""
         self._shard.finish(columns, self._t0_ns)
 
@@ -365,8 +365,15 @@ class SeriesLoop:
         positions = np.array([key for key, _ in kept], dtype=np.int64)
         return self._shard.rows_of(positions), [message for _, message in kept]
 
-    def _series_index(self) -> int:
-        return self._shard.series_index
+    @property
+    def settled_count(self) -> int:
+        """Requests that ended, well or not."""
+        return self.completed_count + self.failed_count + self.timed_out_count
+
+    def quiet_ns(self, now_ns: int) -> int:
+        """Time until something is due; 0 if answers may open the loop at any instant."""
+        wake_ns = self._pacer.wake_ns()
+        return 0 if wake_ns is None else max(0, self._t0_ns + wake_ns - now_ns)
 
     @property
     def last_issue_ns(self) -> int:

@@ -49,7 +49,7 @@ class Block:
         for name, dtype in sorted(_ALL_COLUMNS.items(), key=lambda item: -item[1].itemsize):
             self.columns[name] = np.frombuffer(self._map, dtype, row_count, offset)
             offset += dtype.itemsize * row_count
-        self.views = {name: memoryview(column) for name, column in self.columns.items()}
+        self.views = {name: column.data for name, column in self.columns.items()}
         self.clear()
 
     def clear(self) -> None:
@@ -104,6 +104,10 @@ class SealedRows:
         self.log.release(self.block)
 
 
+def _leave(columns: Columns) -> None:
+    """Before the first series there is nothing to complete."""
+
+
 class RecordLog:
     """The current block and its row count. The loop writes to the views and sets ``count``.
 
@@ -144,7 +148,9 @@ class RecordLog:
         self._on_sealed = on_sealed
         self._free: list[Block] = []
         self._number = 0
-        self._finish: Finish = lambda columns: None
+        self.count = 0
+        self._start = 0
+        self._finish: Finish = _leave
         self._series_index = 0
         self._take_block()
 

@@ -43,6 +43,7 @@ class Shard:
         self._closed = scenario.closed
         self.pulled = scenario.pulled
         self.last_issue_ns = NEVER
+        self.series_index = plan.spec.index
         self.payload_of = self._payloads()
         self.sut_of = self._suts()
 
@@ -110,9 +111,9 @@ class Shard:
         if self._plan.unbounded:
             rows, count = self._rows, len(column)
             start, step = rows.start, rows.step  # type: ignore[union-attr]  # endless range
-            cycle = memoryview(column)
+            cycle = column.data
             return lambda position: found[cycle[(start + position * step) % count]]
-        view = memoryview(np.ascontiguousarray(column[self._index()]))
+        view = np.ascontiguousarray(column[self._index()]).data
         return lambda position: found[view[position]]
 
     def _index(self) -> slice | np.ndarray:

@@ -1,0 +1,226 @@
+"""One series on one worker: armed, started, swept, sealed and reported.
+
+Owns the series' clockwork around the loop; decides no pace and no transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.pacer import Pacer
+from loadgen_service.core.plan import SeriesPlan, shard_rows
+from loadgen_service.core.settings import Settings
+from loadgen_service.sut.adapters import Dispatch
+from loadgen_service.sut.base import SystemUnderTest
+from loadgen_service.worker import garbage
+from loadgen_service.worker.batches import RESPONSES_BYTES_MAX, SealedNothing, SealedResponses
+from loadgen_service.worker.loop import SeriesLoop
+from loadgen_service.worker.outbox import Outbox
+from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.shard import Build, Shard
+from loadgen_service.worker.waiting import Waiter, make_waiter
+
+TICK_S: Final = 0.02
+"""Deadlines are looked at this often, and rows of a fast run sealed."""
+
+SEAL_ROW_COUNT: Final = 1024
+SEAL_AGE_NS: Final = 100_000_000
+PROGRESS_AGE_NS: Final = 200_000_000
+
+Say = Callable[[pb.FromWorker], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What every series of a run shares on this worker."""
+
+    settings: Settings
+    worker_index: int
+    worker_count: int
+    suts: Sequence[SystemUnderTest]
+    dispatch: Dispatch
+    log: RecordLog
+    outbox: Outbox
+    build: Build
+    say: Say
+    keep_responses: bool
+
+
+class Series:
+    """Arm makes everything ready; ``start`` begins; ``done`` is set after the last word."""
+
+    def __init__(self, post: Post, plan: SeriesPlan) -> None:
+        settings = post.settings
+        self._post = post
+        self.index = plan.spec.index
+        rows = shard_rows(plan, post.worker_index, post.worker_count, settings)
+        self._loop = SeriesLoop(
+            pacer=Pacer(settings, plan, post.worker_index, post.worker_count),
+            shard=Shard(plan, rows, post.build),
+            suts=post.suts,
+            log=post.log,
+            clock=time.monotonic_ns,
+            deadline_ns=settings.deadline_ns,
+            on_all_issued=self._say_issued,
+            on_finished=self._wake_ticker,
+            keep_responses=post.keep_responses,
+        )
+        self._waiter: Waiter | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._sealed_ns = 0
+        self._said_ns = 0
+        self._t0_ns = 0
+        self._ended = asyncio.Event()
+        self._blocked_before = sum(sut.blocked_count for sut in post.suts)
+        self._sequence_before = post.outbox.last_sequence
+        self.done = asyncio.Event()
+
+    @property
+    def issued_count(self) -> int:
+        return self._loop.issued_count
+
+    @property
+    def completed_count(self) -> int:
+        return self._loop.completed_count
+
+    @property
+    def outstanding_count(self) -> int:
+        return self._loop.outstanding_count
+
+    @property
+    def is_started(self) -> bool:
+        return self._ticker is not None
+
+    # ------------------------------------------------------------ life
+    def start(self, t0_ns: int) -> None:
+        """Issue from ``t0_ns`` (this host's monotonic clock) on."""
+        loop = asyncio.get_running_loop()
+        self._t0_ns = t0_ns
+        self._post.dispatch.target = self._loop.on_events
+        self._waiter = make_waiter(self._post.settings.wait_policy, loop, self._loop.on_wake)
+        garbage.freeze()
+        self._loop.start(t0_ns, self._waiter)
+        self._ticker = loop.create_task(self._tick())
+
+    def stop(self, stop_ns: int) -> None:
+        """Issue nothing after ``stop_ns`` since the start."""
+        self._loop.stop(stop_ns)
+
+    def abandon(self, reason: str) -> None:
+        """Give up what is out."""
+        self._loop.abandon(reason)
+
+    async def close(self) -> None:
+        """Leave the series, finished or not."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        self._put_down()
+
+    def _put_down(self) -> None:
+        if self._waiter is not None:
+            self._waiter.close()
+            self._waiter = None
+            garbage.thaw()
+
+    # ------------------------------------------------------------ clockwork
+    async def _tick(self) -> None:
+        while not self._loop.is_finished:
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._t0_ns:
+                self._loop.sweep(now_ns)
+            self._seal_if_due(now_ns)
+            if now_ns - self._said_ns >= PROGRESS_AGE_NS:
+                self._said_ns = now_ns
+                self._say_progress(now_ns)
+            garbage.pay(self._loop.quiet_ns(now_ns))
+            try:
+                await asyncio.wait_for(self._ended.wait(), TICK_S)
+            except TimeoutError:
+                continue
+        self._put_down()
+        self._seal()
+        if self._post.outbox.last_sequence == self._sequence_before:
+            self._post.outbox.put(SealedNothing(self.index))
+        self._say_done(self._post.outbox.last_sequence)
+        self.done.set()
+
+    def _wake_ticker(self) -> None:
+        self._ended.set()
+
+    def _seal_if_due(self, now_ns: int) -> None:
+        is_full = (
+            self._post.log.unsealed_count >= SEAL_ROW_COUNT
+            or self._loop.response_bytes >= RESPONSES_BYTES_MAX
+        )
+        if is_full or now_ns - self._sealed_ns >= SEAL_AGE_NS:
+            self._sealed_ns = now_ns
+            self._seal()
+
+    def _seal(self) -> None:
+        """Hand rows and responses to the outbox."""
+        self._post.log.seal()
+        if not self._loop.responses:
+            return
+        rows, messages = self._loop.take_responses()
+        start = size = 0
+        for end, message in enumerate(messages, start=1):
+            size += len(message)
+            if size >= RESPONSES_BYTES_MAX or end == len(messages):
+                sealed = SealedResponses(self.index, rows[start:end], messages[start:end])
+                self._post.outbox.put(sealed)
+                start, size = end, 0
+
+    # ------------------------------------------------------------ reporting
+    def _say_progress(self, now_ns: int) -> None:
+        self._post.say(
+            pb.FromWorker(
+                progress=pb.SeriesProgress(
+                    series_index=self.index,
+                    issued=self._loop.issued_count,
+                    completed=self._loop.settled_count,
+                    now_ns=max(0, now_ns - self._t0_ns),
+                )
+            )
+        )
+
+    def _say_issued(self) -> None:
+        """The first of two words: the last request is on its way, so SUTs may be flushed."""
+        self._say_done(0)
+
+    def _say_done(self, last_batch_sequence: int) -> None:
+        loop = self._loop
+        self._post.say(
+            pb.FromWorker(
+                done=pb.SeriesDone(
+                    series_index=self.index,
+                    issued=loop.issued_count,
+                    completed=loop.completed_count,
+                    failed=loop.failed_count,
+                    timed_out=loop.timed_out_count,
+                    last_issue_ns=loop.last_issue_ns,
+                    last_batch_sequence=last_batch_sequence,
+                    late_start_ns=loop.late_start_ns,
+                    ended_by=loop.ended_by,
+                    errors=_error_counts(loop),
+                    blocked_by_streams=self._blocked_count(),
+                    all_issued=True,
+                )
+            )
+        )
+
+    def _blocked_count(self) -> int:
+        return sum(sut.blocked_count for sut in self._post.suts) - self._blocked_before
+
+
+def _error_counts(loop: SeriesLoop) -> list[pb.ErrorCount]:
+    return [
+        pb.ErrorCount(code=code, message=text, count=count, sut_index=sut)
+        for (sut, code, text), count in loop.errors.most_common()
+    ]
