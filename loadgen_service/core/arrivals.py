@@ -14,19 +14,13 @@ from typing import Final
 import numpy as np
 
 from loadgen_service.core.effective import LARGEST_PLAN, NS_PER_MS, NS_PER_S, Effective
-from loadgen_service.core.random_words import (
-    Float64Array,
-    Int64Array,
-    RandomWords,
-    exact_log,
-)
+from loadgen_service.core.gamma_gaps import gamma_gaps
+from loadgen_service.core.random_words import Int64Array, RandomWords
+from loadgen_service.core.rates import Rate, parse_steps, ramp
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 
-# Rates are integrated in thousand-millionths of a query, so that sums are exact.
-_PARTS_PER_QUERY: Final = 1e9
 _SPARE_TIMES: Final = 1024
-_GAMMA_BLOCK: Final = 1 << 16
 
 TimesOf = Callable[[int], Int64Array]
 """The next ``count`` due times of a process, ns, ascending."""
@@ -69,7 +63,7 @@ def arrivals(
     expected = max(demand.query_count, int(demand.until_ns / NS_PER_S * _peak_qps(settings)))
     _refuse_too_many(expected)
     if settings.arrivals in ("ramp", "steps"):
-        rate = _ramp(settings) if settings.arrivals == "ramp" else parse_steps(settings.steps)
+        rate = _ramp_of(settings) if settings.arrivals == "ramp" else parse_steps(settings.steps)
         until_ns = demand.until_ns and max(demand.until_ns, rate.end_ns)
         if wanted.kind == "warmup":
             until_ns = demand.until_ns
@@ -85,10 +79,10 @@ def bursts(settings: Settings, demand: Demand) -> Schedule:
     if period_ns < 1:
         raise SettingsError("burst_period_ms: below a nanosecond; give a larger one")
     _refuse_too_many(max(demand.query_count, int(demand.until_ns / period_ns * size)))
-    reached = 1
-    while int((reached - 1) // size * period_ns) < demand.until_ns:
-        behind = demand.until_ns - int((reached - 1) // size * period_ns)
-        reached += max(1, int(behind / period_ns)) * size
+    index = max(0, int(demand.until_ns / period_ns) - 1)
+    while int(index * period_ns) < demand.until_ns:
+        index += 1
+    reached = index * size + 1
     count = _grown(reached, demand)
     if demand.until_ns and demand.grow_by == 1:
         count = -(-count // size) * size
@@ -123,85 +117,13 @@ def check_trace(trace_ns: Int64Array, source: str = "trace_file") -> Int64Array:
     return trace_ns
 
 
-@dataclass(frozen=True, slots=True)
-class RatePiece:
-    """From ``start_ns`` on the rate is ``start_qps + slope * (t - start)``, slope in qps a second.
-
-    ``start_parts``: queries expected before it, in thousand-millionths.
-    """
-
-    start_ns: int
-    start_qps: float
-    slope: float
-    start_parts: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A rate made of pieces; the last one goes on for ever. ``end_ns``: where it begins."""
-
-    pieces: tuple[RatePiece, ...]
-    end_ns: int
-    peak_qps: float
-
-    def instants(self, parts: Int64Array) -> Int64Array:
-        """When that many thousand-millionths of a query are due: the inverse of the integral."""
-        starts = np.array([piece.start_parts for piece in self.pieces])
-        # side="right": past a pause the later piece answers, so nothing is due inside it.
-        which = np.searchsorted(starts, parts, side="right") - 1
-        offsets = np.array([piece.start_ns for piece in self.pieces])[which]
-        rates = np.array([piece.start_qps for piece in self.pieces])[which]
-        slopes = np.array([piece.slope for piece in self.pieces])[which]
-        queries = (parts - starts[which]) / _PARTS_PER_QUERY
-        # The root of rate*t + slope*t*t/2 = queries that stays exact as the slope goes to 0.
-        root = np.sqrt(np.maximum(rates * rates + 2.0 * slopes * queries, 0.0))
-        seconds = 2.0 * queries / np.maximum(rates + root, np.finfo(np.float64).tiny)
-        times: Int64Array = offsets + (seconds * NS_PER_S).astype(np.int64)
-        return times
-
-
-def parse_steps(text: str) -> Rate:
-    """``QPS:MS,QPS:MS,...``: each rate for so long, the last one for ever; 0 is a pause."""
-    pieces: list[RatePiece] = []
-    start_ns, parts = 0, 0.0
-    qps = 0.0
-    for word in text.split(","):
-        qps, duration_ms = _step(word)
-        pieces.append(RatePiece(start_ns, qps, 0.0, parts))
-        start_ns += round(duration_ms * NS_PER_MS)
-        parts += qps * duration_ms * (_PARTS_PER_QUERY / 1000.0)
-    if qps <= 0:
-        raise SettingsError("steps: the last rate must be above 0")
-    return Rate(tuple(pieces), start_ns, max(piece.start_qps for piece in pieces))
-
-
-def _step(word: str) -> tuple[float, float]:
-    rate_text, colon, duration_text = word.strip().partition(":")
-    try:
-        qps, duration_ms = float(rate_text), float(duration_text)
-    except ValueError:
-        raise SettingsError(f"steps: {word.strip()!r} is not QPS:MS") from None
-    if not colon or not 0 <= qps < math.inf or not 0 < duration_ms < 1e12:
-        raise SettingsError(f"steps: {word.strip()!r}: need QPS of 0 or more and MS above 0")
-    return qps, duration_ms
-
-
-def _ramp(settings: Settings) -> Rate:
-    """Linear from target_qps to ramp_to_qps at min_duration_ms, then steady."""
-    first, last = settings.target_qps, settings.ramp_to_qps
-    seconds = settings.min_duration_ms / 1000.0
-    steady = (first + last) / 2.0 * seconds * _PARTS_PER_QUERY
-    end_ns = settings.min_duration_ms * NS_PER_MS
-    flat = RatePiece(end_ns, last, 0.0, steady)
-    if not end_ns:
-        return Rate((flat,), 0, last)
-    rising = RatePiece(0, first, (last - first) / seconds, 0.0)
-    return Rate((rising, flat), end_ns, max(first, last))
+def _ramp_of(settings: Settings) -> Rate:
+    return ramp(settings.target_qps, settings.ramp_to_qps, settings.min_duration_ms)
 
 
 def _peak_qps(settings: Settings) -> float:
     if settings.arrivals == "ramp":
-        return _ramp(settings).peak_qps
+        return _ramp_of(settings).peak_qps
     if settings.arrivals == "steps":
         return parse_steps(settings.steps).peak_qps
     return settings.target_qps
@@ -212,7 +134,7 @@ def _steady(settings: Settings) -> TimesOf:
         return _constant(settings.target_qps)
     words = RandomWords(settings.schedule_rng_seed)
     if settings.arrivals == "gamma" and settings.burstiness != 1.0:
-        return _summed(_gamma_gaps(words, settings.burstiness, settings.target_qps))
+        return _summed(gamma_gaps(words, settings.burstiness, settings.target_qps))
     return _summed(lambda count: words.exponential_ns(settings.target_qps, count))
 
 
@@ -248,46 +170,6 @@ def _varying(seed: int, rate: Rate) -> TimesOf:
     words = RandomWords(seed)
     parts = _summed(lambda count: words.exponential_ns(1.0, count))
     return lambda count: rate.instants(parts(count))
-
-
-def _gamma_gaps(words: RandomWords, shape: float, qps: float) -> TimesOf:
-    """Gaps of mean 1/qps with a gamma distribution: coefficient of variation 1/sqrt(shape).
-
-    Cheng's GB rejection (1977) for a shape above 1, and below 1 a draw of shape + 1 times
-    u**(1/shape). A candidate always takes three canonical doubles, accepted or not.
-    """
-    scale_ns = NS_PER_S / (qps * shape)
-    held: Float64Array = np.empty(0)
-
-    def gaps(count: int) -> Int64Array:
-        nonlocal held
-        blocks = [held]
-        while sum(map(len, blocks)) < count:
-            blocks.append(_gamma_block(words, shape))
-        drawn = np.concatenate(blocks)
-        held = drawn[count:]
-        return (drawn[:count] * scale_ns).astype(np.int64)
-
-    return gaps
-
-
-def _gamma_block(words: RandomWords, shape: float) -> Float64Array:
-    boosted = shape + 1.0 if shape < 1.0 else shape
-    unit = words.canonical_many(3 * _GAMMA_BLOCK).reshape(-1, 3)
-    unit = unit[(unit > 0.0).all(axis=1)]
-    first, second, third = unit[:, 0], unit[:, 1], unit[:, 2]
-    rise = math.sqrt(2.0 * boosted - 1.0)
-    logit = (exact_log(first) - exact_log(1.0 - first)) / rise
-    value = boosted * _exact_exp(logit)
-    bound = boosted - math.log(4.0) + (boosted + rise) * logit - value
-    accepted = bound >= exact_log(first * first * second)
-    if shape >= 1.0:
-        return value[accepted]
-    return value[accepted] * _exact_exp(exact_log(third[accepted]) / shape)
-
-
-def _exact_exp(values: Float64Array) -> Float64Array:
-    return np.fromiter(map(math.exp, values.tolist()), dtype=np.float64, count=len(values))
 
 
 def _trace(wanted: Effective, demand: Demand, trace_ns: Int64Array | None) -> Schedule:

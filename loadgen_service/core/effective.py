@@ -75,6 +75,16 @@ def check_counts(settings: Settings, counts: SampleCounts) -> None:
         )
     if loaded < 1:
         raise SettingsError("performance_sample_count: 0 samples; a plan needs at least 1")
+    if (
+        settings.performance_issue_unique
+        and settings.sample_concatenate_permutation
+        and SCENARIOS[settings.scenario].splits_queries
+        and not SCENARIOS[settings.scenario].pulled
+    ):
+        raise SettingsError(
+            "performance_issue_unique, sample_concatenate_permutation: multi_stream cannot pad "
+            "queries whose samples occur once; give one of them"
+        )
     same_index = settings.performance_issue_same_index
     if settings.performance_issue_same and same_index >= min(loaded, counts.total):
         raise SettingsError(

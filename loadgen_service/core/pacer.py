@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from loadgen_service.core.plan import SeriesPlan, shard_rows
 from loadgen_service.core.random_words import Int64Array
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.series import SeriesPlan, shard_rows
 from loadgen_service.core.settings import Settings
 
 FIRST_BACKOFF_NS: Final = 1_000_000

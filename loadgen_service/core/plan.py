@@ -1,23 +1,21 @@
 """The plan: which query carries which samples, is due when, and goes to which SUT.
 
-A pure function of settings and sample counts, the same on every worker. Decides rows and shards;
-knows no clock, no payload and no worker's pace.
+A pure function of settings and sample counts, the same on every worker. Decides the columns and
+their hashes; knows no clock, no payload and no worker's pace.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from loadgen_service.core.arrivals import Demand, Schedule, arrivals, bursts, periodic
 from loadgen_service.core.effective import (
     NS_PER_S,
     Effective,
     SampleCounts,
-    SeriesKind,
     effective,
     performance_sample_count,
 )
@@ -27,16 +25,24 @@ from loadgen_service.core.hashing import (
     ColumnHash,
     mapping_hash,
 )
-from loadgen_service.core.loaded_sets import loaded_sets, pad_for_neighbours
 from loadgen_service.core.queries import QueryShape, offline_positions, sample_positions
 from loadgen_service.core.random_words import Int64Array, RandomWords
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.series import (
+    Int16Array,
+    SeriesPlan,
+    SeriesSpec,
+    frozen,
+    series_specs,
+    shard_rows,
+)
 from loadgen_service.core.settings import Settings
 
 __all__ = [
     "SampleCounts",
     "SeriesPlan",
     "SeriesSpec",
+    "hash_plans",
     "plan_hash",
     "plan_series",
     "series_specs",
@@ -44,97 +50,10 @@ __all__ = [
     "workload_hash",
 ]
 
-_Value = TypeVar("_Value", bound=np.generic)
-Int32Array = npt.NDArray[np.int32]
-Int16Array = npt.NDArray[np.int16]
-
 # Rows of an unbounded plan repeat after so many queries: 14 MB of columns, whatever the speed.
 UNBOUNDED_BLOCK: Final = 1 << 20
-UNBOUNDED_ROWS: Final = 1 << 62
 # The SUT sequence of --routing weights has an engine of its own, named by its letters.
 _SUT_SEED: Final = int.from_bytes(b"SUTS", "big")
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesSpec:
-    """One series of a run. ``loaded``: sample indexes in loaded order, padded as LoadGen loads
-    them (multi_stream repeats the first few); ``loaded_end``: its length without the padding."""
-
-    index: int
-    kind: SeriesKind
-    name: str
-    loaded: Int64Array
-    loaded_end: int
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesPlan:
-    """All queries of one series, in columns.
-
-    ``samples`` (int32) and ``loaded_position`` (int32) hold query_count * samples_per_query values,
-    query by query, with ``samples == spec.loaded[loaded_position]``. ``scheduled_ns`` (int64) and
-    ``sut_index`` (int16) hold one value a query; sut_index is empty where the issuer chooses
-    (offline). An ``unbounded`` plan (concurrency) goes on for ever: query q is query
-    q mod query_count. A plan cut by max_query_count has ``generated_query_count > query_count``.
-    """
-
-    spec: SeriesSpec
-    scenario: str
-    effective: Effective
-    query_count: int
-    samples_per_query: int
-    samples_per_request: int
-    requests_per_query: int
-    request_count: int
-    samples: Int32Array
-    loaded_position: Int32Array
-    scheduled_ns: Int64Array
-    sut_index: Int16Array
-    generated_query_count: int
-    generated_duration_ns: int
-    unbounded: bool
-
-    def request_span(self, row: int) -> tuple[int, int]:
-        """Slice of ``samples`` that request ``row`` carries: part r of query q is row
-        q * requests_per_query + r."""
-        if self.unbounded:
-            row %= self.request_count
-        query, part = divmod(row, self.requests_per_query)
-        first = query * self.samples_per_query
-        start = first + part * self.samples_per_request
-        return start, min(start + self.samples_per_request, first + self.samples_per_query)
-
-    def query_of(self, row: int) -> int:
-        """Query of request ``row``; in an unbounded plan it goes on counting."""
-        return row // self.requests_per_query
-
-    def sut_of(self, row: int) -> int:
-        """SUT of request ``row``; -1 where the issuer chooses."""
-        if not len(self.sut_index):
-            return -1
-        return int(self.sut_index[row // self.requests_per_query % self.query_count])
-
-
-def series_specs(settings: Settings, counts: SampleCounts) -> list[SeriesSpec]:
-    """The series of a run: warm-up if any, then one performance series or all accuracy sets."""
-    wanted = effective(settings, counts, "performance")  # also refuses bad counts
-    per_set = performance_sample_count(settings, counts)
-    accuracy = settings.mode == "accuracy"
-    row = SCENARIOS[settings.scenario]
-    neighbours = wanted.samples_per_query if row.one_worker and row.splits_queries else 1
-    sets = loaded_sets(
-        settings.qsl_rng_seed, counts.total if accuracy else per_set, counts.total, per_set
-    )
-    named: list[tuple[SeriesKind, str, Int64Array]] = []
-    if settings.warmup_duration_ms:
-        named.append(("warmup", "warmup", sets[0]))
-    for number, loaded in enumerate(sets if accuracy else sets[:1]):
-        kind: SeriesKind = "accuracy" if accuracy else "performance"
-        named.append((kind, f"{kind}-{number}" if len(sets) > 1 else kind, loaded))
-    return [
-        SeriesSpec(index, kind, name, _frozen(pad_for_neighbours(loaded, neighbours)), len(loaded))
-        for index, (kind, name, loaded) in enumerate(named)
-    ]
 
 
 def plan_series(
@@ -204,10 +123,10 @@ def _assemble(
         samples_per_request=per_request,
         requests_per_query=requests,
         request_count=query_count * requests,
-        samples=_frozen(spec.loaded[positions].astype(np.int32).reshape(-1)),
-        loaded_position=_frozen(positions.astype(np.int32).reshape(-1)),
-        scheduled_ns=_frozen(schedule.scheduled_ns[:query_count]),
-        sut_index=_frozen(_sut_sequence(settings, query_count)),
+        samples=frozen(spec.loaded[positions].astype(np.int32).reshape(-1)),
+        loaded_position=frozen(positions.astype(np.int32).reshape(-1)),
+        scheduled_ns=frozen(schedule.scheduled_ns[:query_count]),
+        sut_index=frozen(_sut_sequence(settings, query_count)),
         generated_query_count=generated,
         generated_duration_ns=schedule.generated_duration_ns,
         unbounded=unbounded,
@@ -233,32 +152,14 @@ def _plan_offline(settings: Settings, wanted: Effective, spec: SeriesSpec) -> Se
         samples_per_request=per_request,
         requests_per_query=requests,
         request_count=requests,
-        samples=_frozen(spec.loaded[positions].astype(np.int32)),
-        loaded_position=_frozen(positions.astype(np.int32)),
-        scheduled_ns=_frozen(np.zeros(1, dtype=np.int64)),
-        sut_index=_frozen(np.empty(0, dtype=np.int16)),
+        samples=frozen(spec.loaded[positions].astype(np.int32)),
+        loaded_position=frozen(positions.astype(np.int32)),
+        scheduled_ns=frozen(np.zeros(1, dtype=np.int64)),
+        sut_index=frozen(np.empty(0, dtype=np.int16)),
         generated_query_count=1,
         generated_duration_ns=int(NS_PER_S * (1 / wanted.target_qps)),
         unbounded=False,
     )
-
-
-def shard_rows(
-    plan: SeriesPlan, worker_index: int, worker_count: int, settings: Settings
-) -> range | Int64Array:
-    """Request rows of one worker, ascending; over all workers each row occurs once.
-
-    Strided; in the burst scenario strided within each burst. Unbounded plans give an endless range.
-    """
-    if plan.unbounded:
-        return range(worker_index, UNBOUNDED_ROWS, worker_count)
-    if SCENARIOS[plan.scenario].due != "bursts" or worker_count == 1:
-        return range(worker_index, plan.request_count, worker_count)
-    size = settings.burst_query_count
-    within = np.arange(worker_index, size, worker_count, dtype=np.int64)
-    starts = np.arange(0, plan.request_count, size, dtype=np.int64)
-    rows = (starts[:, None] + within).reshape(-1)
-    return rows[rows < plan.request_count]
 
 
 def plan_hash(settings: Settings, counts: SampleCounts, trace_ns: Int64Array | None = None) -> str:
@@ -267,9 +168,15 @@ def plan_hash(settings: Settings, counts: SampleCounts, trace_ns: Int64Array | N
     Closed loops promise samples; offline samples and their split into requests; open loops also
     instants and SUTs.
     """
+    specs = series_specs(settings, counts)
+    return hash_plans(plan_series(settings, counts, spec, trace_ns) for spec in specs)
+
+
+def hash_plans(plans: Iterable[SeriesPlan]) -> str:
+    """``plan_hash`` of plans that exist already: all series of a run, in order."""
     digest = ColumnHash(PLAN_HASH_VERSION)
-    for spec in series_specs(settings, counts):
-        _hash_series(digest, plan_series(settings, counts, spec, trace_ns))
+    for plan in plans:
+        _hash_series(digest, plan)
     return digest.finish()
 
 
@@ -326,15 +233,10 @@ def _sut_sequence(settings: Settings, query_count: int) -> Int16Array:
     """Round robin by query, or a seeded sequence that follows the weights."""
     sut_count = max(1, len(settings.sut))
     if settings.routing != "weights":
-        turns: Int16Array = (np.arange(query_count) % sut_count).astype(np.int16)
-        return turns
+        return np.resize(np.arange(sut_count, dtype=np.int16), query_count)
     words = RandomWords(settings.schedule_rng_seed ^ _SUT_SEED)
     bounds = np.cumsum(np.array(settings.sut_weights, dtype=np.float64))
     drawn = words.canonical_many(query_count) * bounds[-1]
-    chosen = np.searchsorted(bounds, drawn, side="right")
-    return np.minimum(chosen, sut_count - 1).astype(np.int16)
-
-
-def _frozen(column: npt.NDArray[_Value]) -> npt.NDArray[_Value]:
-    column.flags.writeable = False
-    return column
+    # Rounding may lift a draw to the last bound itself; it belongs to the last SUT.
+    chosen = np.searchsorted(bounds[:-1], drawn, side="right")
+    return chosen.astype(np.int16)

@@ -167,6 +167,11 @@ def exact_log(values: Float64Array) -> Float64Array:
     return np.fromiter(map(math.log, values.tolist()), dtype=np.float64, count=len(values))
 
 
+def exact_exp(values: Float64Array) -> Float64Array:
+    """libm's exponential of each value."""
+    return np.fromiter(map(math.exp, values.tolist()), dtype=np.float64, count=len(values))
+
+
 def _exact_gaps(survivors: Float64Array, rate: float) -> Int64Array:
     # Lengths are positive; -log(1) / rate is -0.0 and truncates to 0.
     scaled = NS_PER_S * (-np.log(survivors) / rate)

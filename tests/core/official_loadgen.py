@@ -1,0 +1,117 @@
+"""The official LoadGen as a judge: run in a process of its own, one JSON request a line.
+
+Request: {settings: {field: value}, total, performance}; answer: {issued, generated_query_count,
+generated_samples_per_query, generated_query_duration, loaded_qsl_set, effective}, lists over series.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+KEYS = (
+    "loaded_qsl_set",
+    "generated_query_count",
+    "generated_samples_per_query",
+    "generated_query_duration",
+)
+
+
+class OfficialLoadGen:
+    """Asks the judge; ``close`` ends it."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, settings: dict[str, Any], total: int, performance: int) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = {"settings": settings, "total": total, "performance": performance}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"the official LoadGen died of {settings}"
+        return dict(json.loads(answer))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _test_settings(loadgen: Any, fields: dict[str, Any]) -> Any:
+    settings = loadgen.TestSettings()
+    for name, value in fields.items():
+        if name == "scenario":
+            value = getattr(loadgen.TestScenario, value)
+        if name == "mode":
+            value = getattr(loadgen.TestMode, value)
+        setattr(settings, name, value)
+    return settings
+
+
+def _log_settings(loadgen: Any, directory: str) -> Any:
+    output = loadgen.LogOutputSettings()
+    output.outdir = directory
+    settings = loadgen.LogSettings()
+    settings.log_output = output
+    settings.enable_trace = False
+    return settings
+
+
+def _answer(loadgen: Any, request: dict[str, Any], directory: str) -> dict[str, Any]:
+    issued: list[list[int]] = []
+
+    def issue(ids: list[int], indexes: list[int]) -> None:
+        issued.append(list(indexes))
+        loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(i, 0, 0) for i in ids])
+
+    sut = loadgen.ConstructFastSUT(issue, lambda: None)
+    qsl = loadgen.ConstructQSL(
+        request["total"], request["performance"], lambda _: None, lambda _: None
+    )
+    settings = _test_settings(loadgen, request["settings"])
+    loadgen.StartTestWithLogSettings(sut, qsl, settings, _log_settings(loadgen, directory), "")
+    loadgen.DestroyQSL(qsl)
+    loadgen.DestroyFastSUT(sut)
+    return {"issued": issued, **_logged(Path(directory) / "mlperf_log_detail.txt")}
+
+
+def _logged(path: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = {key: [] for key in KEYS}
+    answer["effective"] = {}
+    answer["errors"] = []
+    for line in path.read_text().splitlines():
+        try:
+            entry = json.loads(line.removeprefix(":::MLLOG "))
+        except json.JSONDecodeError:
+            continue  # LoadGen writes -nan where a run has a single query
+        if entry["key"] in KEYS:
+            answer[entry["key"]].append(entry["value"])
+        elif entry["key"].startswith("effective_"):
+            answer["effective"][entry["key"].removeprefix("effective_")] = entry["value"]
+        elif entry["metadata"]["is_error"]:
+            answer["errors"].append(entry["value"])
+    return answer
+
+
+def main() -> None:
+    import mlperf_loadgen
+
+    for line in sys.stdin:
+        with tempfile.TemporaryDirectory() as directory:
+            answer = _answer(mlperf_loadgen, json.loads(line), directory)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

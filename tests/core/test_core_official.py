@@ -1,0 +1,136 @@
+"""The plan against the official LoadGen itself, over drawn settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from official_loadgen import OfficialLoadGen
+
+from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.settings import Settings
+
+SEEDS = st.integers(0, 2**64 - 1)
+OFFICIAL_SCENARIO = {
+    "single_stream": "SingleStream",
+    "multi_stream": "MultiStream",
+    "server": "Server",
+    "offline": "Offline",
+}
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[OfficialLoadGen]:
+    official = OfficialLoadGen()
+    yield official
+    official.close()
+
+
+@st.composite
+def drawn_settings(draw: st.DrawFn) -> Settings:
+    scenario = draw(st.sampled_from(sorted(OFFICIAL_SCENARIO)))
+    unique = draw(st.booleans())
+    return Settings(
+        scenario=scenario,
+        mode=draw(st.sampled_from(["performance", "accuracy"])),
+        target_qps=draw(st.floats(2_000, 50_000)),
+        expected_latency_ms=draw(st.floats(0.05, 3)),
+        samples_per_query=draw(st.integers(1, 12)),
+        min_duration_ms=draw(st.integers(0, 15)),
+        min_query_count=draw(st.integers(1, 150)),
+        max_query_count=draw(st.sampled_from([0, 0, 1, 7, 100])),
+        performance_sample_count=draw(st.sampled_from([0, 5, 24])),
+        performance_issue_unique=unique,
+        performance_issue_same=draw(st.booleans()),
+        performance_issue_same_index=draw(st.integers(0, 3)),
+        sample_concatenate_permutation=draw(st.booleans())
+        and not (unique and scenario == "multi_stream"),
+        qsl_rng_seed=draw(SEEDS),
+        sample_index_rng_seed=draw(SEEDS),
+        schedule_rng_seed=draw(SEEDS),
+    )
+
+
+def official_settings(ours: Settings) -> dict[str, Any]:
+    """Our settings under the official names."""
+    expected_ns = ours.expected_latency_ms * 1_000_000
+    return {
+        "scenario": OFFICIAL_SCENARIO[ours.scenario],
+        "mode": "AccuracyOnly" if ours.mode == "accuracy" else "PerformanceOnly",
+        "server_target_qps": ours.target_qps,
+        "offline_expected_qps": ours.target_qps,
+        "single_stream_expected_latency_ns": expected_ns,
+        "multi_stream_expected_latency_ns": expected_ns,
+        "multi_stream_samples_per_query": ours.samples_per_query,
+        "performance_sample_count_override": ours.performance_sample_count,
+        "min_duration_ms": ours.min_duration_ms,
+        "min_query_count": ours.min_query_count,
+        "max_query_count": ours.max_query_count,
+        "performance_issue_unique": ours.performance_issue_unique,
+        "performance_issue_same": ours.performance_issue_same,
+        "performance_issue_same_index": ours.performance_issue_same_index,
+        "sample_concatenate_permutation": ours.sample_concatenate_permutation,
+        "qsl_rng_seed": ours.qsl_rng_seed,
+        "sample_index_rng_seed": ours.sample_index_rng_seed,
+        "schedule_rng_seed": ours.schedule_rng_seed,
+    }
+
+
+def queries_of(plans: list[SeriesPlan]) -> list[list[int]]:
+    return [
+        query
+        for plan in plans
+        for query in plan.samples.reshape(-1, plan.samples_per_query).tolist()
+    ]
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ours=drawn_settings(), total=st.integers(4, 70), performance=st.integers(4, 40))
+def test_plan_is_the_official_one(
+    judge: OfficialLoadGen, ours: Settings, total: int, performance: int
+) -> None:
+    loaded = ours.performance_sample_count or performance
+    # One offline query of more unique samples than exist: the official LoadGen plans no query.
+    assume(not (ours.scenario == "offline" and ours.performance_issue_unique and loaded > total))
+    official = judge.run(official_settings(ours), total, performance)
+    counts = SampleCounts(total, performance)
+    specs = series_specs(ours, counts)
+    plans = [plan_series(ours, counts, spec) for spec in specs]
+
+    assert [spec.loaded.tolist() for spec in specs] == official["loaded_qsl_set"]
+    assert [p.generated_query_count for p in plans] == official["generated_query_count"]
+    assert [p.generated_duration_ns for p in plans] == official["generated_query_duration"]
+    assert [p.samples_per_query for p in plans] == official["generated_samples_per_query"]
+    assert_effective_settings_agree(plans[0], official["effective"])
+    planned, issued = queries_of(plans), official["issued"]
+    if ours.scenario in ("single_stream", "multi_stream") and ours.mode == "performance":
+        # A closed loop ends at its minima, which depends on the machine's speed.
+        assert issued == planned[: len(issued)]
+    else:
+        assert issued == planned
+
+
+def assert_effective_settings_agree(plan: SeriesPlan, official: dict[str, Any]) -> None:
+    effective = plan.effective
+    assert effective.min_query_count == official["min_query_count"]
+    assert effective.min_sample_count == official["min_sample_count"]
+    # The official log prints six digits.
+    assert effective.target_qps == pytest.approx(official["target_qps"], rel=1e-5)
+
+
+def test_schedule_of_a_large_set_is_the_official_one(judge: OfficialLoadGen) -> None:
+    ours = Settings(
+        target_qps=50_000, min_duration_ms=30, min_query_count=70_001, qsl_rng_seed=3,
+        sample_index_rng_seed=2**33 + 5, schedule_rng_seed=7, max_query_count=2_000,
+    )  # fmt: skip
+    counts = SampleCounts(200_000, 70_000)
+    official = judge.run(official_settings(ours), counts.total, counts.performance)
+    plan = plan_series(ours, counts, series_specs(ours, counts)[0])
+    assert [plan.generated_query_count] == official["generated_query_count"]
+    assert [plan.generated_duration_ns] == official["generated_query_duration"]
+    assert queries_of([plan]) == official["issued"]
