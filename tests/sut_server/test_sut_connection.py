@@ -1,0 +1,198 @@
+"""The connection's shell against the client half of grpc_wire, through a transport in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+from grpc_wire.client import ClientConnection
+from grpc_wire.events import DONE
+from grpc_wire.headers import request_headers
+from grpc_wire.messages import frame_message
+from grpc_wire.server import ServerConnection
+from sut_fakes import run
+
+from sut_server.calls import Call
+from sut_server.connection import Connections, KserveConnection
+from sut_server.errors import Code
+
+
+class MemoryTransport(asyncio.Transport):
+    """Keeps what is written; remembers being paused and closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.is_reading = True
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Pair:
+    """A KserveConnection and a client that share one turn of the loop at a time."""
+
+    def __init__(self, ready: dict[bytes, bytes] | None = None) -> None:
+        self.calls: dict[bytes, Call] = {}
+        self.ready_count = 0
+        self.shared = Connections(
+            handle=self._handle,
+            clock_ns=lambda: 4321,
+            make_wire=ServerConnection,
+            ready=ready or {},
+            count_ready=self._count,
+        )
+        self.transport = MemoryTransport()
+        self.server = KserveConnection(self.shared)
+        self.client = ClientConnection()
+        self.client.start()
+        self.server.connection_made(self.transport)
+        self.client.receive(bytes(self.transport.written))  # settings: there is room for calls
+        self.transport.written.clear()
+
+    def call(self, key: int, path: str, message: bytes) -> None:
+        headers = request_headers(path=path, authority="test")
+        assert self.client.call(key, headers, frame_message(message))
+
+    async def turn(self) -> list[tuple]:
+        """Carry bytes both ways; the client's events."""
+        output = b"".join(self.client.take_output())
+        if output:
+            self.server.data_received(output)
+        await asyncio.sleep(0)
+        received = bytes(self.transport.written)
+        self.transport.written.clear()
+        return list(self.client.receive(received)) if received else []
+
+    def _handle(self, call: Call, path: bytes, message: bytes) -> None:
+        self.calls[message] = call
+
+    def _count(self, count: int, now_ns: int) -> None:
+        assert now_ns == 4321
+        self.ready_count += count
+
+
+def done(events: list[tuple]) -> dict[int, tuple]:
+    return {event[1]: event[2:] for event in events if event[0] == DONE}
+
+
+def test_calls_are_answered_in_any_order_and_carry_the_instant_of_receipt() -> None:
+    async def main() -> None:
+        pair = Pair()
+        pair.call(0, "/a/B", b"first")
+        pair.call(1, "/a/B", b"second")
+        await pair.turn()
+        assert pair.server.open_count == 2
+        assert pair.calls[b"first"].received_ns == 4321
+        pair.calls[b"second"].answer([b"tw", b"o"])
+        pair.calls[b"first"].refuse(Code.NOT_FOUND, "nothing here: ü%")
+        await asyncio.sleep(0)
+        assert done(await pair.turn()) == {0: (5, None, "nothing here: ü%"), 1: (0, b"two", "")}
+        assert pair.server.open_count == 0
+
+    run(main)
+
+
+def test_large_answers_arrive_whole() -> None:
+    async def main() -> None:
+        pair = Pair()
+        pair.call(0, "/a/B", b"x")
+        await pair.turn()
+        pair.calls[b"x"].answer([b"a" * 300_000, b"b" * 300_000])
+        events: list[tuple] = []
+        for _ in range(20):
+            events += await pair.turn()
+        assert done(events)[0][1] == b"a" * 300_000 + b"b" * 300_000
+
+    run(main)
+
+
+def test_ready_paths_are_answered_without_the_servicer_and_counted() -> None:
+    async def main() -> None:
+        pair = Pair({b"/a/Null": frame_message(b"ready")})
+        for key in range(3):
+            pair.call(key, "/a/Null", b"ignored")
+        assert done(await pair.turn()) == dict.fromkeys(range(3), (0, b"ready", ""))
+        assert pair.ready_count == 3
+        assert pair.calls == {}
+
+    run(main)
+
+
+def test_a_cancelled_call_is_told_and_its_answer_goes_nowhere() -> None:
+    async def main() -> None:
+        pair = Pair()
+        gone: list[bool] = []
+        pair.call(0, "/a/B", b"x")
+        await pair.turn()
+        pair.calls[b"x"].on_gone(lambda: gone.append(True))
+        pair.client.cancel(0)
+        await pair.turn()
+        assert gone == [True]
+        pair.calls[b"x"].answer([b"late"])
+        assert done(await pair.turn()) == {}
+
+    run(main)
+
+
+def test_a_lost_connection_ends_its_calls() -> None:
+    async def main() -> None:
+        pair = Pair()
+        pair.call(0, "/a/B", b"x")
+        await pair.turn()
+        pair.server.connection_lost(None)
+        assert not pair.calls[b"x"].alive
+        assert pair.shared.open == set()
+        pair.calls[b"x"].answer([b"late"])
+
+    run(main)
+
+
+def test_a_caller_that_does_not_read_is_not_read_from() -> None:
+    async def main() -> None:
+        pair = Pair()
+        pair.call(0, "/a/B", b"x")
+        await pair.turn()
+        pair.server.pause_writing()
+        assert not pair.transport.is_reading
+        pair.calls[b"x"].answer([b"y"])
+        await asyncio.sleep(0)
+        assert not pair.transport.written
+        pair.server.resume_writing()
+        assert pair.transport.is_reading
+        assert done(await pair.turn()) == {0: (0, b"y", "")}
+
+    run(main)
+
+
+def test_bytes_that_are_not_http2_close_the_connection() -> None:
+    async def main() -> None:
+        pair = Pair()
+        pair.server.data_received(b"GET / HTTP/1.1\r\n\r\n" + bytes(60))
+        assert pair.transport.is_closed
+
+    run(main)
+
+
+def test_going_away_lets_open_calls_end() -> None:
+    async def main() -> None:
+        pair = Pair()
+        pair.call(0, "/a/B", b"x")
+        await pair.turn()
+        pair.server.go_away()
+        await pair.turn()
+        assert pair.client.is_draining
+        pair.calls[b"x"].answer([b"y"])
+        await asyncio.sleep(0)
+        assert done(await pair.turn()) == {0: (0, b"y", "")}
+
+    run(main)
