@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
@@ -54,7 +55,8 @@ def open_npz(path: Path, wanted: Sequence[TensorSpec]) -> ArrayData:
     Raises UserError for a file that is not such an .npz, SutError if an array does not fit.
     """
     arrays = _read_npz(path)
-    labels = arrays.pop(LABELS, None)
+    is_input = any(spec.name == LABELS for spec in wanted)
+    labels = None if is_input else arrays.pop(LABELS, None)
     given = {name: _spec_of(path, name, array) for name, array in arrays.items()}
     columns: dict[TensorSpec, Array] = {}
     for spec in wanted or given.values():
@@ -73,13 +75,12 @@ def open_npz(path: Path, wanted: Sequence[TensorSpec]) -> ArrayData:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip; save arrays by name with numpy.savez")
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"dataset: {path} is one array; save several by name with np.savez")
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise UserError(f"dataset: {path} is not a readable .npz: {reason}") from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"dataset: {path} is not a readable .npz: {error}") from error
 
 
 def _spec_of(path: Path, name: str, array: Array) -> TensorSpec:

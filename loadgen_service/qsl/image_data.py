@@ -19,7 +19,8 @@ from loadgen_service.qsl.preprocessing import EFFICIENTNET_LITE0, RAW, Recipe, c
 from loadgen_service.qsl.tensors import Array, TensorSpec
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-UNLABELLED: Final = -1
+LABEL_DIGITS_MAX: Final = 9
+"""A class beyond a thousand million is a mistake in the file."""
 
 
 def open_imagenet_sample(settings: Settings, wanted: Sequence[TensorSpec]) -> ImageData:
@@ -82,11 +83,12 @@ def read_labels(path: Path, folder: Path) -> tuple[list[Path], Array]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
+        # A name may hold blanks: the label is the last word.
+        words = line.strip().rsplit(None, 1)
+        if len(words) != 2 or not words[1].isdecimal() or len(words[1]) > LABEL_DIGITS_MAX:
             raise UserError(f"labels: {path} line {number} is not NAME LABEL: {line.strip()!r}")
-        paths.append(_picture_of(folder, name.strip(), f"{path} line {number}"))
-        labels.append(int(label))
+        paths.append(_picture_of(folder, words[0], f"{path} line {number}"))
+        labels.append(int(words[1]))
     if not paths:
         raise UserError(f"labels: {path} names no pictures")
     return paths, np.array(labels, np.int64)

@@ -54,7 +54,9 @@ class Recipe:
             # Pillow's UnidentifiedImageError and its truncation errors are OSErrors too.
             reason = error.strerror or "it is not a whole picture"
             raise UserError(f"dataset: cannot read {path}: {reason}") from error
-        except (ValueError, SyntaxError, OverflowError) as error:
+        except (
+            Exception
+        ) as error:  # decoders of broken files and Pillow's size limit raise anything
             raise UserError(f"dataset: {path} is a broken picture: {error}") from error
 
 
@@ -85,7 +87,8 @@ def _efficientnet_lite0(wanted: Sequence[TensorSpec], dataset: str) -> Recipe:
         (SIDE, SIDE, CHANNEL_COUNT), target.shape
     )
     if shape is None or target.datatype not in FLOATS:
-        raise mismatch(target, given, f"{dataset} preprocessed for efficientnet-lite0")
+        remedy = "try --preprocess raw, or choose another --dataset or --model"
+        raise mismatch(target, given, f"{dataset} made for efficientnet-lite0", remedy)
     spec = TensorSpec(target.name, target.datatype, shape)
     return Recipe("efficientnet-lite0-1", spec, _lite0_tensor)
 

@@ -97,11 +97,16 @@ def fitted_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, 
     return full if fits(full, wanted) else None
 
 
-def mismatch(wanted: TensorSpec, given: TensorSpec, dataset: str) -> SutError:
+def mismatch(
+    wanted: TensorSpec,
+    given: TensorSpec,
+    dataset: str,
+    remedy: str = "choose another --dataset or --model",
+) -> SutError:
     """The line that names the tensor, what the server expects and what the data set gives."""
     return SutError(
         f"input {wanted.name!r}: the server expects {wanted} a sample, {dataset} gives {given}; "
-        "choose another --dataset or --model"
+        f"{remedy}"
     )
 
 

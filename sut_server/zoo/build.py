@@ -17,7 +17,7 @@ from sut_server.errors import UsageError
 CACHE_VARIABLE: Final = "LOADGEN_CACHE"
 """Environment variable that moves the cache away from ``~/.cache/loadgen``."""
 
-RECIPE_VERSION: Final = 1
+RECIPE_VERSION: Final = 2
 """Part of the file's name: raise it when a recipe changes, so that old files are left alone."""
 
 
