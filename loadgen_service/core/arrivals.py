@@ -92,7 +92,7 @@ def bursts(settings: Settings, demand: Demand) -> Schedule:
 
 
 def parse_trace(text: str, source: str = "trace_file") -> Int64Array:
-    """Times in ms, one a line, to ns from the first; blank lines and ``#`` lines are skipped."""
+    """Due times in ms from the start, one a line, as ns; blank and ``#`` lines are skipped."""
     times: list[int] = []
     for number, line in enumerate(text.splitlines(), 1):
         word = line.strip()

@@ -239,4 +239,5 @@ def _sut_sequence(settings: Settings, query_count: int) -> Int16Array:
     drawn = words.canonical_many(query_count) * bounds[-1]
     # Rounding may lift a draw to the last bound itself; it belongs to the last SUT.
     chosen = np.searchsorted(bounds[:-1], drawn, side="right")
-    return chosen.astype(np.int16)
+    weighted: Int16Array = chosen.astype(np.int16)
+    return weighted

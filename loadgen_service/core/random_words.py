@@ -135,23 +135,23 @@ class RandomWords:
             return np.empty((rounds, 0), dtype=np.int64)
         if length > LARGEST_PAIRED_SHUFFLE:
             bounds = np.arange(2, length + 1, dtype=np.uint64)
-            return self.below_each(np.tile(bounds, rounds)).reshape(rounds, -1)
+            return self.below_each(np.tile(bounds, rounds)).reshape(rounds, len(bounds))
         return self._paired_swaps(length, rounds)
 
     def _paired_swaps(self, length: int, rounds: int) -> Int64Array:
-        odd_start = 1 - length % 2  # an even length draws position 1 by itself
-        lower = np.arange(2 + odd_start, length + 1, 2, dtype=np.uint64)
+        alone = 1 - length % 2  # an even length draws position 1 by itself
+        lower = np.arange(2 + alone, length + 1, 2, dtype=np.uint64)
         bounds = lower * (lower + np.uint64(1))
-        if odd_start:
+        if alone:
             bounds = np.concatenate((np.array([2], dtype=np.uint64), bounds))
-        drawn = self.below_each(np.tile(bounds, rounds)).reshape(rounds, -1)
+        drawn = self.below_each(np.tile(bounds, rounds)).reshape(rounds, len(bounds))
         partners = np.empty((rounds, length - 1), dtype=np.int64)
-        if odd_start:
+        if alone:
             partners[:, 0] = drawn[:, 0]
-        pairs = drawn[:, odd_start:]
+        pairs = drawn[:, alone:]
         divisor = (lower + np.uint64(1)).astype(np.int64)
-        partners[:, odd_start::2] = pairs // divisor
-        partners[:, odd_start + 1 :: 2] = pairs % divisor
+        partners[:, alone::2] = pairs // divisor
+        partners[:, alone + 1 :: 2] = pairs % divisor
         return partners
 
 
