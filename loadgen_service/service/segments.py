@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 MAGIC = b"LGSEG01\n"
 _FRAME = struct.Struct("<II")
@@ -68,17 +69,18 @@ def frames(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             return
-        while (payload := _next_frame(file.read(_FRAME.size), file.read)) is not None:
+        while (payload := _next_frame(file)) is not None:
             yield payload
 
 
-def _next_frame(head: bytes, read: object) -> bytes | None:
+def _next_frame(file: BinaryIO) -> bytes | None:
+    head = file.read(_FRAME.size)
     if len(head) < _FRAME.size:
         return None
     length, crc = _FRAME.unpack(head)
     if length > MAX_FRAME_BYTES:
         return None
-    payload: bytes = read(length)  # type: ignore[operator]
+    payload = file.read(length)
     return payload if len(payload) == length and zlib.crc32(payload) == crc else None
 
 

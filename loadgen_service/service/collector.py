@@ -1,0 +1,185 @@
+"""Takes the workers' batches in: checks, appends, acknowledges after a group fsync, counts live.
+
+Every batch is stored once, whatever is sent again; what never came is named in ``gaps``. A disk
+that refuses ends no process: the batch is answered with an error and the run is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.service.live import LiveSeries, rows_of
+from loadgen_service.service.segments import Segment
+from loadgen_service.service.store import RunDirectory
+
+
+class CorruptBatch(Exception):
+    """A batch whose content is not what its sender said; the sender must send it again."""
+
+
+class _Pending(NamedTuple):
+    worker_index: int
+    series_index: int
+    sequence: int
+    payload: bytes
+    records: pb.RecordBatch | None
+    answered: asyncio.Future[pb.BatchAck]
+
+
+@dataclass(slots=True)
+class _Intake:
+    """How far one worker's batches have come."""
+
+    accepted: int = 0
+    durable: int = 0
+    pending: dict[int, asyncio.Future[pb.BatchAck]] = field(default_factory=dict)
+
+
+class Collector:
+    """The batches of one run. Made and used on the event loop; files are written in a thread."""
+
+    def __init__(self, directory: RunDirectory, told: Callable[[], None]) -> None:
+        """``told`` is called whenever batches became durable or the disk refused them."""
+        self._directory = directory
+        self._told = told
+        self._intakes: dict[int, _Intake] = {}
+        self._segments: dict[tuple[int, int], Segment] = {}
+        self._queue: list[_Pending] = []
+        self._awake = asyncio.Event()
+        self._closed = False
+        self._writer = ThreadPoolExecutor(1, "segments")
+        self._committing = asyncio.create_task(self._commit_forever())
+        self.gaps: list[str] = []
+        self.disk_error = ""
+        self.live: dict[int, LiveSeries] = {}
+
+    def begin_series(self, series_index: int, planned: int) -> None:
+        """From now on batches of this series are counted live, against ``planned`` requests."""
+        self.live[series_index] = LiveSeries(planned)
+
+    def durable_sequence(self, worker_index: int) -> int:
+        """The worker's newest batch that is on the disk; 0 before the first."""
+        intake = self._intakes.get(worker_index)
+        return intake.durable if intake else 0
+
+    def offer(self, worker_index: int, batch: pb.Batch) -> asyncio.Future[pb.BatchAck]:
+        """Take in one batch; the future gives its acknowledgement once it is durable.
+
+        Raises CorruptBatch where the content does not fit its checksum or count.
+        """
+        body = batch.records if batch.WhichOneof("message") == "records" else batch.responses
+        records = body if isinstance(body, pb.RecordBatch) else None
+        check_batch(body)
+        intake = self._intakes.setdefault(worker_index, _Intake())
+        sequence = body.sequence
+        if sequence <= intake.accepted:
+            return intake.pending.get(sequence) or _settled(pb.BatchAck(sequence=sequence))
+        if self._closed:
+            return _settled(pb.BatchAck(sequence=sequence, error="the run is over"))
+        if sequence > intake.accepted + 1:
+            self._name_gap(worker_index, intake.accepted + 1, sequence - 1)
+        intake.accepted = sequence
+        answered: asyncio.Future[pb.BatchAck] = asyncio.get_running_loop().create_future()
+        intake.pending[sequence] = answered
+        payload = batch.SerializeToString()
+        self._queue.append(
+            _Pending(worker_index, body.series_index, sequence, payload, records, answered)
+        )
+        self._awake.set()
+        return answered
+
+    def _name_gap(self, worker_index: int, first: int, last: int) -> None:
+        which = f"batch {first}" if first == last else f"batches {first} to {last}"
+        self.gaps.append(f"worker {worker_index}: {which} never came")
+
+    async def _commit_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not (self._closed and not self._queue):
+            await self._awake.wait()
+            self._awake.clear()
+            # All that came while the last fsync ran shares the next one.
+            group, self._queue = self._queue, []
+            if group:
+                error = await loop.run_in_executor(self._writer, self._commit, group)
+                self._acknowledge(group, error)
+                self._told()
+
+    def _commit(self, group: list[_Pending]) -> str:
+        """In the thread: append and sync; returns the disk's complaint or ``""``."""
+        touched: dict[int, Segment] = {}
+        try:
+            for item in group:
+                segment = self._segment(item.series_index, item.worker_index)
+                segment.append(item.payload)
+                touched[id(segment)] = segment
+            for segment in touched.values():
+                segment.sync()
+        except OSError as error:
+            return f"{self._directory.path}: {error.strerror or error}"
+        return ""
+
+    def _segment(self, series_index: int, worker_index: int) -> Segment:
+        key = (series_index, worker_index)
+        segment = self._segments.get(key)
+        if segment is None:
+            segment = Segment(self._directory.segment(series_index, worker_index))
+            self._segments[key] = segment
+        return segment
+
+    def _acknowledge(self, group: list[_Pending], error: str) -> None:
+        if error and not self.disk_error:
+            self.disk_error = error
+            self.gaps.append(f"records could not be stored: {error}")
+        for item in group:
+            intake = self._intakes[item.worker_index]
+            intake.pending.pop(item.sequence, None)
+            intake.durable = max(intake.durable, item.sequence)
+            if not item.answered.done():
+                item.answered.set_result(pb.BatchAck(sequence=item.sequence, error=error))
+            if not error and item.records is not None and item.records.count:
+                self._count(item.series_index, item.records)
+
+    def _count(self, series_index: int, records: pb.RecordBatch) -> None:
+        self.live.setdefault(series_index, LiveSeries()).add(rows_of(records))
+
+    async def close(self) -> None:
+        """Store what was taken in, refuse what comes later, close the files."""
+        self._closed = True
+        self._awake.set()
+        await self._committing
+        for segment in self._segments.values():
+            segment.close()
+        self._writer.shutdown(wait=False)
+
+
+def check_batch(body: pb.RecordBatch | pb.ResponseBatch) -> None:
+    """Raise CorruptBatch unless checksum and counts fit the content."""
+    if isinstance(body, pb.RecordBatch):
+        parts = [column.content for column in body.columns]
+    else:
+        parts = [body.row, body.length, body.content]
+        if len(body.row) != 8 * body.count or len(body.length) != 8 * body.count:
+            raise CorruptBatch(f"batch {body.sequence}: {body.count} responses do not fit it")
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    if crc != body.crc32:
+        raise CorruptBatch(f"batch {body.sequence}: checksum does not fit its content")
+    if isinstance(body, pb.RecordBatch):
+        try:
+            rows_of(body)
+        except ValueError as error:
+            raise CorruptBatch(f"batch {body.sequence}: {error}") from None
+
+
+def _settled(ack: pb.BatchAck) -> asyncio.Future[pb.BatchAck]:
+    future: asyncio.Future[pb.BatchAck] = asyncio.get_running_loop().create_future()
+    future.set_result(ack)
+    return future

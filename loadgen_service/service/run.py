@@ -1,0 +1,118 @@
+"""One run as users see it: its state, what they asked for, and its status message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.plan import SeriesSpec
+from loadgen_service.core.run_state import FINAL_STATES, RunEvent, RunState, next_state
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import LoadgenError
+from loadgen_service.service.collector import Collector
+from loadgen_service.service.crew import Crew
+from loadgen_service.service.store import RunDirectory
+
+
+@dataclass(slots=True)
+class Run:
+    """One run, from its request to its verdict. Only its conductor changes it, but for stops."""
+
+    run_id: str
+    settings: Settings
+    directory: RunDirectory
+    state: RunState = RunState.QUEUED
+    crew: Crew | None = None
+    collector: Collector | None = None
+    series: SeriesSpec | None = None
+    series_count: int = 0
+    t0_ns: int = 0
+    planned_ns: int = 0
+    stop_requests: int = 0
+    error: str = ""
+    error_exit_code: int = 0
+    summary_json: str = ""
+    notes: list[str] = field(default_factory=list)
+    sut_addresses: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_over(self) -> bool:
+        """True in a final state."""
+        return self.state in FINAL_STATES
+
+    def is_stopped(self) -> bool:
+        """True once a person asked to stop."""
+        return self.stop_requests > 0
+
+    def move(self, event: RunEvent) -> None:
+        """Take a step of the table. Raises IllegalMove."""
+        self.state = next_state(self.state, event)
+        self.changed.set()
+
+    def fail(self, error: LoadgenError) -> None:
+        """End in FAILED with one line."""
+        self.error, self.error_exit_code = " ".join(str(error).split()), error.exit_code
+        self.move(RunEvent.FAILED)
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def status(self) -> pb.RunStatus:
+        """What a watcher gets. Live figures count requests."""
+        status = pb.RunStatus(
+            run_id=self.run_id,
+            state=int(self.state),
+            scenario=self.settings.scenario,
+            mode=self.settings.mode,
+            series_count=self.series_count,
+            run_directory=str(self.directory.path.resolve()),
+            error=self.error,
+            error_exit_code=self.error_exit_code,
+            summary_json=self.summary_json,
+            notes=self.notes,
+        )
+        self._add_series(status)
+        return status
+
+    def _add_series(self, status: pb.RunStatus) -> None:
+        crew, collector, spec = self.crew, self.collector, self.series
+        if crew is None:
+            return
+        status.workers.extend(worker_statuses(crew))
+        if spec is None or collector is None or spec.index not in collector.live:
+            return
+        status.series_index, status.series_name = spec.index, spec.name
+        live = collector.live[spec.index]
+        issued = sum(worker.words(spec.index).issued for worker in crew.workers)
+        if self.state in (RunState.RUNNING, RunState.DRAINING):
+            status.elapsed_ns = max(0, time.monotonic_ns() - self.t0_ns)
+        status.planned_ns = self.planned_ns
+        status.queries.CopyFrom(live.counts(issued))
+        status.live.CopyFrom(live.figures(issued))
+        status.suts.extend(
+            live.sut_status(index, address) for index, address in enumerate(self.sut_addresses)
+        )
+
+
+def worker_statuses(crew: Crew) -> list[pb.WorkerStatus]:
+    """One status a worker."""
+    return [
+        pb.WorkerStatus(
+            worker_index=worker.index,
+            host=worker.host,
+            pid=worker.pid,
+            lost=bool(crew.lost_reason(worker)),
+            unacknowledged_batches=worker.heartbeat.unacknowledged_batches,
+            cpu_share=worker.heartbeat.cpu_share,
+            rss_bytes=worker.heartbeat.rss_bytes,
+            loop_lag_ns=worker.heartbeat.loop_lag_ns,
+            clock=worker.clock,
+        )
+        for worker in crew.workers
+    ]

@@ -1,0 +1,270 @@
+"""The workers that speak to this service: who they are, when they last spoke, what they said.
+
+Knows conversations, not runs: the coordinator reads the facts kept here and sends messages. Pure
+of transport: the servicer feeds messages in and drains each worker's outgoing queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.errors import RunError
+
+SUSPECT_NS = 2_000_000_000
+"""Silence after which a worker is reported as suspect; it is lost only much later."""
+
+HEARTBEAT_INTERVAL_NS = 1_000_000_000
+
+OUTGOING_LIMIT = 4096
+"""Messages waiting for one worker's stream; more means that nobody reads them."""
+
+Clock = Callable[[], int]
+
+
+@dataclass(slots=True)
+class SeriesWords:
+    """What a worker said about one series."""
+
+    armed: bool = False
+    issued: int = 0
+    completed: int = 0
+    all_issued: bool = False
+    done: pb.SeriesDone | None = None
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker process, over all its connections. ``index`` is its place in the leased run."""
+
+    worker_id: str
+    host: str
+    pid: int
+    version: str
+    cpu_count: int
+    epoch: int
+    heard_ns: int
+    arrival: int
+    run_id: str = ""
+    index: int = -1
+    left: str = ""
+    ready: pb.Ready | None = None
+    failure: pb.Failure | None = None
+    heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
+    clock: pb.ClockOffset | None = None
+    series: dict[int, SeriesWords] = field(default_factory=dict)
+    replies: dict[int, pb.ControlReply] = field(default_factory=dict)
+    outgoing: asyncio.Queue[pb.ToWorker] | None = None
+    unanswered: pb.ToWorker | None = None
+
+    def words(self, series_index: int) -> SeriesWords:
+        """What it said about a series so far."""
+        return self.series.setdefault(series_index, SeriesWords())
+
+    def silence_ns(self, now_ns: int) -> int:
+        """How long it has been silent."""
+        return now_ns - self.heard_ns
+
+    def lost_reason(self, now_ns: int, lost_ns: int) -> str:
+        """Why it counts as lost now, or ``""``. A worker that speaks again is back."""
+        if self.left:
+            return self.left
+        silent = self.silence_ns(now_ns)
+        return f"silent for {silent / 1e9:.1f} s" if silent > lost_ns else ""
+
+    def send(self, message: pb.ToWorker) -> None:
+        """Queue a message. One that begins a phase is kept and sent again after a reconnection.
+
+        Raises RunError when thousands are waiting: the stream is stuck.
+        """
+        if message.WhichOneof("message") in _BEGIN_A_PHASE:
+            self.unanswered = message
+        if self.outgoing is None:
+            return
+        if self.outgoing.qsize() >= OUTGOING_LIMIT:
+            raise RunError(f"worker {self.index} on {self.host} does not read its messages")
+        self.outgoing.put_nowait(message)
+
+
+_BEGIN_A_PHASE = frozenset({"prepare", "arm", "start", "stop", "finish"})
+
+
+class Sessions:
+    """All workers of the service. ``changed`` is set whenever anything was heard."""
+
+    def __init__(self, clock: Clock = time.monotonic_ns) -> None:
+        self.clock = clock
+        self.changed = asyncio.Event()
+        self.workers: dict[str, Worker] = {}
+        self._arrivals = itertools.count()
+
+    def admit(self, hello: pb.Hello) -> Worker:
+        """A worker says hello for the first time, or again after its connection broke."""
+        worker = self.workers.get(hello.worker_id)
+        if worker is None:
+            worker = Worker(
+                worker_id=hello.worker_id,
+                host=hello.host,
+                pid=hello.pid,
+                version=hello.version,
+                cpu_count=hello.cpu_count,
+                epoch=hello.epoch,
+                heard_ns=self.clock(),
+                arrival=next(self._arrivals),
+            )
+            self.workers[hello.worker_id] = worker
+        worker.epoch, worker.left, worker.heard_ns = hello.epoch, "", self.clock()
+        worker.outgoing = asyncio.Queue()
+        worker.outgoing.put_nowait(_welcome(worker))
+        if worker.run_id and worker.unanswered is not None:
+            worker.outgoing.put_nowait(worker.unanswered)
+        self.changed.set()
+        return worker
+
+    def detach(self, worker: Worker, queue: asyncio.Queue[pb.ToWorker] | None) -> None:
+        """The connection with this outgoing queue ended; a worker in a run may still come back."""
+        if worker.outgoing is not queue:
+            return
+        worker.outgoing = None
+        if not worker.run_id:
+            self.workers.pop(worker.worker_id, None)
+        self.changed.set()
+
+    def hear(self, worker: Worker, message: pb.FromWorker) -> None:
+        """Take in one message."""
+        now_ns = self.clock()
+        worker.heard_ns = now_ns
+        kind = message.WhichOneof("message")
+        if kind is None:
+            return
+        if kind == "ping":
+            _answer_ping(worker, message.ping, now_ns, self.clock)
+            return
+        _TAKE_IN[kind](worker, message)
+        self.changed.set()
+
+    def forget_process(self, pid: int, host: str, reason: str) -> None:
+        """A local worker process ended: lost at once, without waiting for its silence."""
+        for worker in list(self.workers.values()):
+            if worker.pid == pid and worker.host == host:
+                worker.left = reason
+                if not worker.run_id:
+                    self.workers.pop(worker.worker_id)
+        self.changed.set()
+
+    def idle(self) -> list[Worker]:
+        """Connected workers without a run, first come first."""
+        free = (w for w in self.workers.values() if not w.run_id and w.outgoing and not w.left)
+        return sorted(free, key=lambda worker: worker.arrival)
+
+    def lease(self, run_id: str, count: int) -> list[Worker] | None:
+        """Exactly ``count`` idle workers for a run, numbered; None while there are fewer."""
+        free = [w for w in self.idle() if w.silence_ns(self.clock()) < SUSPECT_NS]
+        if len(free) < count:
+            return None
+        for index, worker in enumerate(free[:count]):
+            _begin_run(worker, run_id, index)
+        return free[:count]
+
+    def release(self, workers: Iterable[Worker]) -> None:
+        """Give workers back; those that left are forgotten."""
+        for worker in workers:
+            _begin_run(worker, "", -1)
+            if worker.left or worker.outgoing is None:
+                self.workers.pop(worker.worker_id, None)
+        self.changed.set()
+
+
+def _begin_run(worker: Worker, run_id: str, index: int) -> None:
+    worker.run_id, worker.index = run_id, index
+    worker.ready = worker.failure = worker.unanswered = worker.clock = None
+    worker.series, worker.replies = {}, {}
+
+
+def _welcome(worker: Worker) -> pb.ToWorker:
+    return pb.ToWorker(
+        welcome=pb.Welcome(
+            session_id=f"{worker.worker_id}/{worker.epoch}",
+            heartbeat_interval_ns=HEARTBEAT_INTERVAL_NS,
+        )
+    )
+
+
+def _answer_ping(worker: Worker, ping: pb.Ping, received_ns: int, clock: Clock) -> None:
+    worker.send(
+        pb.ToWorker(
+            pong=pb.Pong(
+                index=ping.index,
+                sent_ns=ping.sent_ns,
+                received_ns=received_ns,
+                replied_ns=clock(),
+            )
+        )
+    )
+
+
+def _take_progress(worker: Worker, message: pb.FromWorker) -> None:
+    words = worker.words(message.progress.series_index)
+    words.issued = max(words.issued, message.progress.issued)
+    words.completed = max(words.completed, message.progress.completed)
+
+
+def _take_done(worker: Worker, message: pb.FromWorker) -> None:
+    done = message.done
+    words = worker.words(done.series_index)
+    words.issued, words.completed = done.issued, done.completed
+    words.all_issued = True
+    # Said twice: without a batch number when the last request was issued, then with it.
+    if done.last_batch_sequence > 0:
+        words.done = done
+
+
+def _take_armed(worker: Worker, message: pb.FromWorker) -> None:
+    worker.words(message.armed.series_index).armed = True
+
+
+def _take_clock(worker: Worker, message: pb.FromWorker) -> None:
+    worker.clock = message.clock
+
+
+def _take_heartbeat(worker: Worker, message: pb.FromWorker) -> None:
+    worker.heartbeat = message.heartbeat
+
+
+def _take_reply(worker: Worker, message: pb.FromWorker) -> None:
+    worker.replies[message.control.id] = message.control
+
+
+def _take_ready(worker: Worker, message: pb.FromWorker) -> None:
+    worker.ready = message.ready
+
+
+def _take_failure(worker: Worker, message: pb.FromWorker) -> None:
+    worker.failure = message.failure
+
+
+def _take_goodbye(worker: Worker, message: pb.FromWorker) -> None:
+    worker.left = "it said goodbye"
+
+
+def _take_hello(worker: Worker, message: pb.FromWorker) -> None:
+    """A second hello on one connection says nothing new."""
+
+
+_TAKE_IN: dict[str, Callable[[Worker, pb.FromWorker], None]] = {
+    "hello": _take_hello,
+    "heartbeat": _take_heartbeat,
+    "clock": _take_clock,
+    "control": _take_reply,
+    "ready": _take_ready,
+    "armed": _take_armed,
+    "progress": _take_progress,
+    "done": _take_done,
+    "failure": _take_failure,
+    "goodbye": _take_goodbye,
+}
