@@ -35,7 +35,7 @@ from loadgen_service.core.summary_parts import (
 from loadgen_service.core.verdict import Verdict, series_facts
 from loadgen_service.errors import UserError
 
-SUMMARY_VERSION: Final = 1
+SUMMARY_VERSION: Final[Literal[1]] = 1
 
 SeriesResult = tuple[SeriesPlan, SeriesFigures, Verdict]
 
@@ -107,6 +107,8 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
     only = judged[0] if len(judged) == 1 else None
     started_ns = min((one.start_unix_ns for one in facts.series if one.start_unix_ns), default=0)
     return Summary(
+        format="loadgen-summary",
+        version=SUMMARY_VERSION,
         run_id=facts.run_id,
         state="INTERRUPTED" if _is_interrupted(facts) else "DONE",
         started_at=_iso(started_ns),
