@@ -134,7 +134,11 @@ def server(**changed: Any) -> Series:
 
 def closed(scenario: str, count: int, **changed: Any) -> Series:
     """A closed loop on one worker: one query of 1 ms after another."""
-    made = Series(Settings(**({"scenario": scenario, "min_duration_ms": 100} | changed)))
+    made = Series(
+        Settings(
+            **({"scenario": scenario, "min_duration_ms": 100, "expected_latency_ms": 0.1} | changed)
+        )
+    )
     per_query = made.plan.requests_per_query
     rows = np.arange(count * per_query)
     made.records = records_of(made.plan, rows, MS - 30_000, rows // per_query * MS)
