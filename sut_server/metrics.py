@@ -63,7 +63,7 @@ class FiguresCollector(Collector):
 
 
 def _cumulative(buckets: Buckets, unit: float) -> list[tuple[str, float]]:
-    bounds = [f"{bound / unit:g}" for bound in buckets.bounds] + ["+Inf"]
+    bounds = [*(str(bound / unit) for bound in buckets.bounds), "+Inf"]
     rows: list[tuple[str, float]] = []
     total = 0
     for bound, count in zip(bounds, list(buckets.counts), strict=True):
