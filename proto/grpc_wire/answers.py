@@ -1,88 +1,130 @@
-"""How a client recognises answers: blocks by their bytes, and the usual answer as one shape.
-
-A server that we told to use no header table sends the same HEADERS and trailers bytes with
-every good answer, so HEADERS + DATA + trailers is one ``struct`` per message length.
+"""One answer as a client reads it: which blocks and data may come in which order, and what a
+bad one means for the call. It decides; the connection acts.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
+from grpc_wire.blocks import Response, is_grpc
+from grpc_wire.errors import (
+    CANCEL,
+    FLOW_CONTROL_ERROR,
+    INTERNAL,
+    OK,
+    PROTOCOL_ERROR,
+    UNKNOWN,
+    CallFault,
+    MessageFault,
+    grpc_of_http,
+)
+from grpc_wire.messages import Deframer
 
-from grpc_wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame_start
-from grpc_wire.headers import REMEMBERED_BLOCKS, BlockReader, Response, read_response
-from grpc_wire.messages import PREFIX_BYTES, frame_prefix
-
-Unpack = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, bytes, bytes, int, bytes]]
-# unpack_from, bytes of the whole answer, bytes between its first two stream ids, the message's
-# prefix, bytes of DATA
-Shape = tuple[Unpack, int, bytes, bytes, int]
-
-REMEMBERED_SIZES = 4_096
-# Answers of another shape in a row before it is taken for the usual one.
-PATIENCE = 8
-
-
-class ResponseReader:
-    """Reads answer blocks. The table size is 0, so a block may always be remembered."""
-
-    __slots__ = ("_known", "_reader")
-
-    def __init__(self, max_header_bytes: int) -> None:
-        self._reader = BlockReader(max_header_bytes, table_bytes=0)
-        self._known: dict[bytes, Response] = {}
-
-    def read(self, block: bytes) -> Response:
-        """Return what the block says; raises ConnectionFault if it is no header block."""
-        response = self._known.get(block)
-        if response is None:
-            response = read_response(self._reader.read(block))
-            if len(self._known) >= REMEMBERED_BLOCKS:
-                self._known.clear()
-            self._known[block] = response
-        return response
+Ending = tuple[int, str]  # gRPC code, text
 
 
-class AnswerShapes:
-    """The usual answer's shapes by the length of DATA, as its three bytes on the wire."""
+class Answer:
+    """A call with more to remember than its key: a part of its answer, or data yet to send."""
 
-    __slots__ = ("_head", "_misses", "by_size", "head_start", "mark", "tail", "tail_start")
+    __slots__ = (
+        "_deframer",
+        "_head",
+        "_received",
+        "_stream_window",
+        "key",
+        "message",
+        "streaming",
+        "usual_size",
+    )
 
-    def __init__(self) -> None:
-        self.by_size: dict[bytes, Shape] = {}
-        self.mark = 0  # where the DATA frame starts within the answer
-        self.head_start = b""
-        self.tail_start = b""
-        self.tail = b""
-        self._head = b""
-        self._misses = 0
+    def __init__(
+        self, key: int, max_message_bytes: int, stream_window: int, *, streaming: bool
+    ) -> None:
+        self.key = key
+        self.streaming = streaming
+        self.message: bytes | None = None  # of a unary call, once whole
+        self.usual_size = 0  # bytes of the one DATA frame; -1: there were more, or padding
+        self._head: bytes | None = None  # the first final block
+        self._deframer = Deframer(max_message_bytes)
+        self._received = 0  # DATA not given back to the stream's window
+        self._stream_window = stream_window
 
-    def learn(self, head: bytes, tail: bytes, size: int) -> None:
-        """Take a good answer that was read the slow way; ``size``: the length of its DATA."""
-        if head[0] & 0xE0 == 0x20:  # starts with a table size update, as only the first one does
-            return
-        if head != self._head or tail != self.tail:
-            self._misses += 1
-            if self._head and self._misses < PATIENCE:
-                return
-            self._take(head, tail)
-        if len(self.by_size) >= REMEMBERED_SIZES:
-            self.by_size.clear()
-        self.by_size[size.to_bytes(3, "big")] = self._shape(size)
+    @property
+    def is_begun(self) -> bool:
+        """The final HEADERS have come."""
+        return self._head is not None
 
-    def _take(self, head: bytes, tail: bytes) -> None:
-        self._misses = 0
-        self._head = head
-        self.tail = tail
-        self.by_size.clear()
-        self.mark = 9 + len(head)
-        self.head_start = frame_start(len(head), HEADERS, END_HEADERS)
-        self.tail_start = frame_start(len(tail), HEADERS, END_HEADERS | END_STREAM)
+    def usual(self) -> tuple[bytes, int] | None:
+        """Return (first block, bytes of DATA) if a good answer had the usual frames."""
+        return (self._head, self.usual_size) if self._head and self.usual_size > 0 else None
 
-    def _shape(self, size: int) -> Shape:
-        middle = self._head + frame_start(size, DATA, 0)
-        layout = struct.Struct(
-            f">5sI{len(middle)}sI{PREFIX_BYTES}s{size - PREFIX_BYTES}s5sI{len(self.tail)}s"
-        )
-        prefix = frame_prefix(size - PREFIX_BYTES)
-        return layout.unpack_from, layout.size, middle, prefix, size
+    def take_block(self, block: bytes, response: Response, end_stream: bool) -> Ending | None:
+        """Take HEADERS; return how the call ended, if it did. Raises CallFault."""
+        if response.fault:
+            raise CallFault(INTERNAL, response.fault, PROTOCOL_ERROR)
+        if self._head is not None:
+            if not end_stream:
+                raise CallFault(INTERNAL, "trailers without END_STREAM", PROTOCOL_ERROR)
+            return self._end(response, "trailers without grpc-status")
+        status = response.status
+        if status is None or (status < 200 and end_stream):
+            raise CallFault(INTERNAL, "answer without a final :status", PROTOCOL_ERROR)
+        if status < 200:
+            return None
+        if end_stream and response.code is not None:
+            return self._end(response, "")
+        refusal = _refusal(status, response.content_type)
+        if refusal is not None and not end_stream:
+            raise CallFault(*refusal, CANCEL)
+        if end_stream:
+            return refusal or (UNKNOWN, "answer without grpc-status")
+        self._head = block
+        return None
+
+    def take_data(self, size: int, data: bytes, start: int, stop: int) -> list[bytes]:
+        """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
+
+        A unary call's message is kept. Raises CallFault.
+        """
+        if self._head is None:
+            raise CallFault(INTERNAL, "DATA before HEADERS", PROTOCOL_ERROR)
+        self.usual_size = -1 if self.usual_size or size != stop - start else size
+        self._received += size
+        if self._received > self._stream_window:
+            raise CallFault(INTERNAL, "stream window overrun", FLOW_CONTROL_ERROR)
+        try:
+            messages = self._deframer.feed(data, start, stop)
+        except MessageFault as fault:
+            raise CallFault(fault.code, fault.text, CANCEL) from fault
+        if self.streaming or not messages:
+            return messages
+        if len(messages) > 1 or self.message is not None:
+            raise CallFault(INTERNAL, "more than one message answers a unary call", CANCEL)
+        self.message = messages[0]
+        return []
+
+    def refill(self) -> int:
+        """Return the bytes to give back to the stream's window: nothing before half is used."""
+        received = self._received
+        if received * 2 <= self._stream_window:
+            return 0
+        self._received = 0
+        return received
+
+    def _end(self, response: Response, missing: str) -> Ending:
+        if response.code is None:
+            return UNKNOWN, missing
+        if response.code != OK:
+            return response.code, response.text
+        if self._deframer.held_bytes:
+            return INTERNAL, "the answer ends within a message"
+        if self.message is None and not self.streaming:
+            return INTERNAL, "status OK without a message"
+        return OK, response.text
+
+
+def _refusal(status: int, content_type: str) -> Ending | None:
+    """Return what it means that something other than gRPC answers, None if gRPC does."""
+    if status != 200:
+        return grpc_of_http(status), f"HTTP status {status}"
+    if not is_grpc(content_type):
+        return UNKNOWN, f"content-type {content_type!r} is not application/grpc"
+    return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grpc_wire import frames
-from grpc_wire.answers import AnswerShapes, ResponseReader
+from grpc_wire.answers import Answer
+from grpc_wire.blocks import ResponseReader
 from grpc_wire.connection import MAX_MESSAGE_BYTES, Connection
 from grpc_wire.errors import (
     BROKEN_CONNECTION,
@@ -19,36 +20,19 @@ from grpc_wire.errors import (
     OK,
     PROTOCOL_ERROR,
     UNAVAILABLE,
-    UNKNOWN,
+    CallFault,
     ConnectionFault,
-    MessageFault,
     error_name,
-    grpc_of_http,
     grpc_of_reset,
 )
 from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
 from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, pieces_of
-from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock, Response, is_grpc
-from grpc_wire.messages import Deframer
+from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
+from grpc_wire.shapes import AnswerShapes
 
 __all__ = ["CLOSED", "DONE", "MESSAGE", "ROOM", "ClientConnection"]
 
 MAX_RESPONSE_HEADER_BYTES = 64 << 10
-
-
-class _Call:
-    """A call with more to remember than its key: a part of its answer, or data yet to send."""
-
-    __slots__ = ("data_size", "deframer", "head", "key", "message", "received", "streaming")
-
-    def __init__(self, key: int, streaming: bool, max_message_bytes: int) -> None:
-        self.key = key
-        self.streaming = streaming
-        self.head: bytes | None = None  # the answer's first block
-        self.deframer = Deframer(max_message_bytes)
-        self.message: bytes | None = None
-        self.data_size = 0  # of the one DATA frame of a usual answer; -1: there were more
-        self.received = 0  # DATA not yet given back to the stream's window
 
 
 class ClientConnection(Connection[ClientEvent]):
@@ -78,7 +62,7 @@ class ClientConnection(Connection[ClientEvent]):
         self._peer_limit = frames.LARGEST_STREAM_ID
         self._limit = 0  # calls open at once; 0 until the peer's SETTINGS, and when draining
         self._open: dict[int, int] = {}  # stream -> key: sent whole, nothing received
-        self._busy: dict[int, _Call] = {}  # stream -> call: every other open call
+        self._busy: dict[int, Answer] = {}  # stream -> call: every other open call
         self._by_key: dict[int, int] = {}  # key -> stream, made when a cancel asks, never trusted
         self._reader = ResponseReader(max_header_bytes)
         self._shapes = AnswerShapes()
@@ -161,7 +145,7 @@ class ClientConnection(Connection[ClientEvent]):
             self._reset(stream_id, error_code)
 
     def receive(self, data: bytes) -> list[ClientEvent]:
-        """Take bytes from the transport; return what they say. Never raises for the peer's faults."""
+        """Take bytes from the transport; return what they say; see ``Connection.receive``."""
         had_room = self.room > 0
         events = super().receive(data)
         if not had_room and self.room > 0:
@@ -189,7 +173,7 @@ class ClientConnection(Connection[ClientEvent]):
             block = TABLE_SIZE_ZERO + block
             self._allow_single()
         self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
-        self._busy[stream_id] = _Call(key, streaming, self._max_message_bytes)
+        self._busy[stream_id] = self._answer(key, streaming=streaming)
         self._send.push(stream_id, pieces_of(parts), None)
         self._pump([])
         return True
@@ -207,6 +191,9 @@ class ClientConnection(Connection[ClientEvent]):
             self._by_key = {key: stream_id for stream_id, key in self._open.items()}
             self._by_key.update((call.key, stream_id) for stream_id, call in self._busy.items())
         return 0
+
+    def _answer(self, key: int, *, streaming: bool) -> Answer:
+        return Answer(key, self._max_message_bytes, self._stream_window, streaming=streaming)
 
     # ------------------------------------------------------------------ answers in
     def _greet(self, data: bytes) -> int:
@@ -257,79 +244,30 @@ class ClientConnection(Connection[ClientEvent]):
         call = self._call_of(stream_id)
         if call is None:
             return
-        response = self._reader.read(block)
-        if response.fault:
-            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, response.fault, events)
-        elif call.head is None:
-            self._on_head(stream_id, call, end_stream, block, response, events)
-        elif not end_stream:
-            text = "trailers without END_STREAM"
-            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, text, events)
-        else:
-            self._on_trailers(stream_id, call, block, response, events)
+        try:
+            ending = call.take_block(block, self._reader.read(block), end_stream)
+        except CallFault as fault:
+            self._abort(stream_id, call, fault, events)
+            return
+        if ending is not None:
+            usual = call.usual()
+            if usual is not None and not ending[0] and not ending[1]:
+                self._shapes.learn(usual[0], block, usual[1])
+            self._finish(stream_id, call, *ending, events)
 
-    def _call_of(self, stream_id: int) -> _Call | None:
+    def _call_of(self, stream_id: int) -> Answer | None:
         """Return an open call, with room to remember its answer; None: settled or cancelled."""
         call = self._busy.get(stream_id)
         if call is not None:
             return call
         key = self._open.pop(stream_id, None)
         if key is not None:
-            call = self._busy[stream_id] = _Call(key, False, self._max_message_bytes)
+            call = self._busy[stream_id] = self._answer(key, streaming=False)
             return call
         if not stream_id & 1 or stream_id >= self._next_id:
             text = f"frame on stream {stream_id}, which was never opened"
             raise ConnectionFault(PROTOCOL_ERROR, text)
         return None
-
-    def _on_head(
-        self,
-        stream_id: int,
-        call: _Call,
-        end_stream: bool,
-        block: bytes,
-        response: Response,
-        events: list[ClientEvent],
-    ) -> None:
-        status = response.status
-        if status is None or (status < 200 and end_stream):
-            text = "answer without a final :status"
-            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, text, events)
-        elif status < 200:
-            return
-        elif end_stream and response.code is not None:
-            self._on_trailers(stream_id, call, b"", response, events)
-        elif status != 200:
-            text = f"HTTP status {status}"
-            self._refuse(stream_id, call, end_stream, grpc_of_http(status), text, events)
-        elif not is_grpc(response.content_type):
-            text = f"content-type {response.content_type!r} is not application/grpc"
-            self._refuse(stream_id, call, end_stream, UNKNOWN, text, events)
-        elif end_stream:
-            self._finish(stream_id, call, UNKNOWN, None, "answer without grpc-status", events)
-        else:
-            call.head = block
-
-    def _on_trailers(
-        self,
-        stream_id: int,
-        call: _Call,
-        block: bytes,
-        response: Response,
-        events: list[ClientEvent],
-    ) -> None:
-        code, text, message = response.code, response.text, call.message
-        if code is None:
-            code, text = UNKNOWN, "trailers without grpc-status"
-        elif code == OK and call.deframer.held_bytes:
-            code, text = INTERNAL, "the answer ends within a message"
-        elif code == OK and not call.streaming and message is None:
-            code, text = INTERNAL, "status OK without a message"
-        if code != OK:
-            message = None
-        elif call.head and call.data_size > 0 and not text and not call.streaming:
-            self._shapes.learn(call.head, block, call.data_size)
-        self._finish(stream_id, call, code, message, text, events)
 
     def _on_data(
         self,
@@ -344,89 +282,42 @@ class ClientConnection(Connection[ClientEvent]):
         call = self._call_of(stream_id)
         if call is None:
             return
-        if call.head is None:
-            text = "DATA before HEADERS"
-            self._abort(stream_id, call, PROTOCOL_ERROR, INTERNAL, text, events)
-            return
-        call.data_size = -1 if call.data_size or size != stop - start else size
         try:
-            messages = call.deframer.feed(data, start, stop)
-        except MessageFault as fault:
-            self._abort(stream_id, call, CANCEL, fault.code, fault.text, events)
-            return
-        for message in messages:
-            if call.streaming:
+            for message in call.take_data(size, data, start, stop):
                 events.append((MESSAGE, call.key, message))
-            elif call.message is None:
-                call.message = message
-            else:
-                text = "more than one message in the answer to a unary call"
-                self._abort(stream_id, call, CANCEL, INTERNAL, text, events)
-                return
+        except CallFault as fault:
+            self._abort(stream_id, call, fault, events)
+            return
         if flags & frames.END_STREAM:
-            self._finish(stream_id, call, INTERNAL, None, "the answer has no trailers", events)
-        else:
-            self._refill(stream_id, call, size)
-
-    def _refill(self, stream_id: int, call: _Call, size: int) -> None:
-        """Give a stream's window back once half of it is used."""
-        call.received += size
-        if call.received * 2 > self._stream_window:
-            self._out.append(frames.window_update_frame(stream_id, call.received))
-            call.received = 0
+            self._finish(stream_id, call, INTERNAL, "the answer has no trailers", events)
+            return
+        increment = call.refill()
+        if increment:
+            self._out.append(frames.window_update_frame(stream_id, increment))
 
     # ------------------------------------------------------------------ ends
     def _finish(
-        self,
-        stream_id: int,
-        call: _Call,
-        code: int,
-        message: bytes | None,
-        text: str,
-        events: list[ClientEvent],
+        self, stream_id: int, call: Answer, code: int, text: str, events: list[ClientEvent]
     ) -> None:
         """Settle a call whose stream the peer has ended; what was still to be sent is dropped."""
         del self._busy[stream_id]
         if stream_id in self._send:
             self._reset(stream_id, CANCEL)
-        else:
-            self._send.drop(stream_id)
-        events.append((DONE, call.key, code, None if call.streaming else message, text))
+        events.append((DONE, call.key, code, None if code else call.message, text))
 
     def _abort(
-        self,
-        stream_id: int,
-        call: _Call,
-        reset_code: int,
-        code: int,
-        text: str,
-        events: list[ClientEvent],
+        self, stream_id: int, call: Answer, fault: CallFault, events: list[ClientEvent]
     ) -> None:
         """Settle a call whose answer is unacceptable, and reset its stream."""
-        self._reset(stream_id, reset_code)
-        self._finish(stream_id, call, code, None, text, events)
-
-    def _refuse(
-        self,
-        stream_id: int,
-        call: _Call,
-        end_stream: bool,
-        code: int,
-        text: str,
-        events: list[ClientEvent],
-    ) -> None:
-        """Settle a call that something other than gRPC has answered."""
-        if end_stream:
-            self._finish(stream_id, call, code, None, text, events)
-        else:
-            self._abort(stream_id, call, CANCEL, code, text, events)
+        self._reset(stream_id, fault.reset_code)
+        self._finish(stream_id, call, fault.code, fault.text, events)
 
     def _on_reset(self, stream_id: int, code: int, events: list[ClientEvent]) -> None:
         call = self._call_of(stream_id)
         if call is not None:
             self._send.drop(stream_id)
             text = f"stream reset by the peer: {error_name(code)}"
-            self._finish(stream_id, call, grpc_of_reset(code), None, text, events)
+            self._finish(stream_id, call, grpc_of_reset(code), text, events)
 
     def _on_goaway(
         self, last_stream_id: int, code: int, text: str, events: list[ClientEvent]
@@ -439,7 +330,7 @@ class ClientConnection(Connection[ClientEvent]):
                 if call is not None:
                     self._send.drop(stream_id)
                     why = f"refused by {self._goaway}: not processed"
-                    self._finish(stream_id, call, UNAVAILABLE, None, why, events)
+                    self._finish(stream_id, call, UNAVAILABLE, why, events)
 
     def _on_closed(self, reason: str, events: list[ClientEvent]) -> None:
         self._limit = 0
@@ -467,7 +358,8 @@ class ClientConnection(Connection[ClientEvent]):
             if not self._send.grow_stream(stream_id, increment):
                 call = self._busy[stream_id]
                 text = "stream window above 2^31-1"
-                self._abort(stream_id, call, FLOW_CONTROL_ERROR, INTERNAL, text, events)
+                fault = CallFault(INTERNAL, text, FLOW_CONTROL_ERROR)
+                self._abort(stream_id, call, fault, events)
         elif not stream_id & 1 or stream_id >= self._next_id:
             raise ConnectionFault(PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
 
@@ -475,7 +367,7 @@ class ClientConnection(Connection[ClientEvent]):
         """A request sent whole, with nothing received: from now on its answer may be the usual."""
         self._send.drop(stream_id)
         call = self._busy.get(stream_id)
-        if call is not None and call.head is None and not call.streaming:
+        if call is not None and not call.is_begun and not call.streaming:
             del self._busy[stream_id]
             self._open[stream_id] = call.key
 

@@ -98,7 +98,10 @@ class Connection(Generic[Event]):
         return chunks
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes from the transport; return what they say. Never raises for the peer's faults."""
+        """Take bytes from the transport, cut anywhere; return what they say.
+
+        Never raises for what the peer does: a broken rule ends the connection with CLOSED.
+        """
         events: list[Event] = []
         if self._closed_reason:
             return events

@@ -106,6 +106,16 @@ class MessageFault(Exception):
         self.text = text
 
 
+class CallFault(Exception):
+    """A call's answer is unacceptable: it ends with gRPC ``code``, its stream by ``reset_code``."""
+
+    def __init__(self, code: int, text: str, reset_code: int) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.reset_code = reset_code
+
+
 def error_name(code: int) -> str:
     """Return the RFC's name of an HTTP/2 error code, or its hexadecimal number."""
     return _NAMES[code] if 0 <= code < len(_NAMES) else hex(code)

@@ -1,101 +1,80 @@
-"""How a server recognises requests: blocks by their bytes, and the usual request as one shape.
-
-A client that makes its header block once sends HEADERS + DATA with the same bytes around the
-message, so a whole request is one ``struct`` per message length.
+"""One request as a server reads it: messages, limits and windows of one stream. It decides what
+is wrong; the connection acts.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-
-from grpc_wire.answers import PATIENCE, REMEMBERED_SIZES
-from grpc_wire.events import Metadata
-from grpc_wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame_start
-from grpc_wire.headers import REMEMBERED_BLOCKS, BlockReader, RequestHead, read_request
-from grpc_wire.messages import PREFIX_BYTES, frame_prefix
-
-Unpack = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, bytes]]
-# unpack_from, bytes of the whole request, bytes between its two stream ids, the message's
-# prefix, bytes of DATA
-Shape = tuple[Unpack, int, bytes, bytes, int]
-
-# The header table that a client may use before it has seen our SETTINGS (RFC 7541 4.2).
-_INITIAL_TABLE_BYTES = 4_096
+from grpc_wire.blocks import RequestHead
+from grpc_wire.errors import INTERNAL, UNIMPLEMENTED, MessageFault
+from grpc_wire.messages import Deframer
 
 
-class RequestReader:
-    """Reads request blocks; remembers them only while the peer's header table is empty."""
+class Request:
+    """A stream with more to remember than that its unary request was delivered.
 
-    __slots__ = ("_known", "_reader")
+    ``block`` is empty where the request must not be learned as the usual one.
+    """
 
-    def __init__(self, max_header_bytes: int) -> None:
-        self._reader = BlockReader(max_header_bytes, table_bytes=_INITIAL_TABLE_BYTES)
-        self._known: dict[bytes, RequestHead] = {}
+    __slots__ = (
+        "_deframer",
+        "_received",
+        "block",
+        "head",
+        "is_ended",
+        "is_half_closed",
+        "is_known",
+        "is_started",
+        "message",
+        "streaming",
+        "usual_size",
+    )
 
-    def forbid_table(self) -> None:
-        """The client has acknowledged our table size 0."""
-        self._reader.forbid_table()
+    def __init__(
+        self, head: RequestHead, block: bytes, max_message_bytes: int, *, streaming: bool
+    ) -> None:
+        self.head = head
+        self.block = block
+        self.streaming = streaming
+        self.message: bytes | None = None  # of a unary call, once whole
+        self.usual_size = 0  # bytes of the one DATA frame; -1: there were more, or padding
+        self.is_half_closed = False  # the client has ended its side
+        self.is_known = False  # the application has heard of this stream
+        self.is_started = False  # our HEADERS have gone
+        self.is_ended = False  # our END_STREAM is queued
+        self._deframer = Deframer(max_message_bytes, UNIMPLEMENTED)
+        self._received = 0  # DATA not given back to the stream's window
 
-    def read(self, block: bytes) -> tuple[RequestHead, bool]:
-        """Return what the block says, and whether the same bytes will always say so.
+    @property
+    def held_bytes(self) -> int:
+        """Bytes kept here: part of a message, or a whole one that END_STREAM has yet to follow."""
+        return self._deframer.held_bytes + len(self.message or b"")
 
-        Raises ConnectionFault if it is no header block.
+    def take_data(self, size: int, data: bytes, start: int, stop: int) -> list[bytes]:
+        """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
+
+        A unary call's message is kept. Raises MessageFault.
         """
-        reader = self._reader
-        if reader.is_stateless:
-            head = self._known.get(block)
-            if head is not None:
-                return head, True
-        head = read_request(reader.read(block))
-        # A table size update must be seen each time, and a block that filled the table is
-        # worth nothing to the next one.
-        if not reader.is_stateless or not block or block[0] & 0xE0 == 0x20:
-            return head, False
-        if len(self._known) >= REMEMBERED_BLOCKS:
-            self._known.clear()
-        self._known[block] = head
-        return head, True
+        self.usual_size = -1 if self.usual_size or size != stop - start else size
+        self._received += size
+        messages = self._deframer.feed(data, start, stop)
+        if self.streaming or not messages:
+            return messages
+        if len(messages) > 1 or self.message is not None:
+            raise MessageFault(INTERNAL, "more than one message in a unary request")
+        self.message = messages[0]
+        return []
 
+    def refill(self, stream_window: int) -> int:
+        """Return the bytes to give back to the stream's window, -1 if the client overran it."""
+        received = self._received
+        if received * 2 <= stream_window:
+            return 0
+        self._received = 0
+        return received if received <= stream_window else -1
 
-class RequestShapes:
-    """The usual request's shapes by the length of DATA, as its three bytes on the wire."""
-
-    __slots__ = ("_block", "_misses", "by_size", "mark", "metadata", "path", "start")
-
-    def __init__(self) -> None:
-        self.by_size: dict[bytes, Shape] = {}
-        self.mark = 0  # where the DATA frame starts within the request
-        self.start = b""
-        self.path = b""
-        self.metadata: Metadata = {}
-        self._block = b""
-        self._misses = 0
-
-    def forget(self) -> None:
-        """The header table is no longer empty: no block says the same each time."""
-        self.by_size.clear()
-        self._block = b""
-
-    def learn(self, block: bytes, head: RequestHead, size: int) -> None:
-        """Take a good unary request that was read the slow way; ``size``: the length of its DATA."""
-        if block != self._block:
-            self._misses += 1
-            if self._block and self._misses < PATIENCE:
-                return
-            self._misses = 0
-            self._block = block
-            self.by_size.clear()
-            self.mark = 9 + len(block)
-            self.start = frame_start(len(block), HEADERS, END_HEADERS)
-            self.path = head.path
-            self.metadata = head.metadata
-        if len(self.by_size) >= REMEMBERED_SIZES:
-            self.by_size.clear()
-        self.by_size[size.to_bytes(3, "big")] = self._shape(size)
-
-    def _shape(self, size: int) -> Shape:
-        middle = self._block + frame_start(size, DATA, END_STREAM)
-        layout = struct.Struct(f">5sI{len(middle)}sI{PREFIX_BYTES}s{size - PREFIX_BYTES}s")
-        prefix = frame_prefix(size - PREFIX_BYTES)
-        return layout.unpack_from, layout.size, middle, prefix, size
+    def check_whole(self) -> None:
+        """The client has ended its side; raises MessageFault if a message is missing."""
+        if self._deframer.held_bytes:
+            raise MessageFault(INTERNAL, "the request ends within a message")
+        if self.message is None and not self.streaming:
+            raise MessageFault(INTERNAL, "request without a message")
