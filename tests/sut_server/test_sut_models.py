@@ -109,3 +109,12 @@ def test_an_onnx_file_serves_with_its_own_tensors(tmp_path: Path) -> None:
     assert model.spec.name == "doubler"
     assert model.spec.inputs[0].shape == (-1, 3)
     assert model.infer({"x": np.ones((2, 3), "<f4")})["y"].tolist() == [[2.0] * 3] * 2
+
+
+def test_the_example_of_the_docs_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = Path(__file__).parents[2] / "docs" / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    model = open_model("python:matrix_model:MatrixModel", 1)
+    rows = model.infer({"input": np.ones((3, 64), dtype="<f4")})["probabilities"]
+    assert rows.shape == (3, 10)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-5)
