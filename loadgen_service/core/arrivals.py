@@ -50,7 +50,7 @@ def periodic(period_ns: int, demand: Demand) -> Schedule:
         raise SettingsError("expected_latency_ms: below a nanosecond; give a larger one")
     reached = -(-demand.until_ns // period_ns) + 1
     count = _grown(reached, demand)
-    _refuse_too_many(count)
+    _refuse_too_many(count, "expected_latency_ms, min_duration_ms")
     return Schedule(np.zeros(count, dtype=np.int64), count * period_ns)
 
 
@@ -64,9 +64,9 @@ def arrivals(
     _refuse_too_many(expected)
     if settings.arrivals in ("ramp", "steps"):
         rate = _ramp_of(settings) if settings.arrivals == "ramp" else parse_steps(settings.steps)
-        until_ns = demand.until_ns and max(demand.until_ns, rate.end_ns)
-        if wanted.kind == "warmup":
-            until_ns = demand.until_ns
+        until_ns = demand.until_ns
+        if wanted.kind == "performance" and not wanted.listed:
+            until_ns = max(until_ns, rate.end_ns)
         demand = Demand(demand.query_count, until_ns, demand.grow_by)
         return _until(_varying(settings.schedule_rng_seed, rate), demand, expected)
     return _until(_steady(settings), demand, expected)
@@ -78,7 +78,8 @@ def bursts(settings: Settings, demand: Demand) -> Schedule:
     size, period_ns = settings.burst_query_count, settings.burst_period_ms * NS_PER_MS
     if period_ns < 1:
         raise SettingsError("burst_period_ms: below a nanosecond; give a larger one")
-    _refuse_too_many(max(demand.query_count, int(demand.until_ns / period_ns * size)))
+    fields = "burst_query_count, burst_period_ms, min_duration_ms"
+    _refuse_too_many(max(size, int((demand.until_ns / period_ns + 1) * size)), fields)
     index = max(0, int(demand.until_ns / period_ns) - 1)
     while int(index * period_ns) < demand.until_ns:
         index += 1
@@ -178,7 +179,7 @@ def _trace(wanted: Effective, demand: Demand, trace_ns: Int64Array | None) -> Sc
     times = np.array(check_trace(trace_ns), dtype=np.int64)
     if wanted.kind == "warmup":
         times = times[: max(1, int(np.searchsorted(times, wanted.target_duration_ns)))]
-    if wanted.kind == "accuracy" or wanted.unique:
+    if wanted.listed:
         if len(times) < demand.query_count:
             raise SettingsError(
                 f"trace_file: holds {len(times)} times, this run needs {demand.query_count}; "
@@ -211,9 +212,8 @@ def _grown(reached: int, demand: Demand) -> int:
     return demand.query_count + -(-short // demand.grow_by) * demand.grow_by
 
 
-def _refuse_too_many(count: int) -> None:
+def _refuse_too_many(count: int, fields: str = "target_qps, min_duration_ms") -> None:
     if count > LARGEST_PLAN:
         raise SettingsError(
-            f"target_qps, min_duration_ms, min_query_count: {count} queries to plan, more than "
-            f"{LARGEST_PLAN}; lower one of them"
+            f"{fields}: {count} queries to plan, more than {LARGEST_PLAN}; lower one of them"
         )

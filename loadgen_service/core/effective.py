@@ -56,6 +56,11 @@ class Effective:
     equal_issue: bool
 
     @property
+    def listed(self) -> bool:
+        """Each sample once, from a list: its length, not the schedule, ends the series."""
+        return self.kind == "accuracy" or self.unique
+
+    @property
     def min_sample_count(self) -> int:
         """Fewest samples of a valid run."""
         return self.min_query_count * self.samples_per_query
@@ -75,21 +80,30 @@ def check_counts(settings: Settings, counts: SampleCounts) -> None:
         )
     if loaded < 1:
         raise SettingsError("performance_sample_count: 0 samples; a plan needs at least 1")
-    if (
-        settings.performance_issue_unique
-        and settings.sample_concatenate_permutation
-        and SCENARIOS[settings.scenario].splits_queries
-        and not SCENARIOS[settings.scenario].pulled
-    ):
-        raise SettingsError(
-            "performance_issue_unique, sample_concatenate_permutation: multi_stream cannot pad "
-            "queries whose samples occur once; give one of them"
-        )
     same_index = settings.performance_issue_same_index
     if settings.performance_issue_same and same_index >= min(loaded, counts.total):
         raise SettingsError(
             f"performance_issue_same_index: {same_index} is beyond the "
             f"{min(loaded, counts.total)} loaded samples; give a smaller one"
+        )
+
+
+def check_fields(settings: Settings) -> None:
+    """Refuse settings that no plan can follow."""
+    row = SCENARIOS[settings.scenario]
+    if (
+        settings.performance_issue_unique
+        and settings.sample_concatenate_permutation
+        and row.splits_queries
+        and not row.pulled
+    ):
+        raise SettingsError(
+            "performance_issue_unique, sample_concatenate_permutation: multi_stream cannot pad "
+            "queries whose samples occur once; give one of them"
+        )
+    if settings.min_query_count > LARGEST_PLAN:
+        raise SettingsError(
+            f"min_query_count: {settings.min_query_count} is more than {LARGEST_PLAN}; lower it"
         )
 
 
@@ -106,6 +120,7 @@ def effective(settings: Settings, counts: SampleCounts, kind: SeriesKind) -> Eff
     Accuracy ignores every limit. A warm-up follows ``warmup_duration_ms`` and no other count.
     """
     check_counts(settings, counts)
+    check_fields(settings)
     duration_ms = settings.warmup_duration_ms if kind == "warmup" else settings.min_duration_ms
     performance = kind == "performance"
     samples = _samples_per_query(settings, counts, kind, duration_ms)
@@ -170,4 +185,5 @@ def _whole_permutations(settings: Settings, counts: SampleCounts) -> int:
     """Equal issue in single_stream: pad to the library's own count, a whole one if it fits."""
     seconds = settings.min_duration_ms / MS_PER_S
     fewest = max(settings.min_query_count, int(STREAM_SLACK * seconds * target_qps(settings)))
-    return fewest + counts.performance - fewest % counts.performance
+    whole = counts.performance or performance_sample_count(settings, counts)
+    return fewest + whole - fewest % whole

@@ -67,17 +67,15 @@ def plan_series(
     row = SCENARIOS[settings.scenario]
     if row.pulled:
         return _plan_offline(settings, wanted, spec)
-    accuracy = spec.kind == "accuracy"
-    listed = accuracy or wanted.unique
     first_count = wanted.min_query_count
-    if listed:
+    if wanted.listed:
         first_count = max(1, len(spec.loaded) // wanted.samples_per_query)
     shape = QueryShape(
         len(spec.loaded), spec.loaded_end, first_count, row.one_worker and row.splits_queries
     )
-    grow_by = len(spec.loaded) if wanted.equal_issue and not accuracy else 1
+    grow_by = len(spec.loaded) if wanted.equal_issue and spec.kind != "accuracy" else 1
     demand = Demand(-(-first_count // grow_by) * grow_by, wanted.generate_ns, grow_by)
-    unbounded = row.duration_clock == "window" and not listed
+    unbounded = row.duration_clock == "window" and not wanted.listed
     if unbounded:
         schedule = Schedule(np.zeros(_block_length(wanted, shape), dtype=np.int64), 0)
     else:

@@ -1,7 +1,8 @@
 """The official LoadGen as a judge: run in a process of its own, one JSON request a line.
 
 Request: {settings: {field: value}, total, performance}; answer: {issued, generated_query_count,
-generated_samples_per_query, generated_query_duration, loaded_qsl_set, effective}, lists over series.
+generated_samples_per_query, generated_query_duration, loaded_qsl_set, effective, errors}; lists
+over series.
 """
 
 from __future__ import annotations
