@@ -16,9 +16,9 @@ from loadgen_service.core.query_rows import Counts
 
 
 class Part(BaseModel):
-    """A piece of the summary: frozen, and strict about names so that a slip is an error."""
+    """A piece of the summary: frozen; fields that a later writer added are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class CountsByLevel(Part):

@@ -99,5 +99,6 @@ def _service_part(
     ]
     if plan.spec.kind == "accuracy":
         scored = ending.accuracy(settings, facts)
-        return [scored, *findings] if scored else findings
+        first = [scored] if scored else []
+        return [*first, ending.all_issued(figures), *findings]
     return [*generator.generator_findings(settings, figures, series), *findings]

@@ -295,7 +295,16 @@ def test_accuracy_is_judged_against_its_target(
 def test_accuracy_without_a_target_is_judged_on_its_records_alone() -> None:
     made = Series(Settings(scenario="offline", mode="accuracy"))
     names = [found.name for found in made.verdict().findings]
-    assert names == ["error_budget", "accounting", "worker_lost", "ended_early", "interrupted"]
+    common = ["error_budget", "accounting", "worker_lost", "ended_early", "interrupted"]
+    assert names == ["all_issued", *common]
+
+
+def test_accuracy_of_a_part_of_the_set_is_not_valid() -> None:
+    made = Series(Settings(scenario="offline", mode="accuracy"))
+    made.keep(made.records["row"] < 60)
+    made.workers = [replace(made.workers[0], issued_count=60)]
+    assert made.unmet() == ["all_issued"]
+    assert finding(made, "all_issued").measured == "60 of 64 samples issued"
 
 
 def test_a_run_without_the_series_facts_is_a_mistake_of_the_caller() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from loadgen_service.core.facts import RunFacts, SeriesFacts
-from loadgen_service.core.findings.finding import Finding
+from loadgen_service.core.figures import SeriesFigures
+from loadgen_service.core.findings.finding import Finding, say_count
 from loadgen_service.core.settings import Settings
 
 _ADVICE: Final = {
@@ -39,6 +40,18 @@ def interrupted(facts: RunFacts, series: SeriesFacts) -> Finding:
         measured="stopped by a person" if stopped else "ran to its end",
         required="runs to its end",
         advice="let it run to its end" if stopped else "",
+    )
+
+
+def all_issued(figures: SeriesFigures) -> Finding:
+    """Accuracy is of the whole set: one sample left out and the figure is of something else."""
+    counts = figures.samples
+    return Finding(
+        name="all_issued",
+        met=counts.not_issued == 0,
+        measured=f"{counts.issued} of {say_count(counts.planned, 'sample')} issued",
+        required="every sample of the set",
+        advice="see what ended the series early" if counts.not_issued else "",
     )
 
 

@@ -1,0 +1,30 @@
+"""The documents of the interface name every field and every finding, and no finding besides."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from series_builder import Series, server
+
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.summary import Summary
+from loadgen_service.core.summary_parts import SeriesSummary, SutSummary, WorkerSummary
+
+DOCS = Path(__file__).parents[2] / "docs"
+ACCURACY = Settings(scenario="server", mode="accuracy", accuracy_target=0.5)
+
+
+@pytest.mark.parametrize("model", [Summary, SeriesSummary, SutSummary, WorkerSummary])
+def test_summary_md_names_every_field(model: type[BaseModel]) -> None:
+    named = set(re.findall(r"`([a-z_0-9]+)`", (DOCS / "summary.md").read_text()))
+    assert set(model.model_fields) <= named
+
+
+def test_verdict_md_names_every_finding_and_no_other() -> None:
+    verdicts = [server().verdict(), Series(ACCURACY).verdict()]
+    known = {finding.name for verdict in verdicts for finding in verdict.findings}
+    listed = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "verdict.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(known)
