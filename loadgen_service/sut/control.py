@@ -250,7 +250,7 @@ class SutControl:
         except grpc.aio.AioRpcError as error:
             if error.code() not in _ABSENT:
                 raise self._failure(self._addresses[index], error) from None
-        answers.lacking.append(f"{self._addresses[index]} lacks {name}")
+        answers.lacking.append(f"{name} at {self._addresses[index]}")
         return None
 
     def _failure(self, address: SutAddress, error: grpc.aio.AioRpcError) -> SutError:

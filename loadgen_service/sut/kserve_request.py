@@ -142,7 +142,7 @@ class RequestBuilder:
         return parts
 
     def _build_open(self, samples: Sequence[int]) -> Parts:
-        """Tensors whose length differs from sample to sample: each request has a head of its own."""
+        """Tensors whose length differs from sample to sample: each request has its own head."""
         if len(samples) > 1:
             raise SettingsError(
                 "samples_per_request: samples of open length cannot share a request; use 1"

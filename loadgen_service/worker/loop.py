@@ -159,8 +159,8 @@ class SeriesLoop:
         """Issue nothing after ``stop_ns`` (since t0); what is out will be answered or given up."""
         self._pacer.stop(stop_ns)
         self._stop_ns = min(self._stop_ns, stop_ns)
-        self._started = True
-        self._issue_due(self._clock())
+        if self._started:
+            self._issue_due(self._clock())
 
     def abandon(self, reason: str) -> None:
         """Give up everything that is out, now."""

@@ -140,7 +140,7 @@ class RecordLog:
     def __init__(
         self,
         directory: Path,
-        on_sealed: Callable[[SealedRows], None],
+        on_sealed: Callable[[SealedRows], object],
         row_count: int = BLOCK_ROW_COUNT,
     ) -> None:
         self.row_count = row_count

@@ -37,7 +37,7 @@ Say = Callable[[pb.FromWorker], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Equipment:
     """What every series of a run shares on this worker."""
 
     settings: Settings
@@ -55,21 +55,21 @@ class Post:
 class Series:
     """Arm makes everything ready; ``start`` begins; ``done`` is set after the last word."""
 
-    def __init__(self, post: Post, plan: SeriesPlan) -> None:
-        settings = post.settings
-        self._post = post
+    def __init__(self, equipment: Equipment, plan: SeriesPlan) -> None:
+        settings = equipment.settings
+        self._equipment = equipment
         self.index = plan.spec.index
-        rows = shard_rows(plan, post.worker_index, post.worker_count, settings)
+        rows = shard_rows(plan, equipment.worker_index, equipment.worker_count, settings)
         self._loop = SeriesLoop(
-            pacer=Pacer(settings, plan, post.worker_index, post.worker_count),
-            shard=Shard(plan, rows, post.build),
-            suts=post.suts,
-            log=post.log,
+            pacer=Pacer(settings, plan, equipment.worker_index, equipment.worker_count),
+            shard=Shard(plan, rows, equipment.build),
+            suts=equipment.suts,
+            log=equipment.log,
             clock=time.monotonic_ns,
             deadline_ns=settings.deadline_ns,
             on_all_issued=self._say_issued,
             on_finished=self._wake_ticker,
-            keep_responses=post.keep_responses,
+            keep_responses=equipment.keep_responses,
         )
         self._waiter: Waiter | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -77,8 +77,8 @@ class Series:
         self._said_ns = 0
         self._t0_ns = 0
         self._ended = asyncio.Event()
-        self._blocked_before = sum(sut.blocked_count for sut in post.suts)
-        self._sequence_before = post.outbox.last_sequence
+        self._blocked_before = sum(sut.blocked_count for sut in equipment.suts)
+        self._sequence_before = equipment.outbox.last_sequence
         self.done = asyncio.Event()
 
     @property
@@ -102,8 +102,8 @@ class Series:
         """Issue from ``t0_ns`` (this host's monotonic clock) on."""
         loop = asyncio.get_running_loop()
         self._t0_ns = t0_ns
-        self._post.dispatch.target = self._loop.on_events
-        self._waiter = make_waiter(self._post.settings.wait_policy, loop, self._loop.on_wake)
+        self._equipment.dispatch.target = self._loop.on_events
+        self._waiter = make_waiter(self._equipment.settings.wait_policy, loop, self._loop.on_wake)
         garbage.freeze()
         self._loop.start(t0_ns, self._waiter)
         self._ticker = loop.create_task(self._tick())
@@ -111,6 +111,10 @@ class Series:
     def stop(self, stop_ns: int) -> None:
         """Issue nothing after ``stop_ns`` since the start."""
         self._loop.stop(stop_ns)
+
+    def stop_now(self) -> None:
+        """Issue nothing more."""
+        self._loop.stop(max(0, time.monotonic_ns() - self._t0_ns))
 
     def abandon(self, reason: str) -> None:
         """Give up what is out."""
@@ -146,9 +150,9 @@ class Series:
                 continue
         self._put_down()
         self._seal()
-        if self._post.outbox.last_sequence == self._sequence_before:
-            self._post.outbox.put(SealedNothing(self.index))
-        self._say_done(self._post.outbox.last_sequence)
+        if self._equipment.outbox.last_sequence == self._sequence_before:
+            self._equipment.outbox.put(SealedNothing(self.index))
+        self._say_done(self._equipment.outbox.last_sequence)
         self.done.set()
 
     def _wake_ticker(self) -> None:
@@ -156,7 +160,7 @@ class Series:
 
     def _seal_if_due(self, now_ns: int) -> None:
         is_full = (
-            self._post.log.unsealed_count >= SEAL_ROW_COUNT
+            self._equipment.log.unsealed_count >= SEAL_ROW_COUNT
             or self._loop.response_bytes >= RESPONSES_BYTES_MAX
         )
         if is_full or now_ns - self._sealed_ns >= SEAL_AGE_NS:
@@ -165,7 +169,7 @@ class Series:
 
     def _seal(self) -> None:
         """Hand rows and responses to the outbox."""
-        self._post.log.seal()
+        self._equipment.log.seal()
         if not self._loop.responses:
             return
         rows, messages = self._loop.take_responses()
@@ -174,12 +178,12 @@ class Series:
             size += len(message)
             if size >= RESPONSES_BYTES_MAX or end == len(messages):
                 sealed = SealedResponses(self.index, rows[start:end], messages[start:end])
-                self._post.outbox.put(sealed)
+                self._equipment.outbox.put(sealed)
                 start, size = end, 0
 
     # ------------------------------------------------------------ reporting
     def _say_progress(self, now_ns: int) -> None:
-        self._post.say(
+        self._equipment.say(
             pb.FromWorker(
                 progress=pb.SeriesProgress(
                     series_index=self.index,
@@ -196,7 +200,7 @@ class Series:
 
     def _say_done(self, last_batch_sequence: int) -> None:
         loop = self._loop
-        self._post.say(
+        self._equipment.say(
             pb.FromWorker(
                 done=pb.SeriesDone(
                     series_index=self.index,
@@ -216,7 +220,7 @@ class Series:
         )
 
     def _blocked_count(self) -> int:
-        return sum(sut.blocked_count for sut in self._post.suts) - self._blocked_before
+        return sum(sut.blocked_count for sut in self._equipment.suts) - self._blocked_before
 
 
 def _error_counts(loop: SeriesLoop) -> list[pb.ErrorCount]:

@@ -52,7 +52,8 @@ class Shard:
         rows = self._rows
         if isinstance(rows, range):
             return rows.start + positions * rows.step
-        return rows[positions]
+        found: np.ndarray = rows[positions]
+        return found
 
     def finish(self, columns: Columns, t0_ns: int) -> None:
         """Complete sealed rows in place: positions become rows, instants count from ``t0_ns``."""
@@ -72,10 +73,11 @@ class Shard:
     def _scheduled_ns(self, rows: np.ndarray, columns: Columns) -> np.ndarray:
         if self._closed:
             return columns["taken_ns"]  # due as soon as the loop was open
-        return self._plan.scheduled_ns[self._queries(rows)]
+        found: np.ndarray = self._plan.scheduled_ns[self._queries(rows)]
+        return found
 
     def _queries(self, rows: np.ndarray) -> np.ndarray:
-        queries = rows // self._plan.requests_per_query
+        queries: np.ndarray = rows // self._plan.requests_per_query
         return queries % self._plan.query_count if self._plan.unbounded else queries
 
     def _sut_index(self, rows: np.ndarray) -> np.ndarray | int:

@@ -1,0 +1,187 @@
+"""One run on one worker: samples, plan, connections, then its series one after another.
+
+Decides nothing about the run; the coordinator says when each step happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import grpc
+import numpy as np
+from loadgen_proto import loadgen_pb2 as pb
+from loadgen_proto import loadgen_pb2_grpc as pb_grpc
+
+from loadgen_service.core.arrivals import parse_trace
+from loadgen_service.core.plan import SampleCounts, SeriesSpec, plan_hash, plan_series, series_specs
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import RunError, SettingsError
+from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intact
+from loadgen_service.sut.adapters import Dispatch, open_suts
+from loadgen_service.sut.base import SystemUnderTest
+from loadgen_service.sut.kserve_request import RequestBuilder, RequestTensor
+from loadgen_service.worker.batches import write_left_over
+from loadgen_service.worker.options import WorkerOptions
+from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.series import Equipment, Say, Series
+from loadgen_service.worker.uplink import SignallingOutbox, Uplink
+
+HANDOVER_TIMEOUT_S: Final = 5.0
+"""At the end of a run: how long the last acknowledgements may take."""
+
+
+class WorkerRun:
+    """Everything that a run needs on this worker. ``prepare`` first, ``close`` at the end."""
+
+    def __init__(
+        self,
+        order: pb.Prepare,
+        options: WorkerOptions,
+        channel: grpc.aio.Channel,
+        worker_id: str,
+        say: Say,
+    ) -> None:
+        self.run_id = order.run_id
+        self.series: Series | None = None
+        self.outbox = SignallingOutbox()
+        self._order = order
+        self._options = options
+        self._channel = channel
+        self._opening = pb.BatchStream(
+            run_id=order.run_id,
+            worker_id=worker_id,
+            worker_index=order.worker_index,
+            epoch=order.epoch,
+        )
+        self._say = say
+        self._settings = Settings.model_validate_json(order.settings_json)
+        self._counts = SampleCounts(order.total_sample_count, order.performance_sample_count)
+        self._directory = Path(tempfile.mkdtemp(prefix="loadgen-", dir=options.spill_dir))
+        self._log = RecordLog(self._directory, self.outbox.put)
+        self._suts: list[SystemUnderTest] = []
+        self._dispatch = Dispatch()
+        self._trace_ns: np.ndarray | None = None
+        self._specs: list[SeriesSpec] = []
+        self._arena: Arena | None = None
+        self._uplink: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------ before the load
+    async def prepare(self) -> str:
+        """Fetch samples, derive the plan, connect; the plan's hash. Raises ``LoadgenError``."""
+        uplink = Uplink(self._channel, self._options.metadata, self._opening, self.outbox)
+        self._uplink = asyncio.create_task(uplink.run())
+        path = await self._samples()
+        self._arena = await asyncio.to_thread(Arena.open, path)
+        derived = await asyncio.to_thread(self._derive)
+        self._suts = await open_suts(self._settings, self._dispatch)
+        return derived
+
+    def _derive(self) -> str:
+        self._trace_ns = read_trace(self._settings)
+        self._specs = series_specs(self._settings, self._counts)
+        return plan_hash(self._settings, self._counts, self._trace_ns)
+
+    async def _samples(self) -> Path:
+        """Where the arena lies on this host: the coordinator's file, ours of before, or fetched."""
+        arena = self._order.arena
+        for path in (Path(arena.path), arena_path(arena.content_hash)):
+            if await asyncio.to_thread(is_intact, path, arena.content_hash, arena.size_bytes):
+                return path
+        return await self._fetch(arena)
+
+    async def _fetch(self, arena: pb.Arena) -> Path:
+        download = ArenaDownload(arena.content_hash, arena.size_bytes)
+        stub = pb_grpc.FleetStub(self._channel)  # type: ignore[no-untyped-call]
+        request = pb.ArenaRequest(content_hash=arena.content_hash, offset=0)
+        try:
+            async for chunk in stub.FetchArena(request, metadata=self._options.metadata):
+                if chunk.offset != download.offset:
+                    raise RunError("samples arrived out of order from the coordinator; run again")
+                await asyncio.to_thread(download.write, chunk.content)
+            return await asyncio.to_thread(download.commit)
+        except grpc.aio.AioRpcError as error:
+            raise RunError(
+                f"samples could not be fetched from the coordinator ({error.details()})"
+            ) from None
+        finally:
+            download.abort()
+
+    async def arm(self, series_index: int) -> None:
+        """Make a series ready to start: plan, shard, payloads."""
+        if self.series is not None:
+            await self.series.close()
+        self.series = await asyncio.to_thread(self._make_series, series_index)
+
+    def _make_series(self, series_index: int) -> Series:
+        settings, arena = self._settings, self._arena
+        assert arena is not None
+        plan = plan_series(settings, self._counts, self._specs[series_index], self._trace_ns)
+        builder = RequestBuilder(
+            settings.model,
+            settings.model_version,
+            [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs],
+            self._order.arena.batched,
+            arena.tensors,
+        )
+        equipment = Equipment(
+            settings=settings,
+            worker_index=self._order.worker_index,
+            worker_count=self._order.worker_count,
+            suts=self._suts,
+            dispatch=self._dispatch,
+            log=self._log,
+            outbox=self.outbox,
+            build=builder.build,
+            say=self._say,
+            keep_responses=settings.log_responses or plan.spec.kind == "accuracy",
+        )
+        return Series(equipment, plan)
+
+    # ------------------------------------------------------------ after it
+    async def close(self) -> str:
+        """Hand over what is left and give everything back; where left-over batches lie, or ""."""
+        if self.series is not None:
+            await self.series.close()
+        self._dispatch.target = lambda now_ns, events: None
+        for sut in self._suts:
+            await sut.close()
+        self._log.seal()
+        if self.outbox.unacknowledged_count:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.outbox.emptied.wait(), HANDOVER_TIMEOUT_S)
+        if self._uplink is not None:
+            self._uplink.cancel()
+            await asyncio.gather(self._uplink, return_exceptions=True)
+        left_over = await asyncio.to_thread(self._keep_left_over)
+        self._log.close()
+        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+        return left_over
+
+    def _keep_left_over(self) -> str:
+        kept = self.outbox.kept()
+        if not kept:
+            return ""
+        name = f"loadgen-left-over-{self.run_id}-{self._order.worker_index}-{time.time_ns()}"
+        path = Path(tempfile.gettempdir()) / name
+        write_left_over(path, self._opening, kept)
+        return str(path)
+
+
+def read_trace(settings: Settings) -> np.ndarray | None:
+    """Due times of ``--arrivals trace`` from their file, on this host."""
+    if settings.scenario != "server" or settings.arrivals != "trace":
+        return None
+    try:
+        text = Path(settings.trace_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"trace_file: a worker cannot read {settings.trace_file} "
+            f"({getattr(error, 'strerror', None) or 'not a text file'}); it must lie on its host"
+        ) from None
+    return parse_trace(text, f"trace_file {settings.trace_file}")
