@@ -117,25 +117,45 @@ def _filled(where: str, spec: TensorSpec, shape: tuple[int, ...], array: Array) 
 
 
 def _array(where: str, datatype: str, content: Any) -> Array:
-    """JSON values as an array of the datatype's own kind. Raises UserError."""
-    kinds = "biuf" if datatype in FLOATS else "b" if datatype == "BOOL" else "iu"
+    """JSON values as an array that ``encode`` turns into the datatype. Raises UserError."""
     try:
         array = np.array(content, object if datatype == BYTES else None)
+        if datatype not in (*FLOATS, BYTES) and array.dtype.kind == "f":
+            # numpy makes floats of whole numbers that no single integer type holds.
+            array = np.array(content, object)
     except ValueError as error:
         raise UserError(f"{where}: nested lists must be of equal lengths") from error
     if datatype == BYTES:
-        if not all(isinstance(element, str) for element in array.ravel().tolist()):
-            raise UserError(f"{where}: values must be text for BYTES")
-        return array
-    if datatype == "BOOL" and array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all()):
-        return array.astype(bool)
-    if array.dtype.kind not in kinds:
-        raise UserError(f"{where}: values must be numbers of {datatype}")
-    if datatype not in FLOATS and datatype != "BOOL":
-        limits = np.iinfo(DTYPES[datatype])
-        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
-            raise UserError(f"{where}: a value is outside {datatype}")
+        return _texts(where, array)
+    if datatype in FLOATS:
+        return _kept(where, datatype, array, array.dtype.kind in "biuf")
+    if datatype == "BOOL":
+        zero_or_one = array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all())
+        return _kept(where, datatype, array, zero_or_one or array.dtype.kind == "b")
+    return _whole_numbers(where, datatype, array)
+
+
+def _texts(where: str, array: Array) -> Array:
+    if not all(isinstance(element, str) for element in array.ravel().tolist()):
+        raise UserError(f"{where}: values must be text for BYTES")
     return array
+
+
+def _kept(where: str, datatype: str, array: Array, is_right: bool) -> Array:
+    if not is_right:
+        raise UserError(f"{where}: values must be numbers of {datatype}")
+    return array
+
+
+def _whole_numbers(where: str, datatype: str, array: Array) -> Array:
+    is_whole = array.dtype.kind in "iu" or (
+        array.dtype.kind == "O" and all(type(element) is int for element in array.ravel().tolist())
+    )
+    _kept(where, datatype, array, is_whole)
+    limits = np.iinfo(DTYPES[datatype])
+    if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+        raise UserError(f"{where}: a value is outside {datatype}")
+    return array.astype(DTYPES[datatype])
 
 
 def _from_base64(

@@ -188,7 +188,7 @@ def _opener(dataset: str) -> Opener:
     if dataset in BUILT_IN:
         return BUILT_IN[dataset]
     path = Path(dataset)
-    if path.is_dir():
+    if dataset and path.is_dir():
         return _open_folder
     known = f"built in are {', '.join(BUILT_IN)}"
     if not dataset or not path.exists():
