@@ -16,7 +16,7 @@ import numpy as np
 from loadgen_service.core.effective import LARGEST_PLAN, NS_PER_MS, NS_PER_S, Effective
 from loadgen_service.core.gamma_gaps import gamma_gaps
 from loadgen_service.core.random_words import Int64Array, RandomWords
-from loadgen_service.core.rates import Rate, parse_steps, ramp
+from loadgen_service.core.rates import parse_steps, ramp
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 
@@ -60,15 +60,9 @@ def arrivals(
     """Schedule of the server scenario by ``settings.arrivals``."""
     if settings.arrivals == "trace":
         return _trace(wanted, demand, trace_ns)
-    expected = max(demand.query_count, int(demand.until_ns / NS_PER_S * _peak_qps(settings)))
-    _refuse_too_many(expected)
     if settings.arrivals in ("ramp", "steps"):
-        rate = _ramp_of(settings) if settings.arrivals == "ramp" else parse_steps(settings.steps)
-        until_ns = demand.until_ns
-        if wanted.kind == "performance" and not wanted.listed:
-            until_ns = max(until_ns, rate.end_ns)
-        demand = Demand(demand.query_count, until_ns, demand.grow_by)
-        return _until(_varying(settings.schedule_rng_seed, rate), demand, expected)
+        return _varying(settings, wanted, demand)
+    expected = int(demand.until_ns / NS_PER_S * settings.target_qps)
     return _until(_steady(settings), demand, expected)
 
 
@@ -118,18 +112,6 @@ def check_trace(trace_ns: Int64Array, source: str = "trace_file") -> Int64Array:
     return trace_ns
 
 
-def _ramp_of(settings: Settings) -> Rate:
-    return ramp(settings.target_qps, settings.ramp_to_qps, settings.min_duration_ms)
-
-
-def _peak_qps(settings: Settings) -> float:
-    if settings.arrivals == "ramp":
-        return _ramp_of(settings).peak_qps
-    if settings.arrivals == "steps":
-        return parse_steps(settings.steps).peak_qps
-    return settings.target_qps
-
-
 def _steady(settings: Settings) -> TimesOf:
     if settings.arrivals == "constant":
         return _constant(settings.target_qps)
@@ -166,11 +148,25 @@ def _summed(gaps: TimesOf) -> TimesOf:
     return times
 
 
-def _varying(seed: int, rate: Rate) -> TimesOf:
-    """Poisson arrivals of a varying rate: unit-rate arrivals through the inverse integral."""
-    words = RandomWords(seed)
+def _varying(settings: Settings, wanted: Effective, demand: Demand) -> Schedule:
+    """Poisson arrivals of a varying rate: unit-rate arrivals through the inverse integral.
+
+    A measured series covers the whole ramp or all steps, whatever the minimum duration.
+    """
+    if settings.arrivals == "ramp":
+        rate = ramp(settings.target_qps, settings.ramp_to_qps, settings.min_duration_ms)
+    else:
+        rate = parse_steps(settings.steps)
+    until_ns = demand.until_ns
+    if wanted.kind == "performance" and not wanted.listed:
+        until_ns = max(until_ns, rate.end_ns)
+    words = RandomWords(settings.schedule_rng_seed)
     parts = _summed(lambda count: words.exponential_ns(1.0, count))
-    return lambda count: rate.instants(parts(count))
+    return _until(
+        lambda count: rate.instants(parts(count)),
+        Demand(demand.query_count, until_ns, demand.grow_by),
+        int(rate.queries_until(until_ns)),
+    )
 
 
 def _trace(wanted: Effective, demand: Demand, trace_ns: Int64Array | None) -> Schedule:
@@ -191,7 +187,9 @@ def _trace(wanted: Effective, demand: Demand, trace_ns: Int64Array | None) -> Sc
 
 def _until(times: TimesOf, demand: Demand, expected: int) -> Schedule:
     """LoadGen's rule: go on until a due time reaches ``until_ns`` and the count is met."""
-    blocks = [times(max(demand.query_count, expected) + _SPARE_TIMES)]
+    expected = max(demand.query_count, expected)
+    _refuse_too_many(expected)
+    blocks = [times(expected + _SPARE_TIMES)]
     held = len(blocks[0])
     while True:
         due = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

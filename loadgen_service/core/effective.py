@@ -80,12 +80,18 @@ def check_counts(settings: Settings, counts: SampleCounts) -> None:
         )
     if loaded < 1:
         raise SettingsError("performance_sample_count: 0 samples; a plan needs at least 1")
-    same_index = settings.performance_issue_same_index
-    if settings.performance_issue_same and same_index >= min(loaded, counts.total):
+    smallest = _smallest_set(settings, counts)
+    if settings.performance_issue_same and settings.performance_issue_same_index >= smallest:
         raise SettingsError(
-            f"performance_issue_same_index: {same_index} is beyond the "
-            f"{min(loaded, counts.total)} loaded samples; give a smaller one"
+            f"performance_issue_same_index: {settings.performance_issue_same_index} is beyond "
+            f"{smallest} loaded samples; give a smaller one"
         )
+
+
+def _smallest_set(settings: Settings, counts: SampleCounts) -> int:
+    loaded = min(performance_sample_count(settings, counts), counts.total)
+    last = counts.total % loaded
+    return last if settings.mode == "accuracy" and last else loaded
 
 
 def check_fields(settings: Settings) -> None:

@@ -41,7 +41,6 @@ class Rate:
 
     pieces: tuple[RatePiece, ...]
     end_ns: int
-    peak_qps: float
 
     def instants(self, parts: Int64Array) -> Int64Array:
         """When that many thousand-millionths of a query are due: the inverse of the integral."""
@@ -61,6 +60,17 @@ class Rate:
         np.minimum(times, ends[which], out=times)
         return times
 
+    def queries_until(self, until_ns: int) -> float:
+        """Queries expected before ``until_ns``."""
+        piece = max((p for p in self.pieces if p.start_ns <= until_ns), key=_start_ns)
+        seconds = (until_ns - piece.start_ns) / NS_PER_S
+        passed = seconds * (piece.start_qps + piece.slope * seconds / 2.0)
+        return piece.start_parts / PARTS_PER_QUERY + passed
+
+
+def _start_ns(piece: RatePiece) -> int:
+    return piece.start_ns
+
 
 def parse_steps(text: str) -> Rate:
     """``QPS:MS,QPS:MS,...``: each rate for so long, the last one for ever; 0 is a pause."""
@@ -74,7 +84,7 @@ def parse_steps(text: str) -> Rate:
         parts += qps * duration_ms * (PARTS_PER_QUERY / 1000.0)
     if qps <= 0:
         raise SettingsError("steps: the last rate must be above 0")
-    return Rate(tuple(pieces), start_ns, max(piece.start_qps for piece in pieces))
+    return Rate(tuple(pieces), start_ns)
 
 
 def _step(word: str) -> tuple[float, float]:
@@ -95,6 +105,6 @@ def ramp(first: float, last: float, duration_ms: int) -> Rate:
     end_ns = duration_ms * NS_PER_MS
     flat = RatePiece(end_ns, last, 0.0, steady)
     if not end_ns:
-        return Rate((flat,), 0, last)
+        return Rate((flat,), 0)
     rising = RatePiece(0, first, (last - first) / seconds, 0.0)
-    return Rate((rising, flat), end_ns, max(first, last))
+    return Rate((rising, flat), end_ns)

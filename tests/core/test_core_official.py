@@ -95,6 +95,9 @@ def test_plan_is_the_official_one(
     judge: OfficialLoadGen, ours: Settings, total: int, performance: int
 ) -> None:
     loaded = ours.performance_sample_count or performance
+    # The official LoadGen reads past the end of a last set that is too small.
+    last_set = total % loaded or loaded
+    assume(ours.mode == "performance" or ours.performance_issue_same_index < last_set)
     # One offline query of more unique samples than exist: the official LoadGen plans no query.
     assume(not (ours.scenario == "offline" and ours.performance_issue_unique and loaded > total))
     official = judge.run(official_settings(ours), total, performance)
