@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from loadgen_service.qsl.cache import arena_directory, named_disk_errors, new_fi
 from loadgen_service.qsl.tensors import Array, TensorSpec
 
 __all__ = ["Arena", "ArenaDownload", "ArenaFile", "arena_path", "build_arena", "is_intact"]
+
+HASH_LETTER_COUNT: Final = 64
 
 
 class SampleLibrary(Protocol):
@@ -65,7 +67,12 @@ def build_arena(
 
 
 def arena_path(content_hash: str, cache_dir: Path | None = None) -> Path:
-    """Where an arena of this content lies in the host's cache, if it is there."""
+    """Where an arena of this content lies in the host's cache, if it is there.
+
+    Raises RunError for what is no sha256: the name may come from another host.
+    """
+    if len(content_hash) != HASH_LETTER_COUNT or not set(content_hash) <= set("0123456789abcdef"):
+        raise RunError(f"{content_hash[:HASH_LETTER_COUNT]!r} names no samples: no sha256")
     return arena_directory(cache_dir) / f"{content_hash}.arena"
 
 
@@ -153,7 +160,8 @@ class ArenaDownload:
         """Raises RunError if the disk is full, UserError if the cache cannot be written."""
         self._content_hash = content_hash
         self._size_bytes = size_bytes
-        self._folder = arena_directory(cache_dir)
+        self._path = arena_path(content_hash, cache_dir)
+        self._folder = self._path.parent
         self._digest = sha256()
         self._context = new_file(self._folder)
         self._temporary, self._file = self._context.__enter__()
@@ -175,12 +183,11 @@ class ArenaDownload:
             raise RunError(
                 f"samples arrived damaged: {self.offset} of {self._size_bytes} bytes; run again"
             )
-        path = self._folder / f"{self._content_hash}.arena"
         with named_disk_errors(self._folder):
             self._file.flush()
-            os.replace(self._temporary, path)
+            os.replace(self._temporary, self._path)
         self.abort()
-        return path
+        return self._path
 
     def abort(self) -> None:
         """Drop what has come. Harmless after ``commit``."""

@@ -208,7 +208,7 @@ def test_the_cache_follows_its_variable(tmp_path, monkeypatch):
     assert build_arena(library(), range(2)).path.parent == tmp_path / "arenas"
     monkeypatch.delenv("LOADGEN_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert arena_path("x") == tmp_path / "home/.cache/loadgen/arenas/x.arena"
+    assert arena_path("a" * 64).parent == tmp_path / "home/.cache/loadgen/arenas"
 
 
 def test_a_download_appears_whole_or_not_at_all(tmp_path):
@@ -243,3 +243,11 @@ def test_an_aborted_download_leaves_nothing(tmp_path):
     download.abort()
     assert names(tmp_path) == []
     assert os.listdir(tmp_path / "arenas") == []
+
+
+@pytest.mark.parametrize("name", ["", "../../secret", "A" * 64, "a" * 63])
+def test_a_name_that_is_no_hash_reaches_no_file(tmp_path, name):
+    with pytest.raises(RunError, match="names no samples"):
+        arena_path(name, tmp_path)
+    with pytest.raises(RunError, match="names no samples"):
+        ArenaDownload(name, 1, tmp_path)
