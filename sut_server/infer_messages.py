@@ -120,9 +120,9 @@ def _input_array(tensor: Any, want: TensorSpec, raw: bytes | None) -> Array:
 def _row_count(arrays: Mapping[str, Array], spec: ModelSpec, max_rows: int) -> int:
     if not spec.is_batched:
         return 1
-    counts = {name: array.shape[0] for name, array in arrays.items()}
-    rows: int = next(iter(counts.values()))
-    if any(count != rows for count in counts.values()):
+    counts = [array.shape[0] for array in arrays.values()]
+    rows: int = counts[0]
+    if counts.count(rows) != len(counts):
         text = f"the inputs' batch dimensions differ: {counts}"
         raise CallError(Code.INVALID_ARGUMENT, text)
     if not 1 <= rows <= max_rows:
@@ -159,19 +159,21 @@ class ResponseEncoder:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+        self._names = tuple(spec.name for spec in spec.outputs)
         self._heads: dict[tuple[tuple[str, Shape], ...], bytes] = {}
 
     def encode(
         self, request: InferRequest, outputs: Mapping[str, Array], timings: Timings
     ) -> list[bytes]:
         """Parts of the message for a request's own rows of the outputs."""
-        names = request.wanted_outputs or tuple(spec.name for spec in self._spec.outputs)
+        names = request.wanted_outputs or self._names
         arrays = [(name, outputs[name]) for name in names]
-        parts = [self._head(tuple((name, array.shape) for name, array in arrays))]
+        # Timings first: a reader that scans for them need not look past names and shapes.
+        head = self._head(tuple([(name, array.shape) for name, array in arrays]))
+        parts = [timing_parameters(timings), head]
         if request.request_id:
             encoded_id = request.request_id.encode()
             parts.append(_ID_TAG + varint(len(encoded_id)) + encoded_id)
-        parts.append(timing_parameters(timings))
         for _, array in arrays:
             raw = to_raw(array)
             parts.append(_RAW_TAG + varint(len(raw)))
@@ -197,7 +199,7 @@ class ResponseEncoder:
         return head
 
 
-# Field numbers of ModelInferResponse, wire type 2: id = 3, parameters = 4, raw_output_contents = 6.
+# Field numbers of ModelInferResponse, wire type 2: id = 3, raw_output_contents = 6.
 _ID_TAG: Final = b"\x1a"
 _RAW_TAG: Final = b"\x32"
 
@@ -213,22 +215,15 @@ def varint(number: int) -> bytes:
 
 
 def timing_parameters(timings: Timings) -> bytes:
-    """The four response parameters, each an int64, in the order of ``Timings``."""
-    return b"".join(
-        (
-            _parameter(b"received_ns", timings.received_ns),
-            _parameter(b"queue_ns", timings.queue_ns),
-            _parameter(b"compute_ns", timings.compute_ns),
-            _parameter(b"sent_ns", timings.sent_ns),
-        )
-    )
-
-
-def _parameter(name: bytes, number: int) -> bytes:
-    """One entry of the map ``parameters``: key = 1, value = 2 of InferParameter.int64_param = 2."""
-    value = b"\x10" + varint(number)
-    entry = b"\x0a%c%b\x12%c%b" % (len(name), name, len(value), value)
-    return b"\x22%c%b" % (len(entry), entry)
+    """The serialised response parameters, each an int64 under its name in ``Timings``."""
+    message = service_pb2.ModelInferResponse()
+    parameters = message.parameters
+    parameters["received_ns"].int64_param = timings.received_ns
+    parameters["queue_ns"].int64_param = timings.queue_ns
+    parameters["compute_ns"].int64_param = timings.compute_ns
+    parameters["sent_ns"].int64_param = timings.sent_ns
+    serialised: bytes = message.SerializeToString()
+    return serialised
 
 
 def checked_outputs(outputs: Mapping[str, object], spec: ModelSpec, rows: int) -> dict[str, Array]:

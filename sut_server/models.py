@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -31,11 +31,12 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     version: str = "1"
+    is_batched: bool = field(init=False)
+    """Every tensor begins with a batch dimension, so requests may be joined."""
 
-    @property
-    def is_batched(self) -> bool:
-        """Every tensor begins with a batch dimension, so requests may be joined."""
-        return all(spec.is_batched for spec in (*self.inputs, *self.outputs))
+    def __post_init__(self) -> None:
+        is_batched = all(spec.is_batched for spec in (*self.inputs, *self.outputs))
+        object.__setattr__(self, "is_batched", is_batched)
 
 
 class Model(Protocol):

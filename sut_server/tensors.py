@@ -66,10 +66,12 @@ class TensorSpec:
 
     def accepts(self, shape: Shape) -> bool:
         """Whether a tensor of this concrete shape fits the declaration."""
-        return len(shape) == len(self.shape) and all(
-            (want == -1 and got >= 0) or want == got
-            for want, got in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for want, got in zip(self.shape, shape, strict=True):
+            if got < 0 or want not in (-1, got):
+                return False
+        return True
 
 
 def element_count(shape: Sequence[int]) -> int:

@@ -92,6 +92,13 @@ def test_a_wrong_shape_names_the_tensor_and_both_shapes() -> None:
     assert error.text == "input 'a': shape [-1, 3] wanted, got [2, 4]"
 
 
+def test_a_negative_length_is_not_a_free_one() -> None:
+    message = request()
+    del message.raw_input_contents[:]
+    message.inputs[0].shape[0] = -1
+    assert "got [-1, 3]" in refusal(message).text
+
+
 def test_a_wrong_type_names_the_tensor_and_both_types() -> None:
     error = refusal(request(a=A.astype("<f8")))
     assert error.code is Code.INVALID_ARGUMENT
