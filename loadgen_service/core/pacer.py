@@ -59,6 +59,7 @@ class Pacer:
 
     __slots__ = (
         "_due_ns",
+        "_judge_from",
         "_not_before_ns",
         "_position",
         "_share",
@@ -77,6 +78,7 @@ class Pacer:
         # A memoryview hands out plain integers at half the price of a numpy element.
         self._due_ns = None if share.due_ns is None else share.due_ns.data
         self._position = 0
+        self._judge_from = _judge_from(share)
         self._not_before_ns = 0
         self._streak = 0
         self._stop_ns = NO_LIMIT
@@ -105,7 +107,8 @@ class Pacer:
             return _NOTHING
         self._position = end
         self.outstanding += end - first
-        self._judge_end(now_ns)
+        if end >= self._judge_from:
+            self._judge_end(now_ns)
         return range(first, end)
 
     def scheduled_ns(self, position: int, now_ns: int) -> int:
@@ -169,14 +172,17 @@ class Pacer:
         room = share.window - self.outstanding
         if share.unit > 1:
             room -= room % share.unit
-        return min(first + room, share.row_count) if room > 0 else first
+        if room <= 0:
+            return first
+        end = first + room
+        return end if end < share.row_count else share.row_count
 
     def _due_end(self, first: int, now_ns: int) -> int:
         """End of what is due, as far as LoadGen's limits let it be issued."""
         share, due_ns = self._share, self._due_ns
         assert due_ns is not None
         last = share.row_count
-        if not share.coalesce:
+        if not self._judge_from and not share.coalesce:
             # LoadGen tests its limits after every query: the first to break one is the last.
             last = min(last, first + share.most_outstanding - self.outstanding + 1)
             if share.max_duration_ns and now_ns > share.max_duration_ns:
@@ -202,6 +208,13 @@ class Pacer:
         if count > self.outstanding:
             raise ValueError(f"{count} requests ended, but only {self.outstanding} are outstanding")
         self.outstanding -= count
+
+
+def _judge_from(share: _Share) -> int:
+    """Position from which a release may be the last; before it there is nothing to judge."""
+    if share.max_duration_ns or share.most_outstanding < NO_LIMIT:
+        return 0
+    return min(share.minimum_count, share.row_count)
 
 
 def worker_share(whole: int, worker_index: int, worker_count: int) -> int:
