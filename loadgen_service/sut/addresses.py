@@ -44,6 +44,10 @@ def parse_address(text: str) -> SutAddress:
     scheme, host = match["scheme"], match["v6"] or match["name"]
     if scheme not in ("grpc", "grpcs"):
         raise UserError(f"sut: {text!r} has the scheme {scheme!r}; {_EXAMPLE}")
+    if match["port"] and ":" in match["port"]:
+        raise UserError(
+            f"sut: {text!r} has an IPv6 address without brackets; write grpc://[::1]:80"
+        )
     if not host:
         raise UserError(f"sut: {text!r} names no host; {_EXAMPLE}")
     if not match["port"]:

@@ -60,6 +60,7 @@ class Session:
         self._ping_number = 0
         self._offset: OffsetEstimate | None = None
         self._run: WorkerRun | None = None
+        self._is_silent = False
         self._epoch = 0
         self._heard_ns = time.monotonic_ns()
         self._heartbeat_s = HEARTBEAT_S
@@ -120,6 +121,10 @@ class Session:
                     _tell(f"worker: the coordinator refuses us: {error.details()}")
                     self.leave(2)
                     return
+            except asyncio.CancelledError:
+                if not self._is_silent:
+                    raise
+                self._is_silent = False  # we ended the call, nobody ended us
             self._outgoing = None
             self._epoch += 1
             if time.monotonic_ns() - self._heard_ns >= ALONE_NS and await self._go_alone():
@@ -133,10 +138,10 @@ class Session:
             outgoing.put_nowait(message)
         call = self._stub.Session(_drain(outgoing), metadata=self._options.metadata)
         self._call = call
+        self._outgoing = outgoing
         try:
             async for message in call:
                 self._heard_ns = time.monotonic_ns()
-                self._outgoing = outgoing
                 self._hear(message)
         finally:
             self._call = None
@@ -222,6 +227,7 @@ class Session:
         """A partition breaks no connection: ping, and connect again when no pong comes."""
         self.say(pb.FromWorker(ping=pb.Ping(index=0, sent_ns=time.monotonic_ns())))
         if self._call is not None and time.monotonic_ns() - self._heard_ns > SILENCE_NS:
+            self._is_silent = True
             self._call.cancel()
 
     # ------------------------------------------------------------ clock
