@@ -38,6 +38,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     sut_addresses: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _last_words: tuple[list[pb.WorkerStatus], int] = ([], 0)
 
     @property
     def is_over(self) -> bool:
@@ -63,11 +64,24 @@ class Run:
         if text not in self.notes:
             self.notes.append(text)
 
+    def part_with_crew(self) -> None:
+        """Keep what the workers last said; they may serve another run now."""
+        self._last_words = self._crew_words()
+        self.crew = None
+
+    def _crew_words(self) -> tuple[list[pb.WorkerStatus], int]:
+        """A status of each worker, and how many requests they say they issued."""
+        if self.crew is None:
+            return self._last_words
+        index = self.series.index if self.series else 0
+        issued = sum(worker.words(index).issued for worker in self.crew.workers)
+        return worker_statuses(self.crew), issued
+
     def status(self) -> pb.RunStatus:
         """What a watcher gets. Live figures count requests."""
         status = pb.RunStatus(
             run_id=self.run_id,
-            state=int(self.state),
+            state=int(self.state),  # type: ignore[arg-type]  # the same numbers
             scenario=self.settings.scenario,
             mode=self.settings.mode,
             series_count=self.series_count,
@@ -81,15 +95,13 @@ class Run:
         return status
 
     def _add_series(self, status: pb.RunStatus) -> None:
-        crew, collector, spec = self.crew, self.collector, self.series
-        if crew is None:
-            return
-        status.workers.extend(worker_statuses(crew))
+        collector, spec = self.collector, self.series
+        workers, issued = self._crew_words()
+        status.workers.extend(workers)
         if spec is None or collector is None or spec.index not in collector.live:
             return
         status.series_index, status.series_name = spec.index, spec.name
         live = collector.live[spec.index]
-        issued = sum(worker.words(spec.index).issued for worker in crew.workers)
         if self.state in (RunState.RUNNING, RunState.DRAINING):
             status.elapsed_ns = max(0, time.monotonic_ns() - self.t0_ns)
         status.planned_ns = self.planned_ns

@@ -54,7 +54,9 @@ def read_token(settings: ServeSettings) -> str:
         try:
             token = Path(source).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise SettingsError(f"token_file {source}: {error.strerror}; write a token there") from None
+            raise SettingsError(
+                f"token_file {source}: {error.strerror}; write a token there"
+            ) from None
         if not token:
             raise SettingsError(f"token_file {source}: empty; write a token there")
     if token and (len(token) < TOKEN_MIN_CHARACTERS or not token.isascii()):
@@ -104,7 +106,7 @@ def _read_pem(field: str, path: str) -> bytes:
     return content
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):
+class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # stubs only
     """Answers every call without the right ``authorization: Bearer TOKEN`` UNAUTHENTICATED."""
 
     def __init__(self, token: str) -> None:
@@ -197,13 +199,3 @@ def _paths_named(settings: Settings) -> list[tuple[str, str]]:
         if value.startswith("file:"):
             named.append((f"header {name}", value[5:]))
     return [(field, path) for field, path in named if path]
-
-
-def without_secrets(settings: Settings) -> Settings:
-    """The settings with literal header values blanked: what may be written to a run directory."""
-    return settings.model_copy(update={"header": [_blank(header) for header in settings.header]})
-
-
-def _blank(header: str) -> str:
-    name, _, value = header.partition("=")
-    return header if value.startswith(("env:", "file:")) else f"{name}=<not written>"

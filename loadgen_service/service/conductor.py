@@ -1,0 +1,239 @@
+"""Conducts one run from its lease to its files; series and verdicts are made elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.facts import RunFacts, SeriesFacts, SutFacts
+from loadgen_service.core.plan import SeriesPlan, plan_series
+from loadgen_service.core.run_state import RunEvent, RunState
+from loadgen_service.core.summary import Summary, public_settings, summary_to_json
+from loadgen_service.errors import LoadgenError, RunError
+from loadgen_service.service.collector import Collector
+from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew, Interrupted
+from loadgen_service.service.journal import Journal
+from loadgen_service.service.preparation import Prepared, prepare
+from loadgen_service.service.results import Material, write_results
+from loadgen_service.service.run import Run
+from loadgen_service.service.series import SeriesConductor
+from loadgen_service.service.sessions import Sessions, Worker
+
+SUT_CLOCK_PINGS = 15
+SUT_CLOCK_TIMEOUT_NS = 10 * NS_PER_S
+
+
+class RunConductor:
+    """One run on the workers of ``sessions``. :meth:`conduct` always ends it in a final state."""
+
+    def __init__(self, run: Run, sessions: Sessions) -> None:
+        self._run = run
+        self._sessions = sessions
+        self._plans: list[SeriesPlan] = []
+        self._series: list[SeriesFacts] = []
+
+    async def conduct(self) -> None:
+        """Take the run to DONE, FAILED or INTERRUPTED; errors become its status."""
+        run = self._run
+        try:
+            await self._conduct()
+        except Interrupted:
+            run.move(RunEvent.INTERRUPTED)
+        except LoadgenError as error:
+            run.fail(error)
+        except OSError as error:
+            run.fail(RunError(f"{error.filename or run.directory.path}: {error.strerror}"))
+        except Exception as error:  # a defect must end the run, not the service
+            run.fail(RunError(f"internal error: {type(error).__name__}: {error}"))
+            raise
+        finally:
+            await self._dismiss()
+
+    async def _conduct(self) -> None:
+        run = self._run
+        run.move(RunEvent.TURN_CAME)
+        journal = Journal(run.directory.path)
+        journal.write("run", run_id=run.run_id, settings=public_settings(run.settings))
+        crew = run.crew = await self._lease()
+        run.collector = Collector(run.directory, self._sessions.changed.set)
+        run.move(RunEvent.WORKERS_LEASED)
+        for worker in crew.workers:
+            journal.write("worker", **_worker_entry(worker))
+        prepared = await prepare(run, crew)
+        suts = await self._measure_sut_clocks(prepared)
+        run.series_count = len(prepared.specs)
+        journal.write("prepared", **prepared_entry(prepared, len(crew.workers)))
+        await self._conduct_series(journal, prepared)
+        run.move(RunEvent.ALL_DRAINED)
+        await run.collector.close()
+        await self._write(prepared, suts)
+
+    async def _lease(self) -> Crew:
+        """Exactly as many workers as the run asked for, within its lease timeout."""
+        run, settings = self._run, self._run.settings
+        deadline_ns = self._sessions.clock() + settings.lease_timeout_ms * NS_PER_MS
+        while True:
+            if run.is_stopped():
+                raise Interrupted
+            leased = self._sessions.lease(run.run_id, settings.workers)
+            if leased is not None:
+                return Crew(self._sessions, leased, settings.heartbeat_lost_ms * NS_PER_MS)
+            if self._sessions.clock() >= deadline_ns:
+                raise RunError(
+                    f"workers: {settings.workers} asked for, {len(self._sessions.idle())} idle "
+                    f"after {settings.lease_timeout_ms / 1000:g} s; start more with "
+                    "`loadgen worker --coordinator`, or ask for fewer"
+                )
+            await Crew(self._sessions, (), 0).tick()
+
+    async def _measure_sut_clocks(self, prepared: Prepared) -> tuple[SutFacts, ...]:
+        if not prepared.has_sut_proto:
+            return prepared.suts
+        assert self._run.crew is not None
+        call = pb.Control(
+            settings_json=self._run.settings.model_dump_json(),
+            clocks=pb.MeasureSutClocks(count=SUT_CLOCK_PINGS),
+        )
+        try:
+            reply = await self._run.crew.control(call, SUT_CLOCK_TIMEOUT_NS, self._run.is_stopped)
+        except LoadgenError as error:
+            self._run.note(f"the SUTs' clocks were not measured: {error}")
+            return prepared.suts
+        clocks = {clock.peer: clock for clock in reply.clocks}
+        return tuple(_with_clock(s, clocks.get(f"sut {s.sut_index}")) for s in prepared.suts)
+
+    async def _conduct_series(self, journal: Journal, prepared: Prepared) -> None:
+        run = self._run
+        assert run.crew is not None
+        assert run.collector is not None
+        for spec in prepared.specs:
+            plan = await asyncio.to_thread(
+                plan_series, run.settings, prepared.counts, spec, prepared.trace_ns
+            )
+            conductor = SeriesConductor(run, run.crew, run.collector, journal, prepared, plan)
+            try:
+                facts = await conductor.conduct()
+            except (LoadgenError, Interrupted) as error:
+                # Before the first load this ends the run; later, what was measured is kept.
+                if not self._series or run.state is not RunState.DRAINING:
+                    raise
+                run.note(f"series {spec.name} and later were not run: {_reason(error)}")
+                return
+            self._plans.append(plan)
+            self._series.append(facts)
+            journal.write("series", facts=asdict(facts))
+            if not self._may_go_on(facts):
+                return
+
+    def _may_go_on(self, facts: SeriesFacts) -> bool:
+        run = self._run
+        assert run.collector is not None
+        if run.is_stopped():
+            return False
+        lost = [worker.worker_index for worker in facts.workers if worker.lost]
+        if (lost or run.collector.disk_error) and len(self._plans) < run.series_count:
+            why = f"worker {lost[0]} was lost" if lost else "the disk refused records"
+            run.note(f"later series were not run: {why}")
+        return not lost and not run.collector.disk_error
+
+    async def _write(self, prepared: Prepared, suts: tuple[SutFacts, ...]) -> None:
+        run = self._run
+        assert run.collector is not None
+        facts = RunFacts(
+            run_id=run.run_id,
+            plan_hash=prepared.plan_hash,
+            workload_hash=prepared.workload_hash,
+            series=tuple(self._series),
+            suts=suts,
+            preprocess_ns=prepared.arena.preprocess_ns,
+            dataset_name=prepared.library.name,
+            dataset_hash=prepared.library.dataset_hash,
+            total_sample_count=prepared.counts.total,
+            performance_sample_count=prepared.counts.performance,
+            notes=tuple(run.notes),
+            gaps=tuple(run.collector.gaps),
+            environment=environment(),
+            interrupted=run.is_stopped(),
+        )
+        material = Material(
+            settings=run.settings,
+            facts=facts,
+            plans=tuple(self._plans),
+            worker_count=run.settings.workers,
+            labels=prepared.library.labels,
+        )
+        summary = await asyncio.to_thread(write_results, run.directory, material)
+        self._finish(summary)
+
+    def _finish(self, summary: Summary) -> None:
+        run = self._run
+        run.directory.drop_segments()
+        run.summary_json = summary_to_json(summary)
+        run.move(RunEvent.INTERRUPTED if run.is_stopped() else RunEvent.RESULTS_WRITTEN)
+
+    async def _dismiss(self) -> None:
+        """Free the workers, whatever happened."""
+        run = self._run
+        if run.collector is not None:
+            await run.collector.close()
+        if run.crew is not None:
+            crew = run.crew
+            crew.tell(pb.ToWorker(finish=pb.Finish(run_id=run.run_id)))
+            run.part_with_crew()
+            self._sessions.release(crew.workers)
+
+
+def _reason(error: BaseException) -> str:
+    return "stopped" if isinstance(error, Interrupted) else str(error)
+
+
+def _with_clock(sut: SutFacts, clock: pb.ClockOffset | None) -> SutFacts:
+    if clock is None:
+        return sut
+    return replace(sut, clock_offset_ns=clock.offset_ns, clock_error_ns=clock.error_ns)
+
+
+def _worker_entry(worker: Worker) -> dict[str, object]:
+    return {
+        "worker_index": worker.index,
+        "worker_id": worker.worker_id,
+        "host": worker.host,
+        "pid": worker.pid,
+        "epoch": worker.epoch,
+    }
+
+
+def prepared_entry(prepared: Prepared, worker_count: int) -> dict[str, object]:
+    """What the journal keeps so that results can be made without the data and the SUTs."""
+    return {
+        "worker_count": worker_count,
+        "plan_hash": prepared.plan_hash,
+        "workload_hash": prepared.workload_hash,
+        "dataset_name": prepared.library.name,
+        "dataset_hash": prepared.library.dataset_hash,
+        "preprocess_ns": prepared.arena.preprocess_ns,
+        "total_sample_count": prepared.counts.total,
+        "performance_sample_count": prepared.counts.performance,
+        "suts": [asdict(sut) for sut in prepared.suts],
+        "trace_ns": None if prepared.trace_ns is None else prepared.trace_ns.tolist(),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Where the service ran, for the summary."""
+    try:
+        own = version("loadgen-service")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {
+        "loadgen_service": own,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cpu_count": str(os.cpu_count() or 0),
+    }

@@ -1,0 +1,133 @@
+"""Runs that a dead service left behind: honest partial results from journal and segments.
+
+Nothing is guessed: rows that no record reached are lost, and the run is marked INTERRUPTED.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from loadgen_service.core.facts import (
+    ErrorFacts,
+    RunFacts,
+    SeriesFacts,
+    SutFacts,
+    WorkerFacts,
+)
+from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import LoadgenError, RunError
+from loadgen_service.service.conductor import environment
+from loadgen_service.service.journal import Entry, Journal, entries_of, read_journal
+from loadgen_service.service.results import Material, write_results
+from loadgen_service.service.segments import Segment
+from loadgen_service.service.store import RunDirectory, RunStore
+
+DIED = "the service died during the run"
+
+_log = logging.getLogger(__name__)
+
+
+def recover_all(store: RunStore) -> list[str]:
+    """Finish every unfinished run of the store; one line a run about what became of it."""
+    said = []
+    for directory in store.unfinished():
+        if entries_of(read_journal(directory.path), "given_up"):
+            continue
+        try:
+            recover(directory)
+            said.append(f"{directory.path}: {DIED}; partial results written")
+        except (LoadgenError, ValueError, KeyError, OSError) as error:
+            Journal(directory.path).write("given_up", reason=str(error))
+            said.append(f"{directory.path}: {DIED}; nothing to recover ({error})")
+    for line in said:
+        _log.warning(line)
+    return said
+
+
+def recover(directory: RunDirectory) -> None:
+    """Make the results of one run from what is on the disk. Raises RunError without a load."""
+    entries = read_journal(directory.path)
+    started = entries_of(entries, "start")
+    if not started:
+        raise RunError("it had not started its load")
+    run, prepared = entries_of(entries, "run")[0], entries_of(entries, "prepared")[0]
+    settings = Settings.model_validate(run["settings"])
+    for entry in started:
+        _cut_torn_tails(directory, entry["series_index"])
+    worker_count = prepared["worker_count"]
+    series = tuple(_series_facts(entries, entry, worker_count) for entry in started)
+    write_results(
+        directory,
+        Material(
+            settings=settings,
+            facts=_run_facts(run, prepared, series),
+            plans=_plans(settings, prepared, [one.series_index for one in series]),
+            worker_count=worker_count,
+        ),
+    )
+    directory.drop_segments()
+
+
+def _cut_torn_tails(directory: RunDirectory, series_index: int) -> None:
+    for _, path in directory.segments(series_index):
+        Segment(path).close()
+
+
+def _plans(settings: Settings, prepared: Entry, indexes: list[int]) -> list[SeriesPlan]:
+    counts = SampleCounts(prepared["total_sample_count"], prepared["performance_sample_count"])
+    trace = prepared["trace_ns"]
+    trace_ns = None if trace is None else np.array(trace, dtype=np.int64)
+    specs = series_specs(settings, counts)
+    return [plan_series(settings, counts, specs[index], trace_ns) for index in indexes]
+
+
+def _series_facts(entries: list[Entry], start: Entry, worker_count: int) -> SeriesFacts:
+    """The facts that were journalled at the series' end, else what is left: all workers lost."""
+    index = start["series_index"]
+    ended = [e["facts"] for e in entries_of(entries, "series")]
+    for facts in ended:
+        if facts["series_index"] == index:
+            return _from_journal(facts)
+    stops = [e["stop_ns"] for e in entries_of(entries, "stop") if e["series_index"] == index]
+    return SeriesFacts(
+        series_index=index,
+        workers=tuple(
+            WorkerFacts(worker_index=worker, lost=True, lost_reason=DIED)
+            for worker in range(worker_count)
+        ),
+        stop_ns=stops[0] if stops else None,
+        start_unix_ns=start["start_unix_ns"],
+        interrupted=True,
+    )
+
+
+def _from_journal(facts: dict[str, Any]) -> SeriesFacts:
+    return SeriesFacts(
+        **{
+            **facts,
+            "workers": tuple(WorkerFacts(**worker) for worker in facts["workers"]),
+            "errors": tuple(ErrorFacts(**error) for error in facts["errors"]),
+        }
+    )
+
+
+def _run_facts(run: Entry, prepared: Entry, series: tuple[SeriesFacts, ...]) -> RunFacts:
+    facts = RunFacts(
+        run_id=run["run_id"],
+        plan_hash=prepared["plan_hash"],
+        workload_hash=prepared["workload_hash"],
+        series=series,
+        suts=tuple(SutFacts(**sut) for sut in prepared["suts"]),
+        preprocess_ns=prepared["preprocess_ns"],
+        dataset_name=prepared["dataset_name"],
+        dataset_hash=prepared["dataset_hash"],
+        total_sample_count=prepared["total_sample_count"],
+        performance_sample_count=prepared["performance_sample_count"],
+        environment=environment(),
+    )
+    return replace(facts, notes=(DIED,), interrupted=True)

@@ -1,0 +1,207 @@
+"""From durable batches to the files of a run: exact figures, verdict, Parquet, report.
+
+Everything here is derived from settings, facts and segments, so it can be made again after the
+service died. Blocking: call it from a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from loadgen_service.core.columns import NEVER, SERVER_COLUMNS
+from loadgen_service.core.facts import RunFacts
+from loadgen_service.core.figures import series_figures
+from loadgen_service.core.plan import SeriesPlan, shard_rows
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.summary import (
+    SeriesResult,
+    Summary,
+    build_summary,
+    public_settings,
+    summary_to_json,
+)
+from loadgen_service.core.table import RequestTable, assemble, sample_table
+from loadgen_service.core.verdict import judge, series_facts
+from loadgen_service.errors import LoadgenError
+from loadgen_service.service.accuracy import score_series
+from loadgen_service.service.segment_reader import read_columns, read_responses
+from loadgen_service.service.store import RunDirectory
+
+SAMPLES_A_ROW_GROUP = 1 << 20
+"""Bounds the memory of writing: about 100 MiB of columns at once."""
+
+RESPONSES_A_ROW_GROUP = 1 << 12
+"""Responses may be large (logits of a thousand classes are 4 KiB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that the results are made from, beside the segments. ``labels``: int64 by sample."""
+
+    settings: Settings
+    facts: RunFacts
+    plans: Sequence[SeriesPlan]
+    worker_count: int
+    labels: np.ndarray[Any, np.dtype[Any]] | None = None
+
+
+def write_results(directory: RunDirectory, material: Material) -> Summary:
+    """Make every file of the run directory and return the summary, written last.
+
+    Raises RunError naming the file where the disk refuses.
+    """
+    settings, plans = material.settings, material.plans
+    directory.write_text("settings.yaml", settings_yaml(settings))
+    material = replace(material, facts=_with_accuracy(directory, material))
+    results: list[SeriesResult] = []
+
+    def write_records(path: Path) -> None:
+        with _records_writer(path) as write_table:
+            for plan in plans:
+                table = _read_table(directory, material, plan)
+                results.append(_judged(material, plan, table))
+                _write_samples(write_table, plan, table)
+
+    directory.write_whole("records.parquet", write_records)
+    if settings.mode == "accuracy" or settings.log_responses:
+        directory.write_whole(
+            "responses.parquet", lambda path: _write_responses(path, directory, plans)
+        )
+    summary = build_summary(settings, material.facts, results)
+    directory.write_text("report.txt", _rendered(summary))
+    directory.write_text("summary.json", summary_to_json(summary))
+    return summary
+
+
+def settings_yaml(settings: Settings) -> str:
+    """What the user asked for, without the secrets of headers."""
+    asked = public_settings(settings)
+    given = {name: asked[name] for name in Settings.model_fields if name in asked}
+    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+
+
+def _with_accuracy(directory: RunDirectory, material: Material) -> RunFacts:
+    facts, labels = material.facts, material.labels
+    accuracy_plans = [plan for plan in material.plans if plan.spec.kind == "accuracy"]
+    if not accuracy_plans:
+        return facts
+    if labels is None:
+        note = "accuracy was not scored: the data set has no labels"
+        return replace(facts, notes=(*facts.notes, note))
+    try:
+        scores = score_series(directory, accuracy_plans, labels)
+    except LoadgenError as error:
+        # The measurement stands; the accuracy is missing, and that is said and judged.
+        return replace(facts, notes=(*facts.notes, f"accuracy was not scored: {error}"))
+    return replace(facts, accuracy=scores or None)
+
+
+def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -> RequestTable:
+    facts = series_facts(material.facts, plan.spec.index)
+    count = material.worker_count
+    shards = [shard_rows(plan, index, count, material.settings) for index in range(count)]
+    columns = read_columns(directory.segments(plan.spec.index))
+    return assemble(plan, columns, facts, shards)
+
+
+def _judged(material: Material, plan: SeriesPlan, table: RequestTable) -> SeriesResult:
+    own = series_facts(material.facts, plan.spec.index)
+    figures = series_figures(material.settings, plan, table, own)
+    return plan, figures, judge(material.settings, plan, figures, material.facts)
+
+
+def _rendered(summary: Summary) -> str:
+    from loadgen_service.report.text import render
+
+    text: str = render(summary)
+    return text if text.endswith("\n") else text + "\n"
+
+
+@contextmanager
+def _records_writer(path: Path) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in RECORD_SCHEMA.items()]
+    )
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def write_table(columns: dict[str, Any]) -> None:
+            writer.write_table(pa.table(columns, schema=schema))
+
+        yield write_table
+
+
+RECORD_SCHEMA = {
+    "series": "i4",
+    "stream": "i4",
+    "seq_id": "i8",
+    "query_index": "i8",
+    "request_index": "i8",
+    "sample_index": "i4",
+    "worker_index": "i2",
+    "sut_index": "i2",
+    "scheduled_ns": "i8",
+    "taken_ns": "i8",
+    "issued_ns": "i8",
+    "first_response_ns": "i8",
+    "completed_ns": "i8",
+    "status": "u1",
+    "code": "u1",
+    "token_count": "i4",
+    **dict.fromkeys(SERVER_COLUMNS, "i8"),
+}
+"""Columns of records.parquet: one row a sample; -1 is "never", server columns too."""
+
+
+def _write_samples(write_table: Any, plan: SeriesPlan, table: RequestTable) -> None:
+    step = max(1, SAMPLES_A_ROW_GROUP // plan.samples_per_request)
+    for start in range(0, len(table), step):
+        columns = sample_table(plan, table, start, min(start + step, len(table)))
+        row_count = len(columns["seq_id"])
+        write_table(
+            {
+                name: columns[name].astype(dtype, copy=False)
+                if name in columns
+                else np.full(row_count, NEVER, dtype)
+                for name, dtype in RECORD_SCHEMA.items()
+            }
+        )
+
+
+def _write_responses(path: Path, directory: RunDirectory, plans: Sequence[SeriesPlan]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [("series", pa.int32()), ("request_index", pa.int64()), ("response", pa.binary())]
+    )
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for plan in plans:
+            responses = read_responses(directory.segments(plan.spec.index))
+            for rows, contents in _in_groups(responses):
+                series = [plan.spec.index] * len(rows)
+                writer.write_table(pa.table([series, rows, contents], schema=schema))
+
+
+def _in_groups(
+    responses: Iterator[tuple[int, bytes]],
+) -> Iterator[tuple[list[int], list[bytes]]]:
+    rows: list[int] = []
+    contents: list[bytes] = []
+    for row, content in responses:
+        rows.append(row)
+        contents.append(content)
+        if len(rows) == RESPONSES_A_ROW_GROUP:
+            yield rows, contents
+            rows, contents = [], []
+    if rows:
+        yield rows, contents

@@ -1,0 +1,65 @@
+"""From the segments of a series back to columns and responses. Blocking: call it from a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.service.segments import frames
+
+Columns = dict[str, npt.NDArray[np.generic]]
+
+ALL_COLUMNS = REQUEST_COLUMNS | SERVER_COLUMNS
+
+
+def read_columns(segments: list[tuple[int, Path]]) -> Columns:
+    """All record batches of a series, joined; server columns only where some batch has them."""
+    pieces: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in ALL_COLUMNS}
+    has_server = set()
+    for records in _record_batches(segments):
+        given = {column.name: column.content for column in records.columns}
+        has_server |= SERVER_COLUMNS.keys() & given.keys()
+        for name, dtype in ALL_COLUMNS.items():
+            pieces[name].append(_values(given.get(name), dtype, records.count))
+    wanted = [name for name in ALL_COLUMNS if name in REQUEST_COLUMNS or name in has_server]
+    empty = {name: np.empty(0, ALL_COLUMNS[name]) for name in wanted}
+    return {name: np.concatenate([empty[name], *pieces[name]]) for name in wanted}
+
+
+def _values(
+    content: bytes | None, dtype: np.dtype[np.generic], count: int
+) -> npt.NDArray[np.generic]:
+    if content is None:
+        return np.full(count, NEVER, dtype)
+    return np.frombuffer(content, dtype)
+
+
+def _record_batches(segments: list[tuple[int, Path]]) -> Iterator[pb.RecordBatch]:
+    for batch in _batches(segments):
+        if batch.WhichOneof("message") == "records" and batch.records.count:
+            yield batch.records
+
+
+def read_responses(segments: list[tuple[int, Path]]) -> Iterator[tuple[int, bytes]]:
+    """``(plan row, serialised response)`` of every response that was kept, one batch at a time."""
+    for batch in _batches(segments):
+        if batch.WhichOneof("message") != "responses":
+            continue
+        responses = batch.responses
+        rows = np.frombuffer(responses.row, "<i8").tolist()
+        ends = np.cumsum(np.frombuffer(responses.length, "<i8")).tolist()
+        start = 0
+        for row, end in zip(rows, ends, strict=True):
+            yield row, responses.content[start:end]
+            start = end
+
+
+def _batches(segments: list[tuple[int, Path]]) -> Iterator[pb.Batch]:
+    for _, path in segments:
+        for payload in frames(path):
+            yield pb.Batch.FromString(payload)

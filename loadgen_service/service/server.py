@@ -1,0 +1,133 @@
+"""Starts and stops a service: checks the bind, opens the port, and holds the parts together.
+
+``loadgen serve`` and plain ``loadgen run`` both call :func:`serve`; there is one mechanism.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from loadgen_proto import loadgen_pb2_grpc as pb_grpc
+
+from loadgen_service.core.settings.serve import ServeSettings
+from loadgen_service.errors import UserError
+from loadgen_service.service.coordinator import Coordinator
+from loadgen_service.service.recovery import recover_all
+from loadgen_service.service.security import (
+    MAX_MESSAGE_BYTES,
+    TokenInterceptor,
+    read_token,
+    require_safe_bind,
+    server_credentials,
+)
+from loadgen_service.service.servicer import FleetServicer, LoadGenServicer
+from loadgen_service.service.sessions import Sessions
+from loadgen_service.service.store import RunStore
+
+DRAIN_S = 30.0
+"""How long a stopping service lets its run drain and write."""
+
+GRACE_S = 1.0
+"""How long open calls may take to end once everything is written."""
+
+
+@dataclass(slots=True)
+class Service:
+    """A service that listens. ``token`` is empty where none is asked for."""
+
+    address: str
+    port: int
+    token: str
+    coordinator: Coordinator
+    sessions: Sessions
+    recovered: list[str]
+    _server: grpc.aio.Server
+    _closed: bool = field(default=False)
+
+    async def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Stop runs, let them write, close the port. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.coordinator.close(drain_s)
+        await self._server.stop(GRACE_S)
+
+    def worker_left(self, pid: int, host: str, reason: str) -> None:
+        """A worker process on this host ended: what it had not sent is lost now."""
+        self.sessions.forget_process(pid, host, reason)
+
+
+async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
+    """Listen and be ready. ``embedded``: inside ``loadgen run``, on loopback, with a random token
+    and trust in its only user; recovers nothing and queues little.
+
+    Raises SettingsError for an unsafe bind or bad files, UserError where the port is taken.
+    """
+    token = secrets.token_urlsafe(24) if embedded else read_token(settings)
+    require_safe_bind(settings, token)
+    credentials = server_credentials(settings)
+    results = Path(settings.results)
+    recovered = [] if embedded else await asyncio.to_thread(recover_all, RunStore(results))
+    sessions = Sessions()
+    coordinator = Coordinator(settings, sessions, RunStore(results), trusted=embedded)
+    server = grpc.aio.server(
+        interceptors=[TokenInterceptor(token)] if token else [],
+        options=_options(),
+    )
+    register = _registrars(coordinator, sessions)
+    for add in register:
+        add(server)
+    try:
+        port = _bind(server, settings, credentials)
+        await server.start()
+    except UserError:
+        await coordinator.close(0)
+        raise
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return Service(f"{host}:{port}", port, token, coordinator, sessions, recovered, server)
+
+
+def _registrars(
+    coordinator: Coordinator, sessions: Sessions
+) -> list[Callable[[grpc.aio.Server], None]]:
+    users, workers = LoadGenServicer(coordinator), FleetServicer(sessions, coordinator)
+    return [
+        lambda server: pb_grpc.add_LoadGenServicer_to_server(users, server),  # type: ignore[no-untyped-call]
+        lambda server: pb_grpc.add_FleetServicer_to_server(workers, server),  # type: ignore[no-untyped-call]
+    ]
+
+
+def _options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # Two services on one port would share its connections in silence.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 5_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _bind(
+    server: grpc.aio.Server, settings: ServeSettings, credentials: grpc.ServerCredentials | None
+) -> int:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    target = f"{host}:{settings.port}"
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(target)
+        else:
+            port = server.add_secure_port(target, credentials)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise UserError(f"cannot listen on {target}: is the port taken? name another with --port")
+    return port
