@@ -1,0 +1,119 @@
+"""Who sees progress: a live panel in a terminal, plain lines in a log, or nobody.
+
+All write to stderr, so that stdout holds the verdict alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+from loadgen_proto import loadgen_pb2 as pb
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from loadgen_service.cli import progress
+
+
+class View(Protocol):
+    """Shows a run while it lasts."""
+
+    def show(self, status: pb.RunStatus) -> None:
+        """Take in one status."""
+
+    def say(self, line: str) -> None:
+        """One line out of order, such as what Ctrl-C does."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class NoView:
+    """Shows nothing; what was said out of order still goes to stderr."""
+
+    def show(self, status: pb.RunStatus) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """One line."""
+        print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainView(NoView):
+    """Lines for a log."""
+
+    def __init__(self) -> None:
+        self._lines = progress.PlainLines()
+
+    def show(self, status: pb.RunStatus) -> None:
+        """A line now and then."""
+        for line in self._lines.lines(status):
+            self.say(line)
+
+
+class LiveView:
+    """One panel that changes in place, and disappears when the verdict comes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._notes: set[str] = set()
+
+    def show(self, status: pb.RunStatus) -> None:
+        """Draw the panel anew."""
+        for note in status.notes:
+            if note not in self._notes:
+                self._notes.add(note)
+                self.say(f"note: {note}")
+        self._live.update(panel(status), refresh=True)
+
+    def say(self, line: str) -> None:
+        """One line above the panel."""
+        self._console.print(line, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Remove the panel."""
+        self._live.stop()
+
+
+def panel(status: pb.RunStatus) -> RenderableType:
+    """Title, state, a bar where the length is known, and the live figures."""
+    head = Text.assemble((progress.title(status), "bold"), "  ", progress.state_words(status))
+    parts: list[RenderableType] = [head]
+    behind = progress.share(status)
+    if behind is not None and status.queries.issued:
+        parts.append(ProgressBar(total=1.0, completed=behind, width=60))
+    if status.queries.issued:
+        parts.append(_figures(status))
+    return Group(*parts)
+
+
+def _figures(status: pb.RunStatus) -> Table:
+    shown = progress.figures(status)
+    table = Table.grid(padding=(0, 2))
+    for _ in shown:
+        table.add_column(justify="right", no_wrap=True)
+    table.add_row(*(Text(name, style="dim") for name in shown))
+    failed = status.queries.failed + status.queries.timed_out
+    table.add_row(
+        *(
+            Text(value, style="red" if name == "failed" and failed else "")
+            for name, value in shown.items()
+        )
+    )
+    return table
+
+
+def choose_view(quiet: bool) -> View:
+    """The view that fits: none when quiet, a panel in a terminal, else plain lines."""
+    if quiet:
+        return NoView()
+    console = Console(stderr=True)
+    return LiveView(console) if console.is_terminal else PlainView()

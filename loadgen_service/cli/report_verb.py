@@ -1,0 +1,55 @@
+"""``loadgen report DIR...``: the report of a finished run again, or several runs in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadgen_service.cli.flags import OneLineParser
+from loadgen_service.errors import UserError
+
+if TYPE_CHECKING:
+    from loadgen_service.core.summary import Summary
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print; 0 if every run is VALID, else 1."""
+    parser = OneLineParser(prog="loadgen report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("directory", nargs="+", metavar="DIR", help="run directory")
+    parser.add_argument("--json", action="store_true", help="print the summaries as JSON")
+    parser.add_argument("--table", action="store_true", help="one table, even for one run")
+    given = parser.parse_strictly(argv)
+    summaries = [read_summary(Path(name)) for name in given.directory]
+    if given.json:
+        from loadgen_service.core.summary import summary_to_json
+
+        texts = [summary_to_json(summary).rstrip() for summary in summaries]
+        print(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
+    elif len(summaries) > 1 or given.table:
+        from rich.console import Console
+
+        from loadgen_service.report.verdict_table import print_table
+
+        print_table(Console(), summaries)
+    else:
+        from loadgen_service.report.text import render
+
+        print(render(summaries[0]), end="")
+    return 0 if all(summary.valid for summary in summaries) else 1
+
+
+def read_summary(directory: Path) -> Summary:
+    """The summary of a run directory. Raises UserError naming the directory."""
+    from loadgen_service.core.summary import summary_from_json
+
+    path = directory / "summary.json" if directory.is_dir() else directory
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"{path}: {reason}; name the directory of a finished run") from None
+    try:
+        return summary_from_json(text)
+    except UserError as error:
+        raise UserError(f"{directory}: {error}") from None

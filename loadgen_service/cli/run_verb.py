@@ -1,0 +1,120 @@
+"""``loadgen run``: one run, from its settings to its verdict and exit code.
+
+The run itself happens in a LoadGen service: one started inside with local workers, or one that
+already serves (``--service``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
+from loadgen_service.cli.sources import read_settings
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import SettingsError, UserError
+
+if TYPE_CHECKING:
+    from loadgen_service.cli.service_client import ServiceClient
+    from loadgen_service.cli.watching import Ended
+
+TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run; prints the verdict, or JSON, on stdout and progress on stderr."""
+    given = _parser().parse_strictly(argv)
+    settings = read_settings(Settings, given_flags(given, Settings), os.environ, given.config)
+    if not settings.sut:
+        raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
+    if not settings.model:
+        raise SettingsError("model: name the model to ask, such as --model resnet50")
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        ended = runner.run(_run(given, settings))
+    return _tell(ended, as_json=given.json)
+
+
+def _parser() -> OneLineParser:
+    parser = model_parser("loadgen run", __doc__ or "", Settings)
+    group = parser.add_argument_group("service: where the run happens, if not in this process")
+    group.add_argument("--service", default="", metavar="HOST:PORT", help="a LoadGen service")
+    group.add_argument("--token-file", default="", metavar="FILE", help="its token; or the "
+                       "environment variable LOADGEN_TOKEN")  # fmt: skip
+    group.add_argument("--service-tls-ca", default="", metavar="FILE", help="PEM: its authority")
+    group.add_argument("--insecure", action="store_true", help="plain text to another host")
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--results", default="results", metavar="DIR", help="holds run directories")
+    shown.add_argument("--quiet", action="store_true", help="no progress")
+    shown.add_argument("--json", action="store_true", help="print summary.json instead of a table")
+    return parser
+
+
+async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
+    from loadgen_service.cli.live_view import choose_view
+    from loadgen_service.cli.watching import run_to_end
+
+    view = choose_view(given.quiet)
+    try:
+        async with _client(given, settings, view.say) as client:
+            ended = await run_to_end(client, settings, view)
+            if given.service and settings.out and ended.summary_json:
+                await client.fetch(ended.run_id, Path(settings.out))
+                ended = ended.moved_to(settings.out)
+    finally:
+        view.close()
+    return ended
+
+
+@asynccontextmanager
+async def _client(
+    given: argparse.Namespace, settings: Settings, say: Callable[[str], None]
+) -> AsyncIterator[ServiceClient]:
+    if not given.service:
+        from loadgen_service.cli.local_service import local_service
+
+        async with local_service(settings.workers, given.results, say) as client:
+            yield client
+        return
+    from loadgen_service.cli.service_client import open_client
+
+    token = read_token(given.token_file)
+    client = open_client(given.service, token, given.service_tls_ca, given.insecure)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def read_token(path: str) -> str:
+    """The token in a file, else in the environment, else none. Raises UserError."""
+    if not path:
+        return os.environ.get(TOKEN_VARIABLE, "").strip()
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UserError(f"token_file {path}: {error.strerror}") from None
+
+
+def _tell(ended: Ended, as_json: bool) -> int:
+    if ended.error:
+        print(f"loadgen run: {ended.error}", file=sys.stderr)
+    if as_json:
+        if ended.summary_json:
+            print(ended.summary_json, end="")
+    elif ended.summary_json:
+        from rich.console import Console
+
+        from loadgen_service.core.summary import summary_from_json
+        from loadgen_service.report.verdict_table import print_table
+
+        print_table(Console(), [summary_from_json(ended.summary_json)])
+        print(f"results: {ended.directory}")
+    return ended.exit_code

@@ -1,0 +1,203 @@
+"""One run as plain text: report.txt, and what ``loadgen report DIR`` prints.
+
+Says what the summary holds, in the order in which a reader asks; measures and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from loadgen_service.core.columns import CODE_BROKEN_CONNECTION
+from loadgen_service.core.findings.finding import Finding
+from loadgen_service.core.percentiles import Distribution
+from loadgen_service.core.summary import Summary
+from loadgen_service.core.summary_parts import (
+    CountsByLevel,
+    MeasuredTimes,
+    SeriesSummary,
+    SutSummary,
+    WorkerSummary,
+)
+from loadgen_service.report.wording import (
+    say_count,
+    say_metric,
+    say_ns,
+    say_rate,
+    say_verdict,
+    table,
+)
+
+_TIMES = {
+    "first_response_ns": "first response",
+    "issue_delay_ns": "issue delay",
+    "late_ns": "  generator late",
+    "blocked_ns": "  blocked",
+    "service_ns": "service time",
+    "server_queue_ns": "  server queue",
+    "server_compute_ns": "  server compute",
+    "network_ns": "  network, rest",
+}
+_COUNTS = ("planned", "not_issued", "issued", "completed", "failed", "timed_out", "lost")
+_QUANTILES = ("min", "mean", "p50", "p90", "p95", "p97", "p99", "p99_9", "max")
+
+
+def render(summary: Summary) -> str:
+    """The whole report; ends in a newline."""
+    parts: list[list[str]] = [_head(summary)]
+    for series in summary.series:
+        parts.append(_series(summary, series))
+    parts += [_accuracy(summary), _notes(summary), _identity(summary)]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _head(summary: Summary) -> list[str]:
+    settings, data = summary.settings, summary.dataset
+    lines = [
+        f"{say_verdict(summary.valid, summary.state)}: {summary.scenario}, {summary.mode}, "
+        f"model {settings.get('model') or '-'}",
+    ]
+    if summary.invalid_reason:
+        lines.append(f"  because {summary.invalid_reason}")
+    lines.append(f"  LoadGen's own verdict: {_loadgen_verdict(summary)}")
+    if summary.metric:
+        lines.append(f"  {say_metric(summary.metric)}")
+    lines += [
+        f"  run {summary.run_id}, started {summary.started_at or 'never'}",
+        f"  data {data.name or '-'}: {say_count(data.total_sample_count)} samples, "
+        f"{say_count(data.performance_sample_count)} loaded"
+        + (
+            f", preprocessing {say_ns(summary.preprocess_ns)} a sample"
+            if summary.preprocess_ns
+            else ""
+        ),
+    ]
+    lines += [f"  sut {sut.sut_index}: {_sut_name(sut)}" for sut in summary.suts]
+    return lines
+
+
+def _loadgen_verdict(summary: Summary | SeriesSummary) -> str:
+    word = say_verdict(summary.loadgen_valid)
+    return f"{word} ({summary.loadgen_note})" if summary.loadgen_note else word
+
+
+def _series(summary: Summary, series: SeriesSummary) -> list[str]:
+    title = f"series {series.series_index} {series.name or series.kind}"
+    verdict = say_verdict(series.valid)
+    rate = say_rate(series.completed_qps)
+    lines = [
+        f"{title}: {verdict}, {say_ns(series.elapsed_ns)}, {rate} queries/s completed",
+        *_counts(series.counts),
+        "",
+        *_distributions(series),
+    ]
+    if series.bursts:
+        lines += ["", *_bursts(series)]
+    if len(series.suts) > 1:
+        lines += ["", *_breakdown("by SUT", [(_sut_name(s), s) for s in series.suts])]
+    if len(series.workers) > 1:
+        lines += ["", *_breakdown("by worker", [(_worker_name(w), w) for w in series.workers])]
+    if series.findings:
+        lines += ["", *_findings(series.findings)]
+    return lines + _errors(series)
+
+
+def _counts(counts: CountsByLevel) -> list[str]:
+    rows = [["", *(name.replace("_", " ") for name in _COUNTS)]]
+    levels = {"queries": counts.queries, "samples": counts.samples, "requests": counts.requests}
+    for level, of_level in levels.items():
+        rows.append([level, *(say_count(getattr(of_level, name)) for name in _COUNTS)])
+    return table(rows)
+
+
+def _distributions(series: SeriesSummary) -> list[str]:
+    measured = [(f"latency of a {series.latency_unit}", series.latency_ns)]
+    measured += [(title, getattr(series, name)) for name, title in _TIMES.items()]
+    rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
+    rows += [[title, *_quantiles(found)] for title, found in measured if found]
+    return table(rows) if len(rows) > 1 else ["  nothing was completed"]
+
+
+def _quantiles(found: Distribution) -> list[str]:
+    return [say_ns(getattr(found, name)) for name in _QUANTILES]
+
+
+def _bursts(series: SeriesSummary) -> list[str]:
+    assert series.bursts
+    rows = [["drain of a burst", *_QUANTILES]]
+    drain = getattr(series.bursts, "drain_ns", None)
+    return table([*rows, ["", *_quantiles(drain)]]) if drain else []
+
+
+def _breakdown(title: str, parts: Iterable[tuple[str, SutSummary | WorkerSummary]]) -> list[str]:
+    rows = [[title, "completed", "failed", "samples/s", "p50", "p99", "issue delay p99"]]
+    for name, part in parts:
+        counts, latency = part.requests, part.latency_ns
+        rows.append(
+            [
+                name,
+                say_count(counts.completed) if counts else "-",
+                say_count(counts.failed + counts.timed_out + counts.lost) if counts else "-",
+                say_rate(part.completed_samples_per_second),
+                say_ns(latency.p50) if latency else "-",
+                say_ns(latency.p99) if latency else "-",
+                _p99_of_delay(part),
+            ]
+        )
+    return table(rows)
+
+
+def _p99_of_delay(part: MeasuredTimes) -> str:
+    return say_ns(part.issue_delay_ns.p99) if part.issue_delay_ns else "-"
+
+
+def _findings(findings: Sequence[Finding]) -> list[str]:
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        mark = "ok  " if finding.met else "FAIL"
+        lines.append(
+            f"  {mark} {finding.name.ljust(width)}  {finding.measured}; "
+            f"required: {finding.required}"
+        )
+        if finding.advice:
+            lines.append(f"       {' ' * width}  -> {finding.advice}")
+    return lines
+
+
+def _errors(series: SeriesSummary) -> list[str]:
+    if not series.errors:
+        return []
+    lines = ["", "  errors"]
+    for error in series.errors:
+        code = "broken connection" if error.code == CODE_BROKEN_CONNECTION else f"gRPC {error.code}"
+        lines.append(f"    {say_count(error.count)} x {code} at SUT {error.sut_index}: "
+                     f"{error.message or 'no text'}")  # fmt: skip
+    return lines
+
+
+def _accuracy(summary: Summary) -> list[str]:
+    if not summary.accuracy:
+        return []
+    return ["accuracy", *table([[k, f"{v:.6g}"] for k, v in summary.accuracy.items()])]
+
+
+def _notes(summary: Summary) -> list[str]:
+    said = [*summary.notes, *(f"gap: {gap}" for gap in summary.gaps)]
+    return ["notes", *(f"  {note}" for note in said)] if said else []
+
+
+def _identity(summary: Summary) -> list[str]:
+    return [
+        f"plan      {summary.plan_hash}",
+        f"workload  {summary.workload_hash}",
+        f"data      {summary.dataset.content_hash}",
+    ]
+
+
+def _sut_name(sut: SutSummary) -> str:
+    name = f" {sut.name}" if sut.name else ""
+    return f"{sut.address}{name}" + (f" ({sut.platform})" if sut.platform else "")
+
+
+def _worker_name(worker: WorkerSummary) -> str:
+    return f"{worker.worker_index} on {worker.host or '-'}" + (" LOST" if worker.lost else "")

@@ -1,0 +1,80 @@
+"""Several runs in one table: a row a run, its verdict, its number, its tail, and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from loadgen_service.core.summary import Summary
+from loadgen_service.report.wording import say_count, say_metric, say_ns, say_rate, say_verdict
+
+COLUMNS: Final = (
+    "scenario",
+    "verdict",
+    "measured",
+    "completed",
+    "queries/s",
+    "p50",
+    "p99",
+    "delay p99",
+    "failed",
+)
+_COLOURS: Final = {"VALID": "green", "INVALID": "red", "INTERRUPTED": "yellow"}
+
+
+def row(summary: Summary) -> tuple[str, ...]:
+    """The cells of one run, as text, under ``COLUMNS``."""
+    counts, latency, delay = summary.counts.samples, summary.latency_ns, summary.issue_delay_ns
+    accuracy = summary.mode == "accuracy"
+    return (
+        f"{summary.scenario} accuracy" if accuracy else summary.scenario,
+        say_verdict(summary.valid, summary.state),
+        _say_accuracy(summary) if accuracy else say_metric(summary.metric),
+        say_count(counts.completed),
+        say_rate(summary.completed_qps),
+        say_ns(latency.p50) if latency else "-",
+        say_ns(latency.p99) if latency else "-",
+        say_ns(delay.p99) if delay else "-",
+        say_count(counts.failed + counts.timed_out + counts.lost),
+    )
+
+
+def print_table(console: Console, summaries: Sequence[Summary], title: str = "") -> None:
+    """Draw the table, and below it every finding that was not met with what to do."""
+    drawn = Table(title=title or None, title_justify="left", pad_edge=False)
+    for index, name in enumerate(COLUMNS):
+        drawn.add_column(name, justify="left" if index < 3 else "right", no_wrap=index != 2)
+    for summary in summaries:
+        cells = row(summary)
+        drawn.add_row(*cells[:1], _coloured(cells[1]), *cells[2:])
+    console.print(drawn)
+    for line in complaints(summaries):
+        console.print(line, markup=False, highlight=False)
+
+
+def complaints(summaries: Iterable[Summary]) -> list[str]:
+    """One line for each finding that was not met, and one for its advice."""
+    lines = []
+    for summary in summaries:
+        for finding in summary.findings:
+            if not finding.met:
+                lines.append(
+                    f"{summary.scenario}: {finding.name}: {finding.measured}, "
+                    f"required {finding.required}"
+                )
+                lines.append(f"    {finding.advice}")
+    return [line for line in lines if line.strip()]
+
+
+def _say_accuracy(summary: Summary) -> str:
+    scores = summary.accuracy or {}
+    said = [f"{name} {scores[name]:.4g}" for name in ("top1", "top5") if name in scores]
+    return ", ".join(said) or "no labels"
+
+
+def _coloured(word: str) -> str:
+    colour = _COLOURS.get(word)
+    return f"[{colour}]{word}[/{colour}]" if colour else word

@@ -1,0 +1,34 @@
+"""The servers of the Triton tests: the real Triton and the embedded one, with the same model."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from triton_server import embedded, environment_path, make_repository, triton
+
+MODEL = "efficientnet-lite0"
+
+
+@pytest.fixture(scope="session")
+def triton_address(tmp_path_factory):
+    """HOST:PORT of a real Triton that serves EfficientNet-Lite0 through its Python backend."""
+    environment = environment_path()
+    if environment is None:
+        if "LOADGEN_TEST_TRITON" in os.environ:
+            pytest.fail("LOADGEN_TEST_TRITON names no environment: make triton")
+        pytest.skip("no Triton here: make triton")
+    from sut_server.zoo import onnx_path
+
+    folder = tmp_path_factory.mktemp("triton")
+    repository = make_repository(folder, onnx_path(MODEL))
+    with triton(environment, repository, folder / "triton.log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def embedded_address(tmp_path_factory):
+    """HOST:PORT of the embedded SUT with the same model."""
+    log = tmp_path_factory.mktemp("embedded") / "sut.log"
+    with embedded(MODEL, log) as address:
+        yield address
