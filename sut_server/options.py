@@ -37,6 +37,7 @@ class ServeOptions:
     max_batch: int
     max_queue_delay_ns: int
     max_waiting: int
+    max_streams: int
     instance_count: int
     thread_count: int
     metrics_port: int | None
@@ -62,6 +63,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         max_batch=flags.max_batch,
         max_queue_delay_ns=flags.max_queue_delay_us * NS_PER_US,
         max_waiting=flags.max_waiting,
+        max_streams=flags.max_streams,
         instance_count=flags.instances,
         thread_count=flags.threads,
         metrics_port=flags.metrics_port,
@@ -158,6 +160,12 @@ def _add_security(group: argparse._ArgumentGroup) -> None:
     add("--tls-cert", type=Path, metavar="PEM", help="the server's certificate chain")
     add("--tls-key", type=Path, metavar="PEM", help="its key")
     add("--tls-client-ca", type=Path, metavar="PEM", help="callers must have a certificate of it")
+    add(
+        "--max-streams",
+        type=_positive,
+        default=65_536,
+        help="open calls a connection that callers are told of (%(default)s)",
+    )
     add("--insecure", action="store_true", help="listen beyond loopback without TLS")
 
 

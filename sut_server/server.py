@@ -140,7 +140,7 @@ class Server:
         shared = Connections(
             handle=self._servicer.handle,
             clock_ns=time.monotonic_ns,
-            make_wire=ServerConnection,
+            make_wire=partial(ServerConnection, max_concurrent_streams=self._options.max_streams),
         )
         if list(self.engines) == [NULL]:
             null = self.engines[NULL]

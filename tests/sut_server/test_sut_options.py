@@ -19,6 +19,7 @@ def test_flags_become_options() -> None:
     options = parse_options(text.split())
     assert options.models == ("null", "synthetic")
     assert options.max_batch == 16
+    assert options.max_streams == 65_536
     assert options.max_queue_delay_ns == 250_000
     assert options.synthetic.faults.stall_at_ns == 1_500_000
     assert options.synthetic.service_time.quantile_ns(0.5) == 5_000_000
