@@ -101,7 +101,7 @@ class Server:
         if self._metrics is not None:
             # shutdown() waits for the serving thread, so it must not run on a thread it needs.
             threading.Thread(target=_end_metrics, args=(self._metrics,), daemon=True).start()
-        if self._log is not None:
+        if self._log is not None and self._listener is not None:
             self._log.write()
 
     def _outstanding_count(self) -> int:
