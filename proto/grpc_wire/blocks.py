@@ -73,8 +73,12 @@ class BlockReader:
         return not self._decoder.header_table.dynamic_entries
 
     def forbid_table(self) -> None:
-        """The peer has acknowledged our table size 0: its next block must say so."""
+        """The peer has acknowledged our table size 0, so its table is empty from here on.
+
+        Its next block must say so (RFC 7541 4.2); one that does not but uses no table is taken.
+        """
         self._decoder.max_allowed_table_size = 0
+        self._decoder.header_table_size = 0
 
     def read(self, block: bytes) -> Fields:
         """Return the fields of a block; raises ConnectionFault, since its state is then lost."""

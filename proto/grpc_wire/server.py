@@ -37,7 +37,8 @@ __all__ = [
 
 _HEAD_FIELDS = [(":status", "200"), ("content-type", "application/grpc")]
 _HEAD = encode_block(_HEAD_FIELDS)
-_TAIL = encode_block(status_fields(0, ""))
+_TAIL_FIELDS = status_fields(OK, "")
+_TAIL = encode_block(_TAIL_FIELDS)
 _HEAD_START = frames.frame_start(len(_HEAD), frames.HEADERS, frames.END_HEADERS)
 _TAIL_START = frames.frame_start(len(_TAIL), frames.HEADERS, frames.END_HEADERS | frames.END_STREAM)
 # The same for every connection, so kept for all of them: DATA's length -> bytes before it.
@@ -147,7 +148,7 @@ class ServerConnection(RequestIntake):
             return False
         self._start_answer(stream_id, stream)
         self._send.push(stream_id, pieces_of(parts), b"")
-        self._end_answer(stream_id, stream, status_fields(OK, ""))
+        self._end_answer(stream_id, stream, _TAIL_FIELDS)
         self._pump([])
         return True
 
@@ -163,10 +164,15 @@ class ServerConnection(RequestIntake):
         stream.is_ended = True
         if not stream.is_started:
             fields = [(":status", str(status)), *_HEAD_FIELDS[1:], *fields]
-        tail = self._headers_frame(stream_id, encode_block(fields), frames.END_STREAM)
+        block = _TAIL if fields == _TAIL_FIELDS else encode_block(fields)
+        tail = self._headers_frame(stream_id, block, frames.END_STREAM)
         if not stream.is_half_closed:
             tail += frames.rst_stream_frame(stream_id, NO_ERROR)
-        self._send.push(stream_id, (), tail)
+        if stream_id in self._send:
+            self._send.push(stream_id, (), tail)
+        else:
+            self._out.append(tail)
+            self._forget(stream_id)
 
     def _headers_frame(self, stream_id: int, block: bytes, flags: int) -> bytes:
         if not self._single_max:
