@@ -46,6 +46,7 @@ class LocalWorkers:
             "worker",
             "--coordinator",
             coordinator,
+            "--with-parent",
             *arguments,
         ]
         self._token = token

@@ -28,7 +28,10 @@ def default_spill_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """``once``: leave after the first run. ``labels`` are told to the coordinator."""
+    """``once``: leave after the first run. ``with_parent``: leave when the parent process ends.
+
+    ``labels`` are told to the coordinator.
+    """
 
     coordinator: str
     token: str = ""
@@ -39,6 +42,7 @@ class WorkerOptions:
     insecure: bool = False
     spill_dir: Path = field(default_factory=default_spill_dir)
     once: bool = False
+    with_parent: bool = False
     labels: tuple[str, ...] = ()
 
     @property
@@ -52,7 +56,7 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
 
     Raises ``UserError`` before a token would cross a network in plain text.
     """
-    channel_options = [
+    channel_options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
         # A coordinator that comes back must be found within a second, not grpc's usual minutes.
@@ -62,7 +66,7 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if options.tls_server_name:
-        channel_options.append(("grpc.ssl_target_name_override", options.tls_server_name))  # type: ignore[arg-type]
+        channel_options.append(("grpc.ssl_target_name_override", options.tls_server_name))
     if options.tls_ca or options.tls_cert:
         credentials = grpc.ssl_channel_credentials(
             _read("tls_ca", options.tls_ca),

@@ -54,6 +54,7 @@ def parse_options(argv: Sequence[str]) -> WorkerOptions:
     add("--insecure", action="store_true", help="plain text to another host")
     add("--spill-dir", default="", help="folder of record blocks; default: shared memory")
     add("--once", action="store_true", help="leave after the first run")
+    add("--with-parent", action="store_true", help="leave when the starting process ends")
     add("--label", action="append", default=[], help="told to the service; may be repeated")
     given = parser.parse_args(argv)
     return WorkerOptions(
@@ -66,6 +67,7 @@ def parse_options(argv: Sequence[str]) -> WorkerOptions:
         insecure=given.insecure,
         spill_dir=Path(given.spill_dir) if given.spill_dir else default_spill_dir(),
         once=given.once,
+        with_parent=given.with_parent,
         labels=tuple(given.label),
     )
 

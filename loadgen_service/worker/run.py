@@ -20,6 +20,7 @@ from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.core.arrivals import parse_trace
 from loadgen_service.core.plan import SampleCounts, SeriesSpec, plan_hash, plan_series, series_specs
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError
 from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intact
@@ -175,7 +176,7 @@ class WorkerRun:
 
 def read_trace(settings: Settings) -> np.ndarray | None:
     """Due times of ``--arrivals trace`` from their file, on this host."""
-    if settings.scenario != "server" or settings.arrivals != "trace":
+    if SCENARIOS[settings.scenario].due != "arrivals" or settings.arrivals != "trace":
         return None
     try:
         text = Path(settings.trace_file).read_text(encoding="utf-8")

@@ -61,6 +61,7 @@ class Session:
         self._offset: OffsetEstimate | None = None
         self._run: WorkerRun | None = None
         self._is_silent = False
+        self._parent_pid = os.getppid()
         self._epoch = 0
         self._heard_ns = time.monotonic_ns()
         self._heartbeat_s = HEARTBEAT_S
@@ -221,6 +222,8 @@ class Session:
                 )
             )
             self._look_for_silence()
+            if self._options.with_parent and os.getppid() != self._parent_pid:
+                self.leave(3)  # whoever would have collected our records is gone
             await asyncio.sleep(self._heartbeat_s)
 
     def _look_for_silence(self) -> None:

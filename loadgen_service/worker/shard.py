@@ -88,7 +88,8 @@ class Shard:
         suts = self._plan.sut_index
         if self.pulled or not len(suts) or not suts.any():
             return None
-        return self._lookup(np.repeat(suts, self._plan.requests_per_query))
+        sut_count = int(suts.max()) + 1
+        return self._lookup(np.repeat(suts, self._plan.requests_per_query), range(sut_count))
 
     def _payloads(self) -> Callable[[int], Parts]:
         plan = self._plan
@@ -105,18 +106,15 @@ class Shard:
         start, stop = self._plan.request_span(self._rows[position])
         return self._build(self._plan.samples[start:stop].tolist())
 
-    def _lookup(
-        self, column: np.ndarray, table: Sequence[_Value] | None = None
-    ) -> Callable[[int], _Value]:
+    def _lookup(self, column: np.ndarray, table: Sequence[_Value]) -> Callable[[int], _Value]:
         """``position -> table[column[row]]`` without numpy in it: called for every request."""
-        found: Sequence[_Value] = range(1 << 15) if table is None else table  # type: ignore[assignment]
         if self._plan.unbounded:
             rows, count = self._rows, len(column)
             start, step = rows.start, rows.step  # type: ignore[union-attr]  # endless range
             cycle = column.data
-            return lambda position: found[cycle[(start + position * step) % count]]
+            return lambda position: table[cycle[(start + position * step) % count]]
         view = np.ascontiguousarray(column[self._index()]).data
-        return lambda position: found[view[position]]
+        return lambda position: table[view[position]]
 
     def _index(self) -> slice | np.ndarray:
         rows = self._rows
