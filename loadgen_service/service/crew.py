@@ -6,7 +6,6 @@ Every wait ends: with its condition, with a worker's failure, with a stop, or at
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
 
 from loadgen_proto import loadgen_pb2 as pb
@@ -37,7 +36,6 @@ class Crew:
         self.sessions = sessions
         self.workers = list(workers)
         self.lost_ns = lost_ns
-        self._ids = itertools.count(1)
 
     def now_ns(self) -> int:
         """The coordinator's monotonic clock."""
@@ -110,7 +108,7 @@ class Crew:
         alive = self.alive()
         if not alive:
             raise RunError("no worker is left to speak to the SUTs")
-        elected, number = alive[0], next(self._ids)
+        elected, number = alive[0], next(self.sessions.control_ids)
         call.id, call.timeout_ns = number, timeout_ns
         elected.send(pb.ToWorker(control=call))
         name = call.WhichOneof("call")

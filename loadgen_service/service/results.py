@@ -70,7 +70,7 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
                 _write_samples(write_table, plan, table)
 
     directory.write_whole("records.parquet", write_records)
-    if settings.mode == "accuracy" or settings.log_responses:
+    if "accuracy" in settings.series_kinds or settings.log_responses:
         directory.write_whole(
             "responses.parquet", lambda path: _write_responses(path, directory, plans)
         )

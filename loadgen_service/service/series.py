@@ -214,9 +214,21 @@ class SeriesConductor:
                 self._stop(pb.ABANDON)
                 quiet = _Quiet(self._crew.now_ns, self._heard, ABANDON_TIMEOUT_NS)
             if quiet.is_over():
+                self._name_missing(pending)
                 self._give_up(pending, "sent no more records")
                 return
             await self._crew.tick()
+
+    def _name_missing(self, pending: list[Worker]) -> None:
+        """Workers that said their last word, though batches before it never came."""
+        for worker in pending:
+            done = worker.words(self._index).done
+            if done is not None:
+                durable = self._collector.durable_sequence(worker.index)
+                self._collector.gaps.append(
+                    f"worker {worker.index}: batches {durable + 1} to "
+                    f"{done.last_batch_sequence} never came"
+                )
 
     def _is_drained(self, worker: Worker) -> bool:
         done = worker.words(self._index).done

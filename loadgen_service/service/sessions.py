@@ -102,6 +102,8 @@ class Sessions:
         self.changed = asyncio.Event()
         self.workers: dict[str, Worker] = {}
         self._arrivals = itertools.count()
+        # Never used twice: a late reply to another run's call must find nobody waiting.
+        self.control_ids = itertools.count(1)
 
     def admit(self, hello: pb.Hello) -> Worker:
         """A worker says hello for the first time, or again after its connection broke."""

@@ -1,0 +1,154 @@
+"""The collector: stored once, acknowledged when durable, gaps and full disks named."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.columns import REQUEST_COLUMNS, Status
+from loadgen_service.service.collector import Collector, CorruptBatch
+from loadgen_service.service.segment_reader import read_columns, read_responses
+from loadgen_service.service.store import RunDirectory
+
+
+def record_batch(sequence: int, rows: list[int], latency_ns: int = 1000) -> pb.Batch:
+    count = len(rows)
+    values = {
+        "row": np.array(rows),
+        "completed_ns": np.full(count, latency_ns),
+        "status": np.full(count, Status.COMPLETED),
+    }
+    columns = {
+        name: np.asarray(values.get(name, np.zeros(count))).astype(dtype).tobytes()
+        for name, dtype in REQUEST_COLUMNS.items()
+    }
+    crc = 0
+    for content in columns.values():
+        crc = zlib.crc32(content, crc)
+    return pb.Batch(
+        records=pb.RecordBatch(
+            sequence=sequence,
+            count=count,
+            columns=[pb.Column(name=n, content=c) for n, c in columns.items()],
+            crc32=crc,
+        )
+    )
+
+
+def response_batch(sequence: int, responses: dict[int, bytes]) -> pb.Batch:
+    row = np.array(list(responses), "<i8").tobytes()
+    length = np.array([len(c) for c in responses.values()], "<i8").tobytes()
+    content = b"".join(responses.values())
+    return pb.Batch(
+        responses=pb.ResponseBatch(
+            sequence=sequence,
+            count=len(responses),
+            row=row,
+            length=length,
+            content=content,
+            crc32=zlib.crc32(content, zlib.crc32(length, zlib.crc32(row))),
+        )
+    )
+
+
+def collect(tmp_path: Path, test: Callable[[Collector], Awaitable[None]]) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "run")
+
+    async def run() -> None:
+        collector = Collector(directory, lambda: None)
+        try:
+            await asyncio.wait_for(test(collector), 10)
+        finally:
+            await collector.close()
+
+    asyncio.run(run())
+    return directory
+
+
+def test_rows_and_responses_come_back_from_the_disk(tmp_path: Path) -> None:
+    async def test(collector: Collector) -> None:
+        await collector.offer(0, record_batch(1, [0, 2]))
+        await collector.offer(0, response_batch(2, {0: b"abc", 2: b""}))
+        await collector.offer(1, record_batch(1, [1]))
+
+    segments = collect(tmp_path, test).segments(0)
+    columns = read_columns(segments)
+    assert columns["row"].tolist() == [0, 2, 1]
+    assert "server_queue_ns" not in columns
+    assert list(read_responses(segments)) == [(0, b"abc"), (2, b"")]
+
+
+def test_a_double_is_acknowledged_again_and_stored_once(tmp_path: Path) -> None:
+    async def test(collector: Collector) -> None:
+        one, two = (collector.offer(0, record_batch(1, [0])) for _ in range(2))
+        assert (await one).sequence == (await two).sequence == 1
+        assert (await collector.offer(0, record_batch(1, [0]))).error == ""
+        assert collector.live[0].all.completed == 1
+
+    assert len(read_columns(collect(tmp_path, test).segments(0))["row"]) == 1
+
+
+def test_what_never_came_is_named(tmp_path: Path) -> None:
+    async def test(collector: Collector) -> None:
+        await collector.offer(3, record_batch(1, [0]))
+        await collector.offer(3, record_batch(4, [1]))
+        assert collector.gaps == ["worker 3: batches 2 to 3 never came"]
+        assert collector.durable_sequence(3) == 4
+
+    collect(tmp_path, test)
+
+
+def test_an_acknowledgement_means_that_the_batch_is_on_the_disk(tmp_path: Path) -> None:
+    async def test(collector: Collector) -> None:
+        assert collector.durable_sequence(0) == 0
+        waiting = collector.offer(0, record_batch(1, [0]))
+        assert not waiting.done()
+        await waiting
+        assert len(read_columns(RunDirectory(tmp_path / "run").segments(0))["row"]) == 1
+
+    collect(tmp_path, test)
+
+
+@pytest.mark.parametrize("field", ["crc32", "count"])
+def test_a_corrupt_batch_is_refused_and_may_come_again(tmp_path: Path, field: str) -> None:
+    async def test(collector: Collector) -> None:
+        batch = record_batch(1, [0])
+        setattr(batch.records, field, getattr(batch.records, field) + 1)
+        with pytest.raises(CorruptBatch):
+            collector.offer(0, batch)
+        await collector.offer(0, record_batch(1, [0]))
+        assert collector.gaps == []
+
+    collect(tmp_path, test)
+
+
+def test_a_full_disk_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def test(collector: Collector) -> None:
+        await collector.offer(0, record_batch(1, [0]))
+        monkeypatch.setattr("loadgen_service.service.segments.Segment.sync", refuse)
+        ack = await collector.offer(0, record_batch(2, [1]))
+        assert ack.sequence == 2
+        assert "No space left on device" in ack.error
+        assert collector.disk_error == ack.error
+        assert len(collector.gaps) == 1
+
+    collect(tmp_path, test)
+
+
+def test_batches_after_the_end_are_refused_with_a_reason(tmp_path: Path) -> None:
+    async def test(collector: Collector) -> None:
+        await collector.close()
+        assert (await collector.offer(0, record_batch(1, [0]))).error == "the run is over"
+
+    collect(tmp_path, test)

@@ -1,0 +1,130 @@
+"""Who may listen where, with which token, and what a run from elsewhere may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.serve import ServeSettings
+from loadgen_service.errors import SettingsError, UserError
+from loadgen_service.service.security import (
+    is_loopback,
+    read_token,
+    require_allowed,
+    require_safe_bind,
+    server_credentials,
+)
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]"])
+def test_loopback_needs_nothing(host: str) -> None:
+    assert is_loopback(host)
+    require_safe_bind(ServeSettings(host=host), "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.org", ""])
+def test_beyond_loopback_needs_tls_and_token(host: str) -> None:
+    tls = {"tls_cert": "c.pem", "tls_key": "k.pem"}
+    for settings, token in (
+        (ServeSettings(host=host), ""),
+        (ServeSettings(host=host), TOKEN),
+        (ServeSettings(host=host, **tls), ""),
+    ):
+        with pytest.raises(SettingsError, match="reachable from other hosts"):
+            require_safe_bind(settings, token)
+    require_safe_bind(ServeSettings(host=host, **tls), TOKEN)
+    require_safe_bind(ServeSettings(host=host, insecure=True), "")
+
+
+def test_the_token_file_goes_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADGEN_TOKEN", "e" * 20)
+    assert read_token(ServeSettings()) == "e" * 20
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    assert read_token(ServeSettings(token_file=str(tmp_path / "token"))) == TOKEN
+
+
+@pytest.mark.parametrize("content", ["", "short", "ü" * 20])
+def test_weak_tokens_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(SettingsError, match="token"):
+        read_token(ServeSettings(token_file=str(tmp_path / "token")))
+
+
+def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        read_token(ServeSettings(token_file=str(tmp_path / "none")))
+
+
+def test_a_file_that_is_no_pem_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("no")
+    both = str(tmp_path / "x")
+    with pytest.raises(SettingsError, match="not a PEM file"):
+        server_credentials(ServeSettings(tls_cert=both, tls_key=both))
+    assert server_credentials(ServeSettings()) is None
+
+
+def settings(**changes: object) -> Settings:
+    return Settings(**{"sut": ["grpc://inside:8001"], "model": "m", **changes})
+
+
+def test_without_patterns_any_sut_may_be_named() -> None:
+    require_allowed(settings(), ServeSettings())
+
+
+def test_only_allowed_suts_may_be_named() -> None:
+    serve = ServeSettings(allow_sut=["inside:*", "10.0.*:8001"])
+    require_allowed(settings(sut=["grpc://inside:1", "grpcs://10.0.3.4:8001"]), serve)
+    for wrong in ("grpc://outside:8001", "grpc://inside.evil.org:1", "grpc://10.0.3.4:22"):
+        with pytest.raises(UserError, match="--allow-sut"):
+            require_allowed(settings(sut=["grpc://inside:1", wrong]), serve)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "/etc/passwd"},
+        {"dataset": "data/../../etc"},
+        {"labels": "/etc/passwd"},
+        {"trace_file": "/etc/passwd"},
+        {"tls_ca": "/etc/passwd"},
+        {"header": ["x=file:/etc/passwd"]},
+    ],
+)
+def test_paths_of_this_host_must_be_allowed(changes: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="--allow-path"):
+        require_allowed(settings(**changes), ServeSettings(allow_path=["/data/*"]))
+
+
+def test_allowed_paths_pass_and_dots_do_not_step_out() -> None:
+    serve = ServeSettings(allow_path=["/data/*"])
+    require_allowed(settings(dataset="/data/images"), serve)
+    with pytest.raises(UserError, match="--allow-path"):
+        require_allowed(settings(dataset="/data/../etc/passwd"), serve)
+
+
+def test_a_link_does_not_step_out_of_an_allowed_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    serve = ServeSettings(allow_path=[f"{tmp_path}/*"])
+    with pytest.raises(UserError, match="--allow-path"):
+        require_allowed(settings(dataset=str(tmp_path / "link" / "passwd")), serve)
+
+
+def test_built_in_data_and_literal_headers_need_no_permission() -> None:
+    require_allowed(settings(dataset="digits", header=["x-api=1"]), ServeSettings())
+
+
+def test_environment_variables_must_be_allowed() -> None:
+    require_allowed(settings(header=["a=env:LOADGEN_HEADER_A"]), ServeSettings())
+    with pytest.raises(UserError, match="--allow-env"):
+        require_allowed(settings(header=["a=env:AWS_SECRET"]), ServeSettings())
+
+
+def test_half_a_certificate_is_refused() -> None:
+    with pytest.raises(ValueError, match="give both or neither"):
+        ServeSettings(tls_cert="c.pem")
