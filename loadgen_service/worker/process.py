@@ -19,6 +19,7 @@ from loadgen_service.worker.options import (
     default_spill_dir,
     open_coordinator,
 )
+from loadgen_service.worker.promptness import ask_for_short_slices
 from loadgen_service.worker.session import Session
 
 
@@ -26,6 +27,7 @@ async def run_worker(options: WorkerOptions) -> int:
     """Serve the coordinator until it says finish (``once``), a signal comes, or it stays away."""
     if not options.spill_dir.is_dir():
         raise UserError(f"spill_dir: {options.spill_dir} is no folder; make it or name another")
+    ask_for_short_slices()
     channel = open_coordinator(options)
     session = Session(options, channel)
     loop = asyncio.get_running_loop()
