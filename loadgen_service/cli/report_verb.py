@@ -27,11 +27,9 @@ def main(argv: Sequence[str]) -> int:
         texts = [summary_to_json(summary).rstrip() for summary in summaries]
         print(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
     elif len(summaries) > 1 or given.table:
-        from rich.console import Console
+        from loadgen_service.report.verdict_table import print_table, stdout_console
 
-        from loadgen_service.report.verdict_table import print_table
-
-        print_table(Console(), summaries)
+        print_table(stdout_console(), summaries)
     else:
         from loadgen_service.report.text import render
 

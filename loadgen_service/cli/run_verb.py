@@ -110,11 +110,9 @@ def _tell(ended: Ended, as_json: bool) -> int:
         if ended.summary_json:
             print(ended.summary_json, end="")
     elif ended.summary_json:
-        from rich.console import Console
-
         from loadgen_service.core.summary import summary_from_json
-        from loadgen_service.report.verdict_table import print_table
+        from loadgen_service.report.verdict_table import print_table, stdout_console
 
-        print_table(Console(), [summary_from_json(ended.summary_json)])
+        print_table(stdout_console(), [summary_from_json(ended.summary_json)])
         print(f"results: {ended.directory}")
     return ended.exit_code

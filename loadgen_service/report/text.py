@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from loadgen_service.core.burst_figures import BurstFigures
 from loadgen_service.core.columns import CODE_BROKEN_CONNECTION
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.percentiles import Distribution
@@ -91,7 +92,7 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
         *_distributions(series),
     ]
     if series.bursts:
-        lines += ["", *_bursts(series)]
+        lines += ["", *_bursts(series.bursts)]
     if len(series.suts) > 1:
         lines += ["", *_breakdown("by SUT", [(_sut_name(s), s) for s in series.suts])]
     if len(series.workers) > 1:
@@ -112,6 +113,8 @@ def _counts(counts: CountsByLevel) -> list[str]:
 def _distributions(series: SeriesSummary) -> list[str]:
     measured = [(f"latency of a {series.latency_unit}", series.latency_ns)]
     measured += [(title, getattr(series, name)) for name, title in _TIMES.items()]
+    if series.first_response_ns == series.latency_ns:  # one message an answer: the same figure
+        measured = [row for row in measured if row[0] != _TIMES["first_response_ns"]]
     rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
     rows += [[title, *_quantiles(found)] for title, found in measured if found]
     return table(rows) if len(rows) > 1 else ["  nothing was completed"]
@@ -121,11 +124,12 @@ def _quantiles(found: Distribution) -> list[str]:
     return [say_ns(getattr(found, name)) for name in _QUANTILES]
 
 
-def _bursts(series: SeriesSummary) -> list[str]:
-    assert series.bursts
-    rows = [["drain of a burst", *_QUANTILES]]
-    drain = getattr(series.bursts, "drain_ns", None)
-    return table([*rows, ["", *_quantiles(drain)]]) if drain else []
+def _bursts(bursts: BurstFigures) -> list[str]:
+    measured = {"drain of a burst": bursts.drain_ns, "smear of a burst": bursts.smear_ns}
+    title = f"{say_count(bursts.burst_count)} bursts"
+    rows = [[title, *(name.replace("_", ".") for name in _QUANTILES)]]
+    rows += [[name, *_quantiles(found)] for name, found in measured.items() if found]
+    return table(rows)
 
 
 def _breakdown(title: str, parts: Iterable[tuple[str, SutSummary | WorkerSummary]]) -> list[str]:

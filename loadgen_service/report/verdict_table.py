@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from loadgen_service.core.summary import Summary
-from loadgen_service.report.wording import say_count, say_metric, say_ns, say_rate, say_verdict
+from loadgen_service.report.wording import say_count, say_metric, say_ns, say_verdict
 
 COLUMNS: Final = (
     "scenario",
     "verdict",
     "measured",
-    "completed",
-    "queries/s",
+    "samples",
     "p50",
     "p99",
     "delay p99",
     "failed",
 )
+_LEFT: Final = 3
+_MEASURED_WIDTH_MIN: Final = 14
+LOG_WIDTH: Final = 110
+"""Columns of a table in a file or a pipe, where nothing says how wide it may be."""
 _COLOURS: Final = {"VALID": "green", "INVALID": "red", "INTERRUPTED": "yellow"}
 
 
@@ -34,7 +38,6 @@ def row(summary: Summary) -> tuple[str, ...]:
         say_verdict(summary.valid, summary.state),
         _say_accuracy(summary) if accuracy else say_metric(summary.metric),
         say_count(counts.completed),
-        say_rate(summary.completed_qps),
         say_ns(latency.p50) if latency else "-",
         say_ns(latency.p99) if latency else "-",
         say_ns(delay.p99) if delay else "-",
@@ -44,15 +47,27 @@ def row(summary: Summary) -> tuple[str, ...]:
 
 def print_table(console: Console, summaries: Sequence[Summary], title: str = "") -> None:
     """Draw the table, and below it every finding that was not met with what to do."""
-    drawn = Table(title=title or None, title_justify="left", pad_edge=False)
+    drawn = Table(title=title or None, title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
     for index, name in enumerate(COLUMNS):
-        drawn.add_column(name, justify="left" if index < 3 else "right", no_wrap=index != 2)
+        wraps = name == "measured"
+        drawn.add_column(
+            name,
+            justify="left" if index < _LEFT else "right",
+            no_wrap=not wraps,
+            min_width=_MEASURED_WIDTH_MIN if wraps else None,
+        )
     for summary in summaries:
         cells = row(summary)
         drawn.add_row(*cells[:1], _coloured(cells[1]), *cells[2:])
     console.print(drawn)
     for line in complaints(summaries):
         console.print(line, markup=False, highlight=False)
+
+
+def stdout_console() -> Console:
+    """A console on stdout, wide enough for the table where stdout is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 def complaints(summaries: Iterable[Summary]) -> list[str]:
