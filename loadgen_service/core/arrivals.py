@@ -115,7 +115,7 @@ def check_trace(trace_ns: Int64Array, source: str = "trace_file") -> Int64Array:
 def _steady(settings: Settings) -> TimesOf:
     if settings.arrivals == "constant":
         return _constant(settings.target_qps)
-    words = RandomWords(settings.schedule_rng_seed)
+    words = RandomWords(settings.seeds.schedule)
     if settings.arrivals == "gamma" and settings.burstiness != 1.0:
         return _summed(gamma_gaps(words, settings.burstiness, settings.target_qps))
     return _summed(lambda count: words.exponential_ns(settings.target_qps, count))
@@ -160,7 +160,7 @@ def _varying(settings: Settings, wanted: Effective, demand: Demand) -> Schedule:
     until_ns = demand.until_ns
     if wanted.kind == "performance" and not wanted.listed:
         until_ns = max(until_ns, rate.end_ns)
-    words = RandomWords(settings.schedule_rng_seed)
+    words = RandomWords(settings.seeds.schedule)
     parts = _summed(lambda count: words.exponential_ns(1.0, count))
     return _until(
         lambda count: rate.instants(parts(count)),

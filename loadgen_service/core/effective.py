@@ -71,6 +71,11 @@ def performance_sample_count(settings: Settings, counts: SampleCounts) -> int:
     return settings.performance_sample_count or counts.performance
 
 
+def accuracy_sample_count(settings: Settings, counts: SampleCounts) -> int:
+    """Samples of an accuracy series over all its sets: the user's number, else the whole set."""
+    return min(settings.accuracy_sample_count or counts.total, counts.total)
+
+
 def check_counts(settings: Settings, counts: SampleCounts) -> None:
     """Refuse what LoadGen would only log, or read past the end for (1.2)."""
     loaded = performance_sample_count(settings, counts)
@@ -90,8 +95,10 @@ def check_counts(settings: Settings, counts: SampleCounts) -> None:
 
 def _smallest_set(settings: Settings, counts: SampleCounts) -> int:
     loaded = min(performance_sample_count(settings, counts), counts.total)
-    last = counts.total % loaded
-    return last if settings.mode == "accuracy" and last else loaded
+    if "accuracy" not in settings.series_kinds:
+        return loaded
+    wanted = accuracy_sample_count(settings, counts)
+    return min(loaded, wanted % loaded or loaded)
 
 
 def check_fields(settings: Settings) -> None:

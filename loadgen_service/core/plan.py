@@ -108,7 +108,7 @@ def _assemble(
     query_count = generated
     if wanted.max_query_count and not unbounded:
         query_count = min(generated, wanted.max_query_count)
-    positions = sample_positions(settings.sample_index_rng_seed, wanted, shape, query_count)
+    positions = sample_positions(settings.seeds.sample_index, wanted, shape, query_count)
     per_query = wanted.samples_per_query
     per_request = min(settings.samples_per_request, per_query)
     requests = -(-per_query // per_request)
@@ -138,7 +138,7 @@ def _plan_offline(settings: Settings, wanted: Effective, spec: SeriesSpec) -> Se
     if wanted.equal_issue and not accuracy:
         count = -(-count // loaded_count) * loaded_count
     shape = QueryShape(loaded_count, spec.loaded_end, 1, neighbours=False)
-    positions = offline_positions(settings.sample_index_rng_seed, wanted, shape, count)
+    positions = offline_positions(settings.seeds.sample_index, wanted, shape, count)
     per_request = min(settings.samples_per_request, count)
     requests = -(-count // per_request)
     return SeriesPlan(
@@ -203,15 +203,18 @@ _WORKLOAD_FIELDS: Final = (
     "performance_issue_same",
     "performance_issue_same_index",
     "sample_concatenate_permutation",
-    "qsl_rng_seed",
-    "sample_index_rng_seed",
-    "schedule_rng_seed",
+    "accuracy_sample_count",
+    "use_token_latencies",
+    "ttft_latency_ms",
+    "tpot_latency_ms",
 )
+_WORKLOAD_SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
 
 
 def workload_hash(settings: Settings, counts: SampleCounts, dataset_hash: str) -> str:
     """``workload-v1:<sha256>``: equal hashes mean comparable runs (task, data, limits, seeds)."""
     values: dict[str, object] = {name: getattr(settings, name) for name in _WORKLOAD_FIELDS}
+    values.update(zip(_WORKLOAD_SEEDS, settings.seeds, strict=True))
     values["dataset_hash"] = dataset_hash
     values["total_sample_count"] = counts.total
     values["performance_sample_count"] = performance_sample_count(settings, counts)
@@ -232,7 +235,7 @@ def _sut_sequence(settings: Settings, query_count: int) -> Int16Array:
     sut_count = max(1, len(settings.sut))
     if settings.routing != "weights":
         return np.resize(np.arange(sut_count, dtype=np.int16), query_count)
-    words = RandomWords(settings.schedule_rng_seed ^ _SUT_SEED)
+    words = RandomWords(settings.seeds.schedule ^ _SUT_SEED)
     bounds = np.cumsum(np.array(settings.sut_weights, dtype=np.float64))
     drawn = words.canonical_many(query_count) * bounds[-1]
     # Rounding may lift a draw to the last bound itself; it belongs to the last SUT.

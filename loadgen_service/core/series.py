@@ -15,6 +15,7 @@ from loadgen_service.core.effective import (
     Effective,
     SampleCounts,
     SeriesKind,
+    accuracy_sample_count,
     effective,
     performance_sample_count,
 )
@@ -33,13 +34,16 @@ UNBOUNDED_ROWS: Final = 1 << 62
 @dataclass(frozen=True, slots=True)
 class SeriesSpec:
     """One series of a run. ``loaded``: sample indexes in loaded order, padded as LoadGen loads
-    them (multi_stream repeats the first few); ``loaded_end``: its length without the padding."""
+    them (multi_stream repeats the first few); ``loaded_end``: its length without the padding.
+    ``first_sequence_id``: LoadGen numbers samples through a run's measured series; a warm-up has
+    numbers of its own."""
 
     index: int
     kind: SeriesKind
     name: str
     loaded: Int64Array
     loaded_end: int
+    first_sequence_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +95,50 @@ class SeriesPlan:
 
 
 def series_specs(settings: Settings, counts: SampleCounts) -> list[SeriesSpec]:
-    """The series of a run: warm-up if any, then one performance series or all accuracy sets."""
+    """The series of a run: warm-up if any, then all accuracy sets, then the performance series.
+
+    Which of the two depends on the mode; a submission run has both.
+    """
     wanted = effective(settings, counts, "performance")  # also refuses bad counts
-    per_set = performance_sample_count(settings, counts)
-    accuracy = settings.mode == "accuracy"
     row = SCENARIOS[settings.scenario]
     neighbours = wanted.samples_per_query if row.one_worker and row.splits_queries else 1
-    sets = loaded_sets(
-        settings.qsl_rng_seed, counts.total if accuracy else per_set, counts.total, per_set
-    )
     named: list[tuple[SeriesKind, str, Int64Array]] = []
     if settings.warmup_duration_ms:
-        named.append(("warmup", "warmup", sets[0]))
-    for number, loaded in enumerate(sets if accuracy else sets[:1]):
-        kind: SeriesKind = "accuracy" if accuracy else "performance"
-        named.append((kind, f"{kind}-{number}" if len(sets) > 1 else kind, loaded))
+        named.append(("warmup", "warmup", _sets(settings, counts, settings.series_kinds[0])[0]))
+    for kind in settings.series_kinds:
+        named += _named(kind, _sets(settings, counts, kind))
+    specs: list[SeriesSpec] = []
+    next_sequence_id = 0
+    for index, (series_kind, name, loaded) in enumerate(named):
+        padded = frozen(pad_for_neighbours(loaded, neighbours))
+        first = 0 if series_kind == "warmup" else next_sequence_id
+        specs.append(SeriesSpec(index, series_kind, name, padded, len(loaded), first))
+        if series_kind == "accuracy":
+            next_sequence_id += _accuracy_sample_ids(settings, specs[-1], wanted)
+    return specs
+
+
+def _sets(settings: Settings, counts: SampleCounts, kind: SeriesKind) -> list[Int64Array]:
+    per_set = performance_sample_count(settings, counts)
+    if kind == "accuracy":
+        whole = accuracy_sample_count(settings, counts)
+        return loaded_sets(settings.seeds.qsl, whole, counts.total, per_set)
+    return loaded_sets(settings.seeds.qsl, per_set, counts.total, per_set)[:1]
+
+
+def _named(kind: SeriesKind, sets: list[Int64Array]) -> list[tuple[SeriesKind, str, Int64Array]]:
     return [
-        SeriesSpec(index, kind, name, frozen(pad_for_neighbours(loaded, neighbours)), len(loaded))
-        for index, (kind, name, loaded) in enumerate(named)
+        (kind, f"{kind}-{number}" if len(sets) > 1 else kind, loaded)
+        for number, loaded in enumerate(sets)
     ]
+
+
+def _accuracy_sample_ids(settings: Settings, spec: SeriesSpec, wanted: Effective) -> int:
+    """Sequence ids that an accuracy set takes: one for each sample that its queries carry."""
+    if SCENARIOS[settings.scenario].pulled:
+        return spec.loaded_end
+    per_query = wanted.samples_per_query
+    return max(1, len(spec.loaded) // per_query) * per_query
 
 
 def shard_rows(

@@ -104,7 +104,9 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
     """Join a run's results, one (plan, figures, verdict) a series in order, warm-up among them."""
     series = [_series_summary(settings, facts, result) for result in results]
     judged = [one for one in series if one.kind != "warmup"]
-    only = judged[0] if len(judged) == 1 else None
+    # A submission run is rated by its performance series; its accuracy stands beside.
+    rated = [one for one in judged if one.kind == "performance"] or judged
+    only = rated[0] if len(rated) == 1 else None
     started_ns = min((one.start_unix_ns for one in facts.series if one.start_unix_ns), default=0)
     return Summary(
         format="loadgen-summary",
@@ -117,8 +119,8 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         valid=_all_of([one.valid for one in judged]),
         invalid_reason=_reasons(judged),
         findings=_joined_findings(judged),
-        loadgen_valid=_all_of([one.loadgen_valid for one in judged]),
-        loadgen_note=judged[0].loadgen_note if judged else "no series was judged",
+        loadgen_valid=_all_of([one.loadgen_valid for one in rated]),
+        loadgen_note=rated[0].loadgen_note if rated else "no series was judged",
         plan_hash=facts.plan_hash,
         workload_hash=facts.workload_hash,
         metric=only.metric if only else None,
@@ -126,7 +128,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         elapsed_ns=only.elapsed_ns if only else None,
         completed_qps=only.completed_qps if only else None,
         completed_samples_per_second=only.completed_samples_per_second if only else None,
-        latency_unit=judged[0].latency_unit if judged else "query",
+        latency_unit=rated[0].latency_unit if rated else "query",
         latency_ns=only.latency_ns if only else None,
         preprocess_ns=facts.preprocess_ns,
         accuracy=facts.accuracy,

@@ -260,8 +260,8 @@ def sample_table(
     """Columns of one row a sample, for the requests ``start`` to ``stop`` of ``table``.
 
     Requests in plan order, samples in the order of their request. ``seq_id`` numbers the samples of
-    the series; ``request_index`` is the request's row in the plan. Take the table in pieces where
-    all samples at once would be too much memory.
+    the run's measured series; ``request_index`` is the request's row in the plan. Take the table in
+    pieces where all samples at once would be too much memory.
     """
     piece = slice(start, len(table) if stop is None else stop)
     rows = table.row[piece]
@@ -272,14 +272,14 @@ def sample_table(
         rows % plan.requests_per_query * plan.samples_per_request
     )
     within = np.arange(len(spread)) - np.repeat(np.cumsum(counts) - counts, counts)
-    seq_id = first[spread] + within
+    sample = first[spread] + within
     columns: dict[str, Column] = {
         "series": np.full(len(spread), table.series_index, dtype=np.int32),
         "stream": np.zeros(len(spread), dtype=np.int32),
-        "seq_id": seq_id,
+        "seq_id": plan.spec.first_sequence_id + sample,
         "query_index": query_index[spread],
         "request_index": rows[spread],
-        "sample_index": plan.samples[seq_id % max(1, len(plan.samples))],
+        "sample_index": plan.samples[sample % max(1, len(plan.samples))],
     }
     for name in _ROW_COLUMNS:
         columns[name] = getattr(table, name)[piece][spread]

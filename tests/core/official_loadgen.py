@@ -1,8 +1,8 @@
 """The official LoadGen as a judge: run in a process of its own, one JSON request a line.
 
 Request: {settings: {field: value}, total, performance}; answer: {issued, generated_query_count,
-generated_samples_per_query, generated_query_duration, loaded_qsl_set, effective, errors}; lists
-over series.
+generated_samples_per_query, generated_query_duration, loaded_qsl_set, effective, errors, messages,
+accuracy_log}; lists over series, accuracy_log one [sequence id, sample index] a logged response.
 """
 
 from __future__ import annotations
@@ -84,13 +84,19 @@ def _answer(loadgen: Any, request: dict[str, Any], directory: str) -> dict[str, 
     loadgen.StartTestWithLogSettings(sut, qsl, settings, _log_settings(loadgen, directory), "")
     loadgen.DestroyQSL(qsl)
     loadgen.DestroyFastSUT(sut)
-    return {"issued": issued, **_logged(Path(directory) / "mlperf_log_detail.txt")}
+    logged = json.loads((Path(directory) / "mlperf_log_accuracy.json").read_text())
+    return {
+        "issued": issued,
+        "accuracy_log": [[entry["seq_id"], entry["qsl_idx"]] for entry in logged],
+        **_logged(Path(directory) / "mlperf_log_detail.txt"),
+    }
 
 
 def _logged(path: Path) -> dict[str, Any]:
     answer: dict[str, Any] = {key: [] for key in KEYS}
     answer["effective"] = {}
     answer["errors"] = []
+    answer["messages"] = []
     for line in path.read_text().splitlines():
         try:
             entry = json.loads(line.removeprefix(":::MLLOG "))
@@ -100,6 +106,8 @@ def _logged(path: Path) -> dict[str, Any]:
             answer[entry["key"]].append(entry["value"])
         elif entry["key"].startswith("effective_"):
             answer["effective"][entry["key"].removeprefix("effective_")] = entry["value"]
+        elif entry["key"] == "generic_message":
+            answer["messages"].append(entry["value"])
         elif entry["metadata"]["is_error"]:
             answer["errors"].append(entry["value"])
     return answer

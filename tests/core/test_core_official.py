@@ -12,6 +12,7 @@ from official_loadgen import OfficialLoadGen
 
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.traffic import ScenarioName
 
 SEEDS = st.integers(0, 2**64 - 1)
 OFFICIAL_SCENARIO = {
@@ -19,6 +20,11 @@ OFFICIAL_SCENARIO = {
     "multi_stream": "MultiStream",
     "server": "Server",
     "offline": "Offline",
+}
+OFFICIAL_MODE = {
+    "performance": "PerformanceOnly",
+    "accuracy": "AccuracyOnly",
+    "submission": "SubmissionRun",
 }
 
 
@@ -30,12 +36,11 @@ def judge() -> Iterator[OfficialLoadGen]:
 
 
 @st.composite
-def drawn_settings(draw: st.DrawFn) -> Settings:
-    scenario = draw(st.sampled_from(sorted(OFFICIAL_SCENARIO)))
+def drawn_settings(draw: st.DrawFn, scenario: ScenarioName) -> Settings:
     unique = draw(st.booleans())
     return Settings(
         scenario=scenario,
-        mode=draw(st.sampled_from(["performance", "accuracy"])),
+        mode=draw(st.sampled_from(sorted(OFFICIAL_MODE))),
         target_qps=draw(st.floats(2_000, 50_000)),
         expected_latency_ms=draw(st.floats(0.05, 3)),
         samples_per_query=draw(st.integers(1, 12)),
@@ -43,6 +48,8 @@ def drawn_settings(draw: st.DrawFn) -> Settings:
         min_query_count=draw(st.integers(1, 150)),
         max_query_count=draw(st.sampled_from([0, 0, 1, 7, 100])),
         performance_sample_count=draw(st.sampled_from([0, 5, 24])),
+        accuracy_sample_count=draw(st.sampled_from([0, 0, 9, 30, 200])),
+        test05=draw(st.sampled_from([False, False, False, True])),
         performance_issue_unique=unique,
         performance_issue_same=draw(st.booleans()),
         performance_issue_same_index=draw(st.integers(0, 3)),
@@ -51,6 +58,9 @@ def drawn_settings(draw: st.DrawFn) -> Settings:
         qsl_rng_seed=draw(SEEDS),
         sample_index_rng_seed=draw(SEEDS),
         schedule_rng_seed=draw(SEEDS),
+        test05_qsl_rng_seed=draw(SEEDS),
+        test05_sample_index_rng_seed=draw(SEEDS),
+        test05_schedule_rng_seed=draw(SEEDS),
     )
 
 
@@ -59,13 +69,15 @@ def official_settings(ours: Settings) -> dict[str, Any]:
     expected_ns = ours.expected_latency_ms * 1_000_000
     return {
         "scenario": OFFICIAL_SCENARIO[ours.scenario],
-        "mode": "AccuracyOnly" if ours.mode == "accuracy" else "PerformanceOnly",
+        "mode": OFFICIAL_MODE[ours.mode],
         "server_target_qps": ours.target_qps,
         "offline_expected_qps": ours.target_qps,
         "single_stream_expected_latency_ns": expected_ns,
         "multi_stream_expected_latency_ns": expected_ns,
         "multi_stream_samples_per_query": ours.samples_per_query,
         "performance_sample_count_override": ours.performance_sample_count,
+        "accuracy_sample_count_override": ours.accuracy_sample_count,
+        "accuracy_log_probability": 1.0,
         "min_duration_ms": ours.min_duration_ms,
         "min_query_count": ours.min_query_count,
         "max_query_count": ours.max_query_count,
@@ -76,6 +88,10 @@ def official_settings(ours: Settings) -> dict[str, Any]:
         "qsl_rng_seed": ours.qsl_rng_seed,
         "sample_index_rng_seed": ours.sample_index_rng_seed,
         "schedule_rng_seed": ours.schedule_rng_seed,
+        "test05": ours.test05,
+        "test05_qsl_rng_seed": ours.test05_qsl_rng_seed,
+        "test05_sample_index_rng_seed": ours.test05_sample_index_rng_seed,
+        "test05_schedule_rng_seed": ours.test05_schedule_rng_seed,
     }
 
 
@@ -87,17 +103,33 @@ def queries_of(plans: list[SeriesPlan]) -> list[list[int]]:
     ]
 
 
+def ids_and_samples(plans: list[SeriesPlan]) -> list[list[int]]:
+    """[sequence id, sample index] of every planned sample, in order."""
+    return [
+        [plan.spec.first_sequence_id + place, sample]
+        for plan in plans
+        for place, sample in enumerate(plan.samples.tolist())
+    ]
+
+
+@pytest.mark.parametrize("scenario", sorted(OFFICIAL_SCENARIO))
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(ours=drawn_settings(), total=st.integers(4, 70), performance=st.integers(4, 40))
+@given(data=st.data(), total=st.integers(4, 70), performance=st.integers(4, 40))
 def test_plan_is_the_official_one(
-    judge: OfficialLoadGen, ours: Settings, total: int, performance: int
+    judge: OfficialLoadGen,
+    scenario: ScenarioName,
+    data: st.DataObject,
+    total: int,
+    performance: int,
 ) -> None:
+    ours = data.draw(drawn_settings(scenario))
     loaded = ours.performance_sample_count or performance
     # The official LoadGen reads past the end of a last set that is too small.
-    last_set = total % loaded or loaded
-    assume(ours.mode == "performance" or ours.performance_issue_same_index < last_set)
+    last_set = min(ours.accuracy_sample_count or total, total) % loaded or loaded
+    accuracy = "accuracy" in ours.series_kinds
+    assume(not accuracy or ours.performance_issue_same_index < min(last_set, loaded, total))
     # One offline query of more unique samples than exist: the official LoadGen plans no query.
     assume(not (ours.scenario == "offline" and ours.performance_issue_unique and loaded > total))
     official = judge.run(official_settings(ours), total, performance)
@@ -111,11 +143,15 @@ def test_plan_is_the_official_one(
     assert [p.samples_per_query for p in plans] == official["generated_samples_per_query"]
     assert_effective_settings_agree(plans[0], official["effective"])
     planned, issued = queries_of(plans), official["issued"]
-    if ours.scenario in ("single_stream", "multi_stream") and ours.mode == "performance":
+    logged = sorted(official["accuracy_log"])
+    if ours.scenario in ("single_stream", "multi_stream") and ours.series_kinds != ("accuracy",):
         # A closed loop ends at its minima, which depends on the machine's speed.
         assert issued == planned[: len(issued)]
+        assert logged == ids_and_samples(plans)[: len(logged)]
+        assert len(logged) == sum(map(len, issued))
     else:
         assert issued == planned
+        assert logged == ids_and_samples(plans)
 
 
 def assert_effective_settings_agree(plan: SeriesPlan, official: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, model_validator
 
@@ -10,13 +10,29 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings.data import DataSettings
 from loadgen_service.core.settings.fleet import FleetSettings
 from loadgen_service.core.settings.judging import JudgingSettings
+from loadgen_service.core.settings.mlperf import MlperfSettings
 from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.core.settings.traffic import TrafficSettings
 
 NS_PER_MS = 1_000_000
 
 
-class Settings(TrafficSettings, TargetSettings, DataSettings, JudgingSettings, FleetSettings):
+class Seeds(NamedTuple):
+    """What feeds loaded sets, samples of queries, and arrival times."""
+
+    qsl: int
+    sample_index: int
+    schedule: int
+
+
+class Settings(
+    TrafficSettings,
+    TargetSettings,
+    DataSettings,
+    JudgingSettings,
+    MlperfSettings,
+    FleetSettings,
+):
     """Everything a user may set. Frozen; fields keep LoadGen's names and units.
 
     Effective values (defaults that depend on the scenario) are properties, so what the user asked
@@ -24,6 +40,24 @@ class Settings(TrafficSettings, TargetSettings, DataSettings, JudgingSettings, F
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def series_kinds(self) -> tuple[Literal["performance", "accuracy"], ...]:
+        """Kinds of measured series, in the order of their issue. TEST05 is a performance run."""
+        if self.mode == "submission" and not self.test05:
+            return ("accuracy", "performance")
+        return ("accuracy",) if self.mode == "accuracy" and not self.test05 else ("performance",)
+
+    @property
+    def seeds(self) -> Seeds:
+        """The seeds that hold: those of TEST05 where that review is asked for."""
+        if self.test05:
+            return Seeds(
+                self.test05_qsl_rng_seed,
+                self.test05_sample_index_rng_seed,
+                self.test05_schedule_rng_seed,
+            )
+        return Seeds(self.qsl_rng_seed, self.sample_index_rng_seed, self.schedule_rng_seed)
 
     @property
     def percentile(self) -> float:
