@@ -1,4 +1,4 @@
-"""One frozen model of everything a user may set; flags, YAML, environment and schema come from it."""
+"""One frozen model of all that a user may set; flags, YAML, environment and schema come from it."""
 
 from loadgen_service.core.settings.model import Settings
 
