@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("loadgen_service", "sut_server", "proto/grpc_wire")
 
 FILE_LINES_MAX = 400
+TEST_FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 COLUMNS_MAX = 100
 
@@ -65,7 +66,8 @@ def code_lines(node: ast.AST) -> int:
 def test_files_functions_and_lines_are_short(path):
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    assert len(lines) <= FILE_LINES_MAX, f"{len(lines)} lines"
+    limit = FILE_LINES_MAX if path in OURS else TEST_FILE_LINES_MAX
+    assert len(lines) <= limit, f"{len(lines)} lines"
     long = [i for i, line in enumerate(lines, 1) if len(line) > COLUMNS_MAX]
     assert not long, f"lines over {COLUMNS_MAX} columns: {long}"
     for node in ast.walk(ast.parse(text)):

@@ -6,7 +6,7 @@ All write to stderr, so that stdout holds the verdict alone.
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+from typing import Final, Protocol
 
 from loadgen_proto import loadgen_pb2 as pb
 from rich.console import Console, Group, RenderableType
@@ -16,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from loadgen_service.cli import progress
+
+
+_BAR_WIDTH: Final = 60
 
 
 class View(Protocol):
@@ -89,7 +92,9 @@ def panel(status: pb.RunStatus) -> RenderableType:
     parts: list[RenderableType] = [head]
     behind = progress.share(status)
     if behind is not None and status.queries.issued:
-        parts.append(ProgressBar(total=1.0, completed=behind, width=60))
+        bar = Table.grid()  # a bar by itself does not end its line
+        bar.add_row(ProgressBar(total=1.0, completed=behind, width=_BAR_WIDTH))
+        parts.append(bar)
     if status.queries.issued:
         parts.append(_figures(status))
     return Group(*parts)
