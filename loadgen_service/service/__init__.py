@@ -1,0 +1,1 @@
+"""The LoadGen service: it plans with workers, collects their records and gives the verdict."""

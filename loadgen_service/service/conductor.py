@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 from dataclasses import asdict, replace
@@ -44,8 +45,10 @@ class RunConductor:
             await self._conduct()
         except Interrupted:
             run.move(RunEvent.INTERRUPTED)
+            self._give_up("stopped before any load")
         except LoadgenError as error:
             run.fail(error)
+            self._give_up(run.error)
         except OSError as error:
             run.fail(RunError(f"{error.filename or run.directory.path}: {error.strerror}"))
         except Exception as error:  # a defect must end the run, not the service
@@ -53,6 +56,12 @@ class RunConductor:
             raise
         finally:
             await self._dismiss()
+
+    def _give_up(self, reason: str) -> None:
+        """A run that never issued anything leaves nothing to recover, and the journal says so."""
+        if not self._run.t0_ns:
+            with contextlib.suppress(OSError):
+                Journal(self._run.directory.path).write("given_up", reason=reason)
 
     async def _conduct(self) -> None:
         run = self._run

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
@@ -23,6 +24,7 @@ from loadgen_service.core.plan import (
     workload_hash,
 )
 from loadgen_service.core.random_words import Int64Array
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, SutError
 from loadgen_service.qsl.arena import ArenaFile, build_arena
@@ -30,6 +32,7 @@ from loadgen_service.qsl.library import QuerySampleLibrary, open_library
 from loadgen_service.qsl.wanted import is_batched
 from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew
 from loadgen_service.service.run import Run
+from loadgen_service.service.sessions import Worker
 
 DESCRIBE_MARGIN_NS = 20 * NS_PER_S
 """Beyond the connect timeout: a server may still be loading its model."""
@@ -85,7 +88,7 @@ async def prepare(run: Run, crew: Crew) -> Prepared:
 
 def read_trace(settings: Settings) -> Int64Array | None:
     """Due times of ``trace_file``, None for other arrivals. Raises SettingsError."""
-    if settings.arrivals != "trace" or settings.scenario != "server":
+    if settings.arrivals != "trace" or SCENARIOS[settings.scenario].due != "arrivals":
         return None
     try:
         text = Path(settings.trace_file).read_text(encoding="utf-8")
@@ -160,7 +163,7 @@ def _prepare_data(
 async def prepare_workers(run: Run, crew: Crew, prepared: Prepared) -> None:
     """Give every worker its part and require that all derive the same plan."""
     for worker in crew.workers:
-        message = prepare_message(run, prepared, worker.index, len(crew.workers), worker.epoch)
+        message = prepare_message(run, prepared, worker, len(crew.workers))
         worker.send(pb.ToWorker(prepare=message))
     await crew.wait(
         lambda: all(worker.ready is not None for worker in crew.workers),
@@ -178,22 +181,21 @@ async def prepare_workers(run: Run, crew: Crew, prepared: Prepared) -> None:
             )
 
 
-def prepare_message(
-    run: Run, prepared: Prepared, worker_index: int, worker_count: int, epoch: int
-) -> pb.Prepare:
+def prepare_message(run: Run, prepared: Prepared, worker: Worker, worker_count: int) -> pb.Prepare:
     """What a worker needs to derive and issue its rows."""
     arena = prepared.arena
     return pb.Prepare(
         run_id=run.run_id,
         settings_json=run.settings.model_dump_json(),
-        worker_index=worker_index,
+        worker_index=worker.index,
         worker_count=worker_count,
-        epoch=epoch,
+        epoch=worker.epoch,
         suts=prepared.descriptions,
         arena=pb.Arena(
             content_hash=arena.content_hash,
             size_bytes=arena.size_bytes,
-            path=str(arena.path),
+            # Only a worker of this host can map our file; the others fetch its content.
+            path=str(arena.path) if worker.host == gethostname() else "",
             tensors=[
                 pb.TensorMetadata(name=t.name, datatype=t.datatype, shape=t.shape)
                 for t in arena.tensors

@@ -89,7 +89,8 @@ class SeriesConductor:
         return pb.LoadSamples(sample_index=self._plan.spec.loaded.tolist())
 
     def _control(self, **call: object) -> pb.Control:
-        return pb.Control(settings_json=self._run.settings.model_dump_json(), **call)  # type: ignore[arg-type]
+        settings_json = self._run.settings.model_dump_json()
+        return pb.Control(settings_json=settings_json, **call)  # type: ignore[arg-type]
 
     async def _arm(self) -> None:
         self._crew.tell(pb.ToWorker(arm=pb.Arm(series_index=self._index)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,9 +79,7 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
         interceptors=[TokenInterceptor(token)] if token else [],
         options=_options(),
     )
-    register = _registrars(coordinator, sessions)
-    for add in register:
-        add(server)
+    _register(server, coordinator, sessions)
     try:
         port = _bind(server, settings, credentials)
         await server.start()
@@ -93,14 +90,10 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
     return Service(f"{host}:{port}", port, token, coordinator, sessions, recovered, server)
 
 
-def _registrars(
-    coordinator: Coordinator, sessions: Sessions
-) -> list[Callable[[grpc.aio.Server], None]]:
+def _register(server: grpc.aio.Server, coordinator: Coordinator, sessions: Sessions) -> None:
     users, workers = LoadGenServicer(coordinator), FleetServicer(sessions, coordinator)
-    return [
-        lambda server: pb_grpc.add_LoadGenServicer_to_server(users, server),  # type: ignore[no-untyped-call]
-        lambda server: pb_grpc.add_FleetServicer_to_server(workers, server),  # type: ignore[no-untyped-call]
-    ]
+    pb_grpc.add_LoadGenServicer_to_server(users, server)  # type: ignore[no-untyped-call]
+    pb_grpc.add_FleetServicer_to_server(workers, server)  # type: ignore[no-untyped-call]
 
 
 def _options() -> list[tuple[str, int]]:

@@ -125,6 +125,9 @@ class Sessions:
         worker.outgoing.put_nowait(_welcome(worker))
         if worker.run_id and worker.unanswered is not None:
             worker.outgoing.put_nowait(worker.unanswered)
+        if hello.run_id and hello.run_id != worker.run_id:
+            # A run that ended without it, or with the service that began it: nobody collects it.
+            worker.outgoing.put_nowait(pb.ToWorker(finish=pb.Finish(run_id=hello.run_id)))
         self.changed.set()
         return worker
 

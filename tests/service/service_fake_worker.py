@@ -167,9 +167,7 @@ class FakeWorker:
         index = body.series_index
         spec = series_specs(self.settings, self.counts)[index]
         plan = plan_series(self.settings, self.counts, spec)
-        shard = shard_rows(
-            plan, self.order.worker_index, self.order.worker_count, self.settings
-        )
+        shard = shard_rows(plan, self.order.worker_index, self.order.worker_count, self.settings)
         self.plan = plan
         await asyncio.sleep(max(0, body.t0_coordinator_ns - time.monotonic_ns()) / 1e9)
         records = self.stub.Records(metadata=self.metadata)
@@ -193,7 +191,7 @@ class FakeWorker:
         if not self.faults.never_done:
             await self._say_done(index, rows, self.sequence)
 
-    async def _send_until_stopped(self, records, index, shard) -> np.ndarray:  # noqa: ANN001
+    async def _send_until_stopped(self, records, index, shard) -> np.ndarray:
         sent = 0
         while not self.stopped.is_set():
             await self._send(records, index, np.asarray(shard[sent : sent + 10]))
@@ -201,7 +199,7 @@ class FakeWorker:
             await asyncio.sleep(0.02)
         return np.asarray(shard[:sent])
 
-    async def _send(self, records, index: int, rows: np.ndarray) -> bool:  # noqa: ANN001
+    async def _send(self, records, index: int, rows: np.ndarray) -> bool:
         if self.faults.silent_after_batches == 0:
             self.faults.silent_after_batches = -1
             return False

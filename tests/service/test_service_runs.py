@@ -4,102 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from loadgen_proto import loadgen_pb2 as pb
-from loadgen_proto import loadgen_pb2_grpc as pb_grpc
-from service_fake_worker import FakeWorker, Faults
-
-from loadgen_service.core.settings import Settings
-from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.core.summary import Summary, summary_from_json
-from loadgen_service.service.server import Service, serve
-
-DEADLINE_S = 30
-
-SERVER = {
-    "sut": ["grpc://127.0.0.1:9"],
-    "model": "fake",
-    "scenario": "server",
-    "target_qps": 1000.0,
-    "min_duration_ms": 1000,
-    "min_query_count": 600,
-    "total_sample_count": 64,
-    "lease_timeout_ms": 2000,
-}
-
-
-class Bench:
-    """A service with fake workers, and the calls of a user."""
-
-    def __init__(self, service: Service, stub: Any) -> None:
-        self.service = service
-        self.stub = stub
-        self.metadata = (("authorization", f"Bearer {service.token}"),)
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def worker(self, **options: Any) -> FakeWorker:
-        worker = FakeWorker(self.service.address, self.service.token, **options)
-        self.tasks.append(asyncio.create_task(worker.run()))
-        return worker
-
-    async def start(self, **changes: Any) -> str:
-        settings = Settings(**{**SERVER, **changes})
-        request = pb.StartRunRequest(settings_json=settings.model_dump_json())
-        reply = await self.stub.StartRun(request, metadata=self.metadata)
-        return str(reply.run_id)
-
-    async def watch(self, run_id: str) -> list[pb.RunStatus]:
-        call = self.stub.WatchRun(pb.RunRequest(run_id=run_id), metadata=self.metadata)
-        return [status async for status in call]
-
-    async def finish(self, **changes: Any) -> pb.RunStatus:
-        return (await self.watch(await self.start(**changes)))[-1]
-
-    async def stop_run(self, run_id: str) -> None:
-        await self.stub.StopRun(pb.RunRequest(run_id=run_id), metadata=self.metadata)
-
-
-def with_service(
-    tmp_path: Path, test: Callable[[Bench], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LOADGEN_CACHE", str(tmp_path / "cache"))
-
-    async def run() -> None:
-        serve_settings = ServeSettings(port=0, results=str(tmp_path / "results"))
-        service = await serve(serve_settings, embedded=True)
-        async with grpc.aio.insecure_channel(service.address) as channel:
-            bench = Bench(service, pb_grpc.LoadGenStub(channel))
-            try:
-                await asyncio.wait_for(test(bench), DEADLINE_S)
-            finally:
-                for task in bench.tasks:
-                    task.cancel()
-                await asyncio.gather(*bench.tasks, return_exceptions=True)
-                await service.stop(drain_s=1)
-
-    asyncio.run(run())
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    return lambda test: with_service(tmp_path, test, monkeypatch)
-
-
-def summary_of(status: pb.RunStatus) -> Summary:
-    assert status.error == ""
-    assert status.state in (pb.DONE, pb.INTERRUPTED)
-    return summary_from_json(status.summary_json)
-
-
-def failed_findings(summary: Summary) -> list[str]:
-    return [finding.name for finding in summary.findings if not finding.met]
+from service_bench import Bench, failed_findings, summary_of
 
 
 def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
@@ -157,115 +69,6 @@ def test_several_suts_share_the_load_in_turn(bench: Any) -> None:
         assert [sut.sut_index for sut in suts] == [0, 1]
         table = pq.read_table(Path(status.run_directory) / "records.parquet")
         assert np.bincount(table["sut_index"].to_numpy()).tolist()[0] >= table.num_rows // 2
-
-    bench(test)
-
-
-def test_too_few_workers_fail_the_run_with_the_remedy(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker()
-        status = await bench.finish(workers=2, lease_timeout_ms=300)
-        assert status.state == pb.FAILED
-        assert status.error_exit_code == 3
-        assert "2 asked for, 1 idle" in status.error
-
-    bench(test)
-
-
-def test_a_worker_with_another_plan_is_refused(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker(faults=Faults(wrong_plan=True))
-        status = await bench.finish()
-        assert status.state == pb.FAILED
-        assert "derived plan plan-v1:no" in status.error
-
-    bench(test)
-
-
-def test_an_unknown_model_is_the_users_mistake_in_one_line(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker(faults=Faults(describe_error="no model\nof that name"))
-        status = await bench.finish()
-        assert (status.state, status.error_exit_code) == (pb.FAILED, 2)
-        assert status.error == "no model of that name"
-
-    bench(test)
-
-
-def test_a_failed_preparation_gives_the_workers_reason(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker(faults=Faults(prepare_error="cannot connect"))
-        status = await bench.finish()
-        assert (status.error, status.error_exit_code) == ("cannot connect", 2)
-
-    bench(test)
-
-
-def test_suts_with_unequal_tensors_are_refused(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker(input_shape=(-1, 17))
-        status = await bench.finish(sut=["grpc://a:1", "grpc://b:2"])
-        assert status.error_exit_code == 2
-        assert "grpc://b:2" in status.error
-
-    bench(test)
-
-
-def test_a_silent_worker_is_lost_and_its_rows_are_counted(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker()
-        bench.worker(faults=Faults(silent_after_batches=1))
-        status = await bench.finish(workers=2, heartbeat_lost_ms=1000)
-        summary = summary_of(status)
-        counts = summary.counts.queries
-        assert summary.valid is False
-        assert counts.lost > 0
-        assert counts.planned == (
-            counts.not_issued + counts.completed + counts.failed + counts.timed_out + counts.lost
-        )
-        assert any("worker" in name for name in failed_findings(summary))
-
-    bench(test)
-
-
-def test_batches_sent_twice_are_counted_once(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        worker = bench.worker(faults=Faults(send_batches_twice=True))
-        summary = summary_of(await bench.finish())
-        assert summary.valid is True
-        assert summary.counts.queries.completed == summary.counts.queries.planned
-        assert len(worker.acked) == 2 * worker.sequence
-
-    bench(test)
-
-
-def test_a_missing_batch_is_named_as_a_gap(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker(faults=Faults(skip_sequence=2))
-        summary = summary_of(await bench.finish())
-        assert summary.gaps == ["worker 0: batch 2 never came"]
-        assert summary.valid is False
-
-    bench(test)
-
-
-def test_a_broken_session_is_readmitted_within_the_run(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        worker = bench.worker(faults=Faults(break_session_before_arming=True))
-        summary = summary_of(await bench.finish())
-        assert worker.epoch == 1
-        assert summary.valid is True
-
-    bench(test)
-
-
-def test_failed_requests_are_rows_with_a_reason(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        bench.worker(faults=Faults(failed_rows=frozenset({3, 4})))
-        summary = summary_of(await bench.finish())
-        assert summary.counts.queries.failed == 2
-        assert [(e.code, e.message, e.count) for e in summary.errors] == [(14, "no thanks", 2)]
-        assert summary.valid is False
 
     bench(test)
 
@@ -337,14 +140,10 @@ def test_runs_queue_first_in_first_out(bench: Any) -> None:
     bench(test)
 
 
-def test_accuracy_is_scored_from_the_kept_responses(
-    bench: Any, tmp_path: Path
-) -> None:
+def test_accuracy_is_scored_from_the_kept_responses(bench: Any, tmp_path: Path) -> None:
     labels = np.arange(30) % 10
     labels[:3] = 9 - labels[:3]
-    np.savez(
-        tmp_path / "data.npz", input=np.zeros((30, 16), np.float32), labels=labels
-    )
+    np.savez(tmp_path / "data.npz", input=np.zeros((30, 16), np.float32), labels=labels)
 
     async def test(bench: Bench) -> None:
         bench.worker()
@@ -369,20 +168,6 @@ def test_a_warm_up_series_is_kept_apart(bench: Any) -> None:
     bench(test)
 
 
-def test_a_worker_that_never_ends_its_series_is_given_up(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("loadgen_service.service.series.QUIET_MARGIN_NS", 0)
-
-    async def test(bench: Bench) -> None:
-        bench.worker(faults=Faults(never_done=True))
-        summary = summary_of(await bench.finish(timeout_ms=300))
-        assert "sent no more records for too long" in (summary.workers[0].lost_reason or "")
-        assert summary.valid is False
-
-    bench(test)
-
-
 def test_fetched_files_are_those_of_the_run(bench: Any) -> None:
     async def test(bench: Bench) -> None:
         bench.worker()
@@ -394,30 +179,5 @@ def test_fetched_files_are_those_of_the_run(bench: Any) -> None:
         directory = Path(status.run_directory)
         assert {"summary.json", "records.parquet", "report.txt"} <= content.keys()
         assert all((directory / name).read_bytes() == found for name, found in content.items())
-
-    bench(test)
-
-
-def test_bad_settings_are_refused_in_one_line(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        request = pb.StartRunRequest(settings_json='{"target_qps": -1}')
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await bench.stub.StartRun(request, metadata=bench.metadata)
-        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert refused.value.details().startswith("target_qps: ")
-
-    bench(test)
-
-
-def test_a_call_without_the_token_is_refused(bench: Any) -> None:
-    async def test(bench: Bench) -> None:
-        for metadata in ((), (("authorization", "Bearer wrong"),)):
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await bench.stub.ListRuns(pb.ListRunsRequest(), metadata=metadata)
-            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                call = bench.stub.WatchRun(pb.RunRequest(run_id="x"), metadata=metadata)
-                await call.read()
-            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     bench(test)

@@ -165,8 +165,19 @@ def test_a_ping_is_answered_with_both_instants(clock: FakeClock) -> None:
 def test_a_stuck_stream_is_an_error_not_a_leak(clock: FakeClock) -> None:
     def test(sessions: Sessions) -> None:
         worker = admit(sessions)
+        assert worker.outgoing is not None
+        for _ in range(OUTGOING_LIMIT - worker.outgoing.qsize()):
+            worker.send(pb.ToWorker(pong=pb.Pong()))
         with pytest.raises(RunError, match="does not read"):
-            for _ in range(OUTGOING_LIMIT + 1):
-                worker.send(pb.ToWorker(pong=pb.Pong()))
+            worker.send(pb.ToWorker(pong=pb.Pong()))
+
+    in_loop(test, clock)
+
+
+def test_a_worker_of_a_run_that_is_over_is_told_to_finish(clock: FakeClock) -> None:
+    def test(sessions: Sessions) -> None:
+        hello = pb.Hello(worker_id="a", host="h", pid=7, run_id="of a dead service")
+        worker = sessions.admit(hello)
+        assert sent(worker) == ["welcome", "finish"]
 
     in_loop(test, clock)

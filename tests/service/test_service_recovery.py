@@ -1,0 +1,101 @@
+"""A service that died leaves journal and segments; the next one makes honest results of them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from loadgen_proto import loadgen_pb2 as pb
+from service_fake_worker import FakeWorker, Faults
+
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.serve import ServeSettings
+from loadgen_service.core.summary import summary_from_json
+from loadgen_service.service.recovery import recover_all
+from loadgen_service.service.server import serve
+from loadgen_service.service.store import RunStore
+
+SETTINGS = Settings(
+    sut=["grpc://127.0.0.1:9"],
+    model="fake",
+    target_qps=1000,
+    min_duration_ms=1000,
+    total_sample_count=16,
+    header=["x-key=secret"],
+)
+
+
+def crash_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
+    """A run whose service stops between the last record and the results."""
+    monkeypatch.setenv("LOADGEN_CACHE", str(tmp_path / "cache"))
+
+    def die(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def run() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("loadgen_service.service.conductor.write_results", die)
+            settings = ServeSettings(port=0, results=str(tmp_path / "results"))
+            service = await serve(settings, embedded=True)
+            worker = asyncio.create_task(
+                FakeWorker(service.address, service.token, faults=faults).run()
+            )
+            try:
+                started = service.coordinator.start_run(SETTINGS.model_dump_json())
+                async with asyncio.timeout(20):
+                    while not started.is_over:
+                        await asyncio.sleep(0.02)
+                assert started.status().state == pb.FAILED
+            finally:
+                worker.cancel()
+                await asyncio.gather(worker, return_exceptions=True)
+                await service.stop(drain_s=0)
+
+    asyncio.run(run())
+
+
+def test_results_are_made_from_journal_and_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_while_writing(tmp_path, monkeypatch, Faults())
+    store = RunStore(tmp_path / "results")
+    (directory,) = store.unfinished()
+    assert b"secret" not in (directory.path / "journal.jsonl").read_bytes()
+    (said,) = recover_all(store)
+    assert said.endswith("partial results written")
+    summary = summary_from_json((directory.path / "summary.json").read_text())
+    assert summary.state == "INTERRUPTED"
+    assert summary.valid is False
+    assert summary.counts.queries.completed == summary.counts.queries.planned > 900
+    assert "the service died during the run" in summary.notes
+    assert store.unfinished() == []
+
+
+def test_a_torn_segment_costs_only_its_tail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_while_writing(tmp_path, monkeypatch, Faults())
+    store = RunStore(tmp_path / "results")
+    (directory,) = store.unfinished()
+    (_, segment) = directory.segments(0)[0]
+    segment.write_bytes(segment.read_bytes()[:-100])
+    recover_all(store)
+    counts = summary_from_json((directory.path / "summary.json").read_text()).counts.queries
+    assert 0 < counts.lost <= 200
+    assert counts.planned == counts.completed + counts.lost
+
+
+def test_a_run_that_never_loaded_is_left_alone(tmp_path: Path) -> None:
+    async def run() -> None:
+        settings = ServeSettings(port=0, results=str(tmp_path / "results"))
+        service = await serve(settings, embedded=True)
+        changed = SETTINGS.model_copy(update={"lease_timeout_ms": 1})
+        started = service.coordinator.start_run(changed.model_dump_json())
+        async with asyncio.timeout(10):
+            while not started.is_over:
+                await asyncio.sleep(0.02)
+        await service.stop(drain_s=0)
+
+    asyncio.run(run())
+    assert recover_all(RunStore(tmp_path / "results")) == []
