@@ -14,6 +14,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_service.core.facts import ErrorFacts, SeriesFacts, WorkerFacts
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.run_state import RunEvent
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collector import Collector
 from loadgen_service.service.crew import NS_PER_S, Crew
@@ -114,7 +115,7 @@ class SeriesConductor:
             plan_hash=self._prepared.plan_hash,
         )
         run.t0_ns, run.series = self._t0_ns, plan.spec
-        run.planned_ns = int(plan.scheduled_ns[-1]) if len(plan.scheduled_ns) else 0
+        run.planned_ns = _planned_ns(plan)
         self._collector.begin_series(self._index, 0 if plan.unbounded else plan.request_count)
         message = pb.Start(series_index=self._index, t0_coordinator_ns=self._t0_ns)
         self._crew.tell(pb.ToWorker(start=message))
@@ -290,6 +291,13 @@ class SeriesConductor:
                 counts[key] = counts.get(key, 0) + error.count
         ranked = sorted(counts.items(), key=lambda item: -item[1])
         return tuple(ErrorFacts(code, text, n, sut) for (code, text, sut), n in ranked)
+
+
+def _planned_ns(plan: SeriesPlan) -> int:
+    """How long issuing should take, for the live view: closed loops know only their minimum."""
+    if SCENARIOS[plan.scenario].closed:
+        return plan.effective.target_duration_ns if plan.spec.kind != "accuracy" else 0
+    return int(plan.scheduled_ns.max(initial=0))
 
 
 class _Quiet:

@@ -213,6 +213,36 @@ def test_an_interrupted_run_drains_and_says_so(tmp_path: Path, sut: Any) -> None
     in_time(test())
 
 
+def test_a_second_stop_abandons_what_is_out(tmp_path: Path) -> None:
+    async def test() -> None:
+        with sut_server("--model", "synthetic", "--service-time", "constant:60000") as slow:
+            async with fleet(tmp_path, 1) as running:
+
+                async def stop_twice(run_id: str) -> None:
+                    await asyncio.sleep(3)
+                    for _ in range(2):
+                        request = pb.RunRequest(run_id=run_id)
+                        await running.stub.StopRun(request, metadata=running.metadata)
+                        await asyncio.sleep(0.3)
+
+                async def stop_the_only_run() -> None:
+                    while not running.service.coordinator.runs:
+                        await asyncio.sleep(0.05)
+                    await stop_twice(next(iter(running.service.coordinator.runs)))
+
+                stopping = asyncio.create_task(stop_the_only_run())
+                status = await running.run(
+                    slow.port, target_qps=20, min_duration_ms=60_000, timeout_ms=600_000
+                )
+                await stopping
+                counts = summary_of(status).counts.queries
+                assert status.state == pb.INTERRUPTED
+                assert counts.completed == 0
+                assert counts.failed + counts.timed_out + counts.lost == counts.issued > 0
+
+    in_time(test())
+
+
 def test_workers_of_another_host_come_with_tls_and_token(
     tmp_path: Path, sut: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
