@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,12 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
 def is_loopback(target: str) -> bool:
     """Whether ``host:port`` stays on this host."""
     host = target.rpartition(":")[0].strip("[]")
-    return host in ("localhost", "::1") or host.startswith("127.") or target.startswith("unix:")
+    if host == "localhost" or target.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _read(setting: str, path: str) -> bytes | None:
