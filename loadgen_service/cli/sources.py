@@ -1,5 +1,7 @@
 """Where settings come from: flags, then environment, then a YAML file, then defaults.
 
+LoadGen's files lie between: user.conf yields to all three, audit.config overrides them.
+
 Every mistake becomes one SettingsError line that names the setting and the place it was read from.
 """
 
@@ -14,7 +16,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from loadgen_service.cli.flags import did_you_mean, flag_of, is_list, literal_choices, split_list
+from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
+from loadgen_service.mlperf.conf_settings import mlperf_layers
 
 ENVIRONMENT_PREFIX = "LOADGEN_"
 
@@ -40,10 +44,23 @@ def read_settings(
         _take(values, places, {name: value}, f"from {prefix}{name.upper()}")
     for name, value in flags.items():
         _take(values, places, {name: value}, f"from {flag_of(name)}")
+    if model is Settings:
+        values, places = _with_mlperf(values, places)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise SettingsError(describe(model, error, places)) from None
+
+
+def _with_mlperf(
+    values: dict[str, object], places: dict[str, str]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """What the user gave, between the layers of LoadGen's files."""
+    below, above = mlperf_layers(values)
+    return (
+        {**below.values, **values, **above.values},
+        {**below.places, **places, **above.places},
+    )
 
 
 def read_yaml(model: type[BaseModel], path: str) -> dict[str, object]:

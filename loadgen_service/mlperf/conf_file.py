@@ -29,13 +29,22 @@ class ConfError:
 
 @dataclass(frozen=True, slots=True)
 class ConfTable:
-    """Values of one file by ``model.scenario.key``; ``errors`` means that none of it applies."""
+    """Values of one file by ``model.scenario.key``; ``errors`` means that none of it applies.
+
+    ``line_numbers``: where each value stands.
+    """
 
     values: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[ConfError, ...] = ()
+    line_numbers: Mapping[str, int] = field(default_factory=dict)
 
     def find(self, model: str, scenario: str, key: str) -> str | None:
         """The value that holds: exact, any model, any scenario, any of both (specification 4.3)."""
+        name = self.name_of(model, scenario, key)
+        return None if name is None else self.values[name]
+
+    def name_of(self, model: str, scenario: str, key: str) -> str | None:
+        """The whole name, as it stands in the file, of the value that ``find`` returns."""
         for name in (
             f"{model}.{scenario}.{key}",
             f"*.{scenario}.{key}",
@@ -43,19 +52,23 @@ class ConfTable:
             f"*.*.{key}",
         ):
             if name in self.values:
-                return self.values[name]
+                return name
         return None
 
 
 def parse_conf(lines: Iterable[str]) -> ConfTable:
     """Read a file's lines. A value that is followed by another number is replaced by it."""
     values: dict[str, str] = {}
+    line_numbers: dict[str, int] = {}
     errors: list[ConfError] = []
     for number, line in enumerate(lines, start=1):
-        problem = _read_line(line.split(), values)
+        tokens = line.split()
+        problem = _read_line(tokens, values)
         if problem:
             errors.append(ConfError(number, problem))
-    return ConfTable(values if not errors else {}, tuple(errors))
+        elif tokens and tokens[0] in values:
+            line_numbers[tokens[0]] = number
+    return ConfTable(values if not errors else {}, tuple(errors), line_numbers)
 
 
 def _read_line(tokens: list[str], values: dict[str, str]) -> str | None:
