@@ -96,7 +96,7 @@ class RunStore:
         """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = Path(out) if out else self._folder / f"{stamp}-{scenario}-{run_id}"
-        if (path / JOURNAL_NAME).exists():
+        if (path / JOURNAL_NAME).exists() or RunDirectory(path).is_finished:
             raise UserError(f"out {path}: already holds a run; name another folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
