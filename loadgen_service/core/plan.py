@@ -192,7 +192,6 @@ def _hash_series(digest: ColumnHash, plan: SeriesPlan) -> None:
 _WORKLOAD_FIELDS: Final = (
     "scenario",
     "mode",
-    "model",
     "samples_per_query",
     "samples_per_request",
     "target_latency_ms",

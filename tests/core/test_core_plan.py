@@ -276,7 +276,8 @@ def test_workload_hash_says_comparable_not_identical() -> None:
     same = workload_hash(base, COUNTS, "data")
     assert workload_hash(Settings(target_qps=999, model="m"), COUNTS, "data") == same
     assert workload_hash(base, COUNTS, "other data") != same
-    assert workload_hash(Settings(target_qps=100, model="n"), COUNTS, "data") != same
+    # another model on the same data and limits is what `compare` is for
+    assert workload_hash(Settings(target_qps=100, model="n"), COUNTS, "data") == same
     assert same.startswith("workload-v1:")
 
 
