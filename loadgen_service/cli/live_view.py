@@ -19,6 +19,7 @@ from loadgen_service.cli import progress
 
 
 _BAR_WIDTH: Final = 60
+_COUNTED: Final = frozenset({"elapsed", "issued", "completed", "outstanding", "failed"})
 
 
 class View(Protocol):
@@ -100,20 +101,15 @@ def panel(status: pb.RunStatus) -> RenderableType:
     return Group(*parts)
 
 
-def _figures(status: pb.RunStatus) -> Table:
-    shown = progress.figures(status)
-    table = Table.grid(padding=(0, 2))
-    for _ in shown:
-        table.add_column(justify="right", no_wrap=True)
-    table.add_row(*(Text(name, style="dim") for name in shown))
+def _figures(status: pb.RunStatus) -> RenderableType:
+    """Two lines of ``name value``: how many, and how fast; they fit 80 columns."""
     failed = status.queries.failed + status.queries.timed_out
-    table.add_row(
-        *(
-            Text(value, style="red" if name == "failed" and failed else "")
-            for name, value in shown.items()
-        )
-    )
-    return table
+    counted, timed = Text(), Text()
+    for name, value in progress.figures(status).items():
+        line = counted if name in _COUNTED else timed
+        line.append(f"{name} ", style="dim")
+        line.append(f"{value}   ", style="red" if name == "failed" and failed else "")
+    return Group(counted, timed)
 
 
 def choose_view(quiet: bool) -> View:
