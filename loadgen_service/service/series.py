@@ -5,6 +5,7 @@ Decides when a series ends; what its figures are worth is judged elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -72,8 +73,12 @@ class SeriesConductor:
         self._start()
         await self._watch_issuing()
         self._run.move(RunEvent.ALL_ISSUED)
-        await self._flush()
+        # Beside the draining: a SUT may answer the flush only after its slowest request.
+        flushing = asyncio.create_task(self._flush())
         await self._drain()
+        if self._is_abandoned:
+            flushing.cancel()
+        await asyncio.gather(flushing, return_exceptions=True)
         await self._unload()
         return self._facts()
 
