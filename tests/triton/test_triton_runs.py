@@ -1,0 +1,60 @@
+"""Whole runs against the real Triton: accuracy of the labelled images, and a Server run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.triton
+
+RUN_S = 110.0
+TOP1 = 0.9
+"""What ONNX Runtime alone gets right of the twenty images: 18."""
+
+
+def run(address: str, out: Path, *flags: str) -> dict:
+    """The summary of ``loadgen run`` against ``address``; exit 0 or 1, never less."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadgen_service", "run", "--json", "--out", str(out)),
+            *("--sut", f"grpc://{address}", "--model", "efficientnet-lite0"),
+            *("--dataset", "imagenet-sample", *flags),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("scenario", ["single_stream", "offline"])
+def test_accuracy_is_that_of_the_embedded_sut(triton_address, embedded_address, tmp_path, scenario):
+    scores = []
+    for name, address in (("triton", triton_address), ("embedded", embedded_address)):
+        summary = run(address, tmp_path / name, "--scenario", scenario, "--mode", "accuracy")
+        assert summary["valid"] is True, summary["invalid_reason"]
+        scores.append(summary["accuracy"])
+    assert scores[0] == scores[1]
+    assert scores[0]["top1"] == TOP1
+
+
+def test_a_server_run_completes_every_query(triton_address, tmp_path):
+    summary = run(
+        triton_address,
+        tmp_path / "run",
+        *("--scenario", "server", "--target-qps", "15", "--min-duration-ms", "5000"),
+        *("--target-latency-ms", "2000", "--target-latency-percentile", "90"),
+    )
+    counts = summary["counts"]["queries"]
+    assert counts["planned"] == counts["completed"] >= 75
+    assert summary["errors"] == []
+    met = {finding["name"]: finding["met"] for finding in summary["findings"]}
+    assert met["accounting"]
+    assert met["error_budget"]
+    assert met["min_duration"]
+    assert summary["suts"][0]["platform"] == "python"
