@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +30,7 @@ from loadgen_service.worker.batches import write_left_over
 from loadgen_service.worker.options import WorkerOptions
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.series import Equipment, Say, Series
+from loadgen_service.worker.spill import SpillFolder
 from loadgen_service.worker.uplink import SignallingOutbox, Uplink
 
 HANDOVER_TIMEOUT_S: Final = 5.0
@@ -63,8 +63,8 @@ class WorkerRun:
         self._say = say
         self._settings = Settings.model_validate_json(order.settings_json)
         self._counts = SampleCounts(order.total_sample_count, order.performance_sample_count)
-        self._directory = Path(tempfile.mkdtemp(prefix="loadgen-", dir=options.spill_dir))
-        self._log = RecordLog(self._directory, self.outbox.put)
+        self._spill = SpillFolder(options.spill_dir)
+        self._log = RecordLog(self._spill.path, self.outbox.put)
         self._suts: list[SystemUnderTest] = []
         self._dispatch = Dispatch()
         self._trace_ns: np.ndarray | None = None
@@ -161,7 +161,7 @@ class WorkerRun:
             await asyncio.gather(self._uplink, return_exceptions=True)
         left_over = await asyncio.to_thread(self._keep_left_over)
         self._log.close()
-        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+        await asyncio.to_thread(self._spill.close)
         return left_over
 
     def _keep_left_over(self) -> str:
