@@ -6,8 +6,8 @@ What is not acknowledged is sent again under the same sequence on the next conne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 import grpc
 from loadgen_proto import loadgen_pb2 as pb
@@ -18,6 +18,8 @@ from loadgen_service.worker.outbox import Outbox, Sealed
 
 FIRST_BACKOFF_S: Final = 0.1
 LONGEST_BACKOFF_S: Final = 2.0
+
+BatchCall: TypeAlias = "grpc.aio.StreamStreamCall[pb.Batch, pb.BatchAck]"
 
 
 class SignallingOutbox(Outbox):
@@ -77,7 +79,8 @@ class Uplink:
             pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
 
     async def _converse(self) -> None:
-        call = self._stub.Records(self._batches(), metadata=self._metadata)
+        call = self._stub.Records(metadata=self._metadata)
+        writer = asyncio.create_task(self._write(call))
         try:
             async for ack in call:
                 if ack.error:
@@ -85,14 +88,17 @@ class Uplink:
                     self.last_error = ack.error
                 self._outbox.acknowledge(ack.sequence)
         finally:
+            # It must be gone before the outbox is rewound: it would take a batch into a dead call.
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
             call.cancel()
 
-    async def _batches(self) -> AsyncIterator[pb.Batch]:
-        yield pb.Batch(open=self._opening)
+    async def _write(self, call: BatchCall) -> None:
+        await call.write(pb.Batch(open=self._opening))
         while True:
             taken = self._outbox.take()
             if taken is not None:
-                yield batch_message(*taken)
+                await call.write(batch_message(*taken))
                 continue
             self._outbox.filled.clear()
             await self._outbox.filled.wait()
