@@ -1,8 +1,10 @@
 """The official LoadGen as a judge: run in a process of its own, one JSON request a line.
 
-Request: {settings: {field: value}, total, performance}; answer: {issued, generated_query_count,
-generated_samples_per_query, generated_query_duration, loaded_qsl_set, effective, errors, messages,
-accuracy_log}; lists over series, accuracy_log one [sequence id, sample index] a logged response.
+Request: {settings: {field: value}, total, performance, stall_at}: the SUT stalls for STALL_S at its
+query number stall_at of each series, so that a series with more queries is late. Answer: {issued,
+generated_query_count, generated_samples_per_query, generated_query_duration, loaded_qsl_set,
+effective, errors, messages, accuracy_log}; lists over series, accuracy_log one [sequence id, sample
+index] a logged response.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ KEYS = (
     "generated_samples_per_query",
     "generated_query_duration",
 )
+
+STALL_S = 0.03
 
 
 class OfficialLoadGen:
@@ -34,10 +39,17 @@ class OfficialLoadGen:
             text=True,
         )
 
-    def run(self, settings: dict[str, Any], total: int, performance: int) -> dict[str, Any]:
+    def run(
+        self, settings: dict[str, Any], total: int, performance: int, stall_at: int = -1
+    ) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"settings": settings, "total": total, "performance": performance}
+        request = {
+            "settings": settings,
+            "total": total,
+            "performance": performance,
+            "stall_at": stall_at,
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -71,12 +83,15 @@ def _log_settings(loadgen: Any, directory: str) -> Any:
 
 def _answer(loadgen: Any, request: dict[str, Any], directory: str) -> dict[str, Any]:
     issued: list[list[int]] = []
+    series_starts: list[int] = [0]
 
     def issue(ids: list[int], indexes: list[int]) -> None:
+        if len(issued) - series_starts[-1] == request["stall_at"]:
+            time.sleep(STALL_S)
         issued.append(list(indexes))
         loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(i, 0, 0) for i in ids])
 
-    sut = loadgen.ConstructFastSUT(issue, lambda: None)
+    sut = loadgen.ConstructFastSUT(issue, lambda: series_starts.append(len(issued)))
     qsl = loadgen.ConstructQSL(
         request["total"], request["performance"], lambda _: None, lambda _: None
     )

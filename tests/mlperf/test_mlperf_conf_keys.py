@@ -22,6 +22,7 @@ from loadgen_service.mlperf.conf_keys import (
     read_keys,
     seed_keys,
 )
+from loadgen_service.mlperf.conf_settings import AUDIT_MODEL
 
 UINT64 = 2**64
 EXAMPLES_A_SCENARIO = 250
@@ -168,6 +169,25 @@ def test_a_drawn_file_is_read_as_the_official_one_reads_it(
     before = {name: value.number for name, value in below.items()}
     ours = below | read_keys(parse_conf(lines), model, scenario, before)
     assert_same(ours, official(model, scenario, path), scenario)
+
+
+@pytest.mark.parametrize("scenario", OFFICIAL_SCENARIO)
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_a_drawn_audit_file_is_read_as_the_official_one_reads_it(
+    scenario: str, data: st.DataObject, tmp_path: pathlib.Path
+) -> None:
+    lines = data.draw(lines_of("bert"))
+    path = tmp_path / "audit.config"
+    path.write_text("\n".join(lines) + "\n")
+    theirs = mlperf_loadgen.TestSettings()
+    theirs.FromConfig(str(path), AUDIT_MODEL, OFFICIAL_SCENARIO[scenario], 2)
+    ours = read_keys(parse_conf(lines), AUDIT_MODEL, scenario, {})
+    assert_same(ours, theirs, scenario)
 
 
 @pytest.mark.parametrize("scenario", OFFICIAL_SCENARIO)

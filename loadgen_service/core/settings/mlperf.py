@@ -52,7 +52,7 @@ class MlperfSettings(BaseModel):
     token_latency_scaling_factor: int = Field(0, ge=0, description="that factor; gptj's is 69")
     print_timestamps: bool = Field(False, description="said in LoadGen's logs; changes nothing")
     find_peak_decimals_of_precision: int = Field(
-        1, ge=-9, le=9, description="find_peak: decimals of queries a second to settle"
+        1, ge=0, le=9, description="find_peak: decimals of queries a second to settle"
     )
     find_peak_boundary_step_size: float = Field(
         1.0, gt=0, description="find_peak: how much the rate grows until one fails; 1 doubles it"
