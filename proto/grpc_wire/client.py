@@ -26,7 +26,7 @@ from grpc_wire.errors import (
     grpc_of_reset,
 )
 from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
-from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, pieces_of
+from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, listed, pieces_of
 from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
 from grpc_wire.shapes import AnswerShapes
 
@@ -111,11 +111,11 @@ class ClientConnection(Connection[ClientEvent]):
     ) -> bool:
         """Open a call with one request message; False: no room, nothing was done.
 
-        ``parts`` is the message with its five-byte prefix, in bytes or views of bytes.
+        ``parts`` is the message with its five-byte prefix, in bytes or views of single bytes.
         ``streaming``: the answer may be many messages.
         """
         is_bytes = parts.__class__ is bytes
-        size = len(parts) if is_bytes else sum(map(len, pieces_of(parts)))
+        size = len(parts) if is_bytes else sum(map(len, listed(parts)))
         send = self._send
         if streaming or size > self._single_max or size > send.window:
             return self._call_slowly(key, headers, parts, streaming)
@@ -131,7 +131,7 @@ class ClientConnection(Connection[ClientEvent]):
         if is_bytes:
             self._out += (headers.start, word, headers.middle(size), word, parts)  # type: ignore[arg-type]  # is_bytes
         else:
-            self._out += (headers.start, word, headers.middle(size), word, *pieces_of(parts))
+            self._out += (headers.start, word, headers.middle(size), word, *listed(parts))
         if size >= LARGE_PIECE_BYTES:
             self._is_mixed = True
         return True
@@ -146,7 +146,7 @@ class ClientConnection(Connection[ClientEvent]):
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Take bytes from the transport; return what they say; see ``Connection.receive``."""
-        had_room = self.room > 0
+        had_room = len(self._open) + len(self._busy) < self._limit and self._send.window > 0
         events = super().receive(data)
         if not had_room and self.room > 0:
             events.append((ROOM,))

@@ -17,7 +17,7 @@ from grpc_wire.errors import (
     error_name,
 )
 from grpc_wire.flow import Piece, SendQueue, coalesce
-from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES
+from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES, HEADERS
 
 Event = TypeVar("Event")
 
@@ -122,11 +122,13 @@ class Connection(Generic[Event]):
     # ------------------------------------------------------------------ frames in
     def _walk(self, data: bytes, events: list[Event]) -> None:
         """Handle the whole frames of ``data`` and hold the rest."""
+        pos = 0
         end = len(data)
-        pos = 0 if self._is_greeted else self._greet(data)
+        if not self._is_greeted:
+            pos = self._greet(data)
         self._wanted_bytes = FRAME_HEADER_BYTES if self._is_greeted else end + 1
-        while self._is_greeted and end - pos >= FRAME_HEADER_BYTES:
-            if data[pos + 3] == frames.HEADERS and self._continued is None:
+        while end - pos >= FRAME_HEADER_BYTES and self._is_greeted:
+            if data[pos + 3] <= HEADERS and self._continued is None:
                 pos = self._take_usual(data, pos, end, events)
                 if end - pos < FRAME_HEADER_BYTES:
                     break
@@ -316,7 +318,7 @@ class Connection(Generic[Event]):
         raise NotImplementedError
 
     def _take_usual(self, data: bytes, pos: int, end: int, events: list[Event]) -> int:
-        """Consume calls of the usual shape from ``pos``; return where the first other byte is."""
+        """Consume what needs no thought from ``pos``; return where the first other byte is."""
         raise NotImplementedError
 
     def _on_block(

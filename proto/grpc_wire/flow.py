@@ -7,7 +7,7 @@ whose own window is empty steps aside for the others.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from grpc_wire.errors import FLOW_CONTROL_ERROR, ConnectionFault
 from grpc_wire.frames import (
@@ -25,10 +25,14 @@ Piece = bytes | memoryview
 LARGE_PIECE_BYTES = 16_384
 
 
-def pieces_of(parts: Piece | Iterable[Piece]) -> list[memoryview]:
-    """Return ``parts`` as views that count bytes and can be cut without a copy."""
-    listed = (parts,) if isinstance(parts, bytes | memoryview) else parts
-    return [memoryview(part).cast("B") for part in listed if len(part)]
+def listed(parts: Piece | Sequence[Piece]) -> Sequence[Piece]:
+    """Return the pieces of ``parts``, which may be one."""
+    return (parts,) if isinstance(parts, bytes | memoryview) else parts
+
+
+def pieces_of(parts: Piece | Sequence[Piece]) -> list[memoryview]:
+    """Return ``parts`` as views that can be cut without a copy."""
+    return [memoryview(part) for part in listed(parts) if len(part)]
 
 
 def coalesce(pieces: Iterable[Piece]) -> list[Piece]:

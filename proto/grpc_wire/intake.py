@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from grpc_wire import frames
-from grpc_wire.blocks import RequestHead, RequestReader
+from grpc_wire.blocks import REMEMBERED_BLOCKS, RequestHead, RequestReader
 from grpc_wire.connection import MAX_MESSAGE_BYTES, Connection
 from grpc_wire.errors import (
     ENHANCE_YOUR_CALM,
@@ -32,7 +32,9 @@ from grpc_wire.events import (
     Metadata,
     ServerEvent,
 )
+from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES
 from grpc_wire.headers import status_fields
+from grpc_wire.messages import PREFIX_BYTES
 from grpc_wire.requests import Request
 from grpc_wire.shapes import RequestShapes
 
@@ -54,12 +56,15 @@ class RequestIntake(Connection[ServerEvent]):
 
     __slots__ = (
         "_drain",
+        "_headed",
         "_held_total",
+        "_largest_data",
         "_last_id",
         "_max_held_bytes",
         "_max_resets",
         "_max_streams",
         "_open",
+        "_plain",
         "_reader",
         "_resets",
         "_shapes",
@@ -84,6 +89,9 @@ class RequestIntake(Connection[ServerEvent]):
         self._max_held_bytes = max_held_bytes
         self._max_resets = max_resets
         self._open: dict[int, Request | None] = {}  # None: request delivered, nothing answered
+        self._headed: dict[int, RequestHead] = {}  # unary streams that sent HEADERS and no more
+        self._plain: dict[bytes, RequestHead] = {}  # lasting blocks of good unary requests
+        self._largest_data = min(max_message_bytes + PREFIX_BYTES, max_frame_bytes)
         self._last_id = 0
         self._held_total = 0
         self._resets = 0
@@ -91,6 +99,11 @@ class RequestIntake(Connection[ServerEvent]):
         self._reader = RequestReader(max_header_bytes)
         self._shapes = RequestShapes()
         self._usual: tuple[bytes, Metadata] = (b"", {})
+
+    @property
+    def open_count(self) -> int:
+        """Streams that are not finished."""
+        return len(self._open) + len(self._headed)
 
     # ------------------------------------------------------------------ requests in
     def _greet(self, data: bytes) -> int:
@@ -105,13 +118,11 @@ class RequestIntake(Connection[ServerEvent]):
     def _take_usual(self, data: bytes, pos: int, end: int, events: list[ServerEvent]) -> int:
         shapes = self._shapes
         by_size = shapes.by_size
-        if not by_size:
-            return pos
         mark, head_start = shapes.mark, shapes.head_start
         path, metadata = self._usual
         opened = self._open
         last = self._last_id
-        room = self._max_streams - len(opened)
+        room = self._max_streams - self.open_count
         consumed = 0
         while room > 0:
             shape = by_size.get(data[pos + mark : pos + mark + 3])
@@ -132,7 +143,67 @@ class RequestIntake(Connection[ServerEvent]):
         if consumed:
             self._last_id = last
             self._count_inbound(consumed)
+        return self._take_plain(data, pos, end, events)
+
+    def _take_plain(self, data: bytes, pos: int, end: int, events: list[ServerEvent]) -> int:
+        """Consume HEADERS seen before and whole messages in one closing DATA, in any order.
+
+        Clients on C-core and nghttp2 put other frames between the two.
+        """
+        opened, headed = self._open, self._headed
+        block = b""
+        while end - pos >= FRAME_HEADER_BYTES:
+            word, flags, stream_id = FRAME_HEADER.unpack_from(data, pos)
+            start = pos + FRAME_HEADER_BYTES
+            stop = start + (word >> 8)
+            if stop > end:
+                break
+            if word & 255 == frames.HEADERS and flags == frames.END_HEADERS:
+                block = data[start:stop]
+                head = self._plain.get(block)
+                is_new = self._last_id < stream_id <= frames.LARGEST_STREAM_ID and stream_id & 1
+                if head is None or not is_new or self.open_count >= self._max_streams:
+                    break
+                headed[stream_id] = head
+                self._last_id = stream_id
+            elif word & 255 == frames.DATA and flags == frames.END_STREAM:
+                head = headed.get(stream_id)
+                size = stop - start
+                if head is None or not self._is_whole(data, start, size):
+                    break
+                self._count_inbound(size)
+                del headed[stream_id]
+                opened[stream_id] = None
+                message = data[start + PREFIX_BYTES : stop]
+                events.append((REQUEST, stream_id, head.path, message, head.metadata))
+                if block and stream_id == self._last_id:
+                    self._learn(block, size, head)
+            else:
+                break
+            pos = stop
         return pos
+
+    def _is_whole(self, data: bytes, start: int, size: int) -> bool:
+        """True if DATA of ``size`` bytes is one uncompressed message within the limits."""
+        prefix = int.from_bytes(data[start : start + PREFIX_BYTES], "big")
+        return prefix + PREFIX_BYTES == size <= self._largest_data
+
+    def _stream_of(self, stream_id: int) -> Request | None:
+        """Return a stream with room to remember its request; None: delivered or gone."""
+        head = self._headed.pop(stream_id, None)
+        if head is not None:
+            self._open[stream_id] = Request(head, b"", self._max_message_bytes, streaming=False)
+        return self._open.get(stream_id)
+
+    def _remember(self, block: bytes, head: RequestHead) -> None:
+        if len(self._plain) >= REMEMBERED_BLOCKS:
+            self._plain.clear()
+        self._plain[block] = head
+
+    def _learn(self, block: bytes, size: int, head: RequestHead) -> None:
+        """Take HEADERS and DATA that came one after the other for the usual shape."""
+        if self._shapes.learn(block, size):
+            self._usual = (head.path, head.metadata)
 
     def _on_block(
         self, stream_id: int, end_stream: bool, block: bytes, events: list[ServerEvent]
@@ -142,11 +213,12 @@ class RequestIntake(Connection[ServerEvent]):
         head, is_lasting = self._reader.read(block)  # always: it keeps the header table
         if not is_lasting:
             self._shapes.forget()
+            self._plain.clear()
         if stream_id > self._last_id:
             self._last_id = stream_id
             self._on_head(stream_id, end_stream, block if is_lasting else b"", head, events)
-        elif stream_id in self._open:
-            stream = self._open[stream_id]
+        elif stream_id in self._open or stream_id in self._headed:
+            stream = self._stream_of(stream_id)
             if stream is None or stream.is_half_closed or not end_stream:
                 self._drop(stream_id, STREAM_CLOSED, events)
             else:
@@ -161,7 +233,7 @@ class RequestIntake(Connection[ServerEvent]):
         events: list[ServerEvent],
     ) -> None:
         """Open a stream, or refuse it."""
-        if self._drain == 2 or len(self._open) >= self._max_streams:
+        if self._drain == 2 or self.open_count >= self._max_streams:
             self._reset(stream_id, REFUSED_STREAM)
             return
         if head.fault:
@@ -175,6 +247,8 @@ class RequestIntake(Connection[ServerEvent]):
             fields = status_fields(grpc_of_http(head.refused), head.text)
             self._refuse(stream_id, stream, fields, head.refused)
             return
+        if block and not streaming:
+            self._remember(block, head)
         if streaming:
             stream.is_known = True
             events.append((OPENED, stream_id, head.path, head.metadata))
@@ -191,7 +265,7 @@ class RequestIntake(Connection[ServerEvent]):
         stop: int,
         events: list[ServerEvent],
     ) -> None:
-        stream = self._open.get(stream_id)
+        stream = self._stream_of(stream_id)
         if stream is None or stream.is_half_closed:
             if stream_id in self._open:
                 self._drop(stream_id, STREAM_CLOSED, events)
@@ -253,12 +327,8 @@ class RequestIntake(Connection[ServerEvent]):
         self._held_total -= stream.held_bytes
         self._open[stream_id] = None
         events.append((REQUEST, stream_id, head.path, stream.message, head.metadata))
-        if (
-            stream.block
-            and stream.usual_size > 0
-            and self._shapes.learn(stream.block, stream.usual_size)
-        ):
-            self._usual = (head.path, head.metadata)
+        if stream.block and stream.usual_size > 0:
+            self._learn(stream.block, stream.usual_size, head)
 
     # ------------------------------------------------------------------ ends
     def _reject(
@@ -290,12 +360,12 @@ class RequestIntake(Connection[ServerEvent]):
     def _on_reset(self, stream_id: int, code: int, events: list[ServerEvent]) -> None:
         if stream_id > self._last_id or not stream_id & 1:
             raise ConnectionFault(PROTOCOL_ERROR, f"RST_STREAM on idle stream {stream_id}")
-        if stream_id not in self._open:
+        if self._stream_of(stream_id) is None and stream_id not in self._open:
             return
         if self._forget(stream_id):
             events.append((CANCELLED, stream_id))
         self._resets += 1
-        answered = (self._last_id + 1) // 2 - len(self._open) - self._resets
+        answered = (self._last_id + 1) // 2 - self.open_count - self._resets
         if self._resets > self._max_resets + answered:
             raise ConnectionFault(ENHANCE_YOUR_CALM, f"{self._resets} streams reset")
 
@@ -305,6 +375,7 @@ class RequestIntake(Connection[ServerEvent]):
         """The client will open no more streams; those open are answered."""
 
     def _on_closed(self, reason: str, events: list[ServerEvent]) -> None:
+        self._headed.clear()
         for stream_id in list(self._open):
             if self._forget(stream_id):
                 events.append((CANCELLED, stream_id))
@@ -318,8 +389,9 @@ class RequestIntake(Connection[ServerEvent]):
         self._reader.forbid_table()
 
     def _on_stream_window(self, stream_id: int, increment: int, events: list[ServerEvent]) -> None:
-        if stream_id in self._open:
+        if stream_id in self._open or stream_id in self._headed:
             if not self._send.grow_stream(stream_id, increment):
+                self._stream_of(stream_id)
                 self._drop(stream_id, FLOW_CONTROL_ERROR, events)
         elif stream_id > self._last_id or not stream_id & 1:
             raise ConnectionFault(PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")

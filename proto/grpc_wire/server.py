@@ -19,7 +19,7 @@ from grpc_wire.events import (
     REQUEST,
     ServerEvent,
 )
-from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, pieces_of
+from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, listed, pieces_of
 from grpc_wire.headers import TABLE_SIZE_ZERO, encode_block, status_fields
 from grpc_wire.intake import RequestIntake
 from grpc_wire.requests import Request
@@ -61,36 +61,33 @@ class ServerConnection(RequestIntake):
         self._announce({frames.MAX_CONCURRENT_STREAMS: self._max_streams})
 
     @property
-    def open_count(self) -> int:
-        """Streams that are not finished."""
-        return len(self._open)
-
-    @property
     def is_drained(self) -> bool:
         """After ``goaway``: every stream is finished and no new one can come."""
-        return self._drain == 2 and not self._open
+        return self._drain == 2 and not self.open_count
 
     def respond(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """Answer a unary call: headers, one message, status OK.
 
-        ``parts`` is the message with its five-byte prefix. False: the client has gone or gave
-        the call up, and the answer is dropped.
+        ``parts`` is the message with its five-byte prefix, in bytes or views of single bytes.
+        False: the client has gone or gave the call up, and the answer is dropped.
         """
         if self._open.get(stream_id, self) is not None:
             return self._respond_slowly(stream_id, parts)
         is_bytes = parts.__class__ is bytes
-        size = len(parts) if is_bytes else sum(map(len, pieces_of(parts)))
+        size = len(parts) if is_bytes else sum(map(len, listed(parts)))
         send = self._send
-        if size > self._single_max or size > send.window or stream_id in send.offsets:
+        if size > self._single_max or size > send.window:
             return self._respond_slowly(stream_id, parts)
         del self._open[stream_id]
+        if send.offsets:  # what the client added to its window; nothing has been taken yet
+            send.offsets.pop(stream_id, None)
         send.window -= size
         word = stream_id.to_bytes(4, "big")
         middle = _MIDDLES.get(size) or _middle(size)
         if is_bytes:
             self._out += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)  # type: ignore[arg-type]  # is_bytes
         else:
-            pieces = pieces_of(parts)
+            pieces = listed(parts)
             self._out += (_HEAD_START, word, middle, word, *pieces, _TAIL_START, word, _TAIL)
         if size >= LARGE_PIECE_BYTES:
             self._is_mixed = True

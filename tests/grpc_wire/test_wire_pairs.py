@@ -136,6 +136,21 @@ def test_large_parts_are_not_copied() -> None:
     )
 
 
+@pytest.mark.parametrize("wrap", [memoryview, lambda m: [m], lambda m: (m[:5], memoryview(m)[5:])])
+def test_parts_may_be_bytes_or_views_or_several(wrap) -> None:
+    pair = Pair()
+    pair.take_client_events()
+    for size in (3, 3, 20_000):
+        message = frame_message(bytes(size))
+        assert pair.client.call(0, HEADERS, wrap(message))
+        pair.exchange()
+        event = pair.take_server_events()[0]
+        assert event[3] == bytes(size)
+        assert pair.server.respond(event[1], wrap(message))
+        pair.exchange()
+        assert pair.take_client_events() == [(DONE, 0, 0, bytes(size), "")]
+
+
 def test_small_writes_are_joined_to_one() -> None:
     pair = Pair()
     for key in range(50):

@@ -55,6 +55,15 @@ def statuses(content: bytes) -> dict[int, tuple[int | None, int | None, str]]:
     return found
 
 
+class SlowServer(ServerConnection):
+    """Without the short cuts: the judge of what they make of a request."""
+
+    __slots__ = ()
+
+    def _take_usual(self, data: bytes, pos: int, end: int, events: list) -> int:
+        return pos
+
+
 def brief(events: list) -> list:
     """Events without metadata."""
     return [event[:4] if event[0] == REQUEST else event[:3] for event in events]
@@ -198,7 +207,7 @@ def test_reset_is_told_only_for_calls_the_application_knows() -> None:
 
 
 def test_reset_while_an_answer_waits_for_the_window_frees_it() -> None:
-    server = ready_server({frames.INITIAL_WINDOW_SIZE: 10})
+    server = ready_server(settings={frames.INITIAL_WINDOW_SIZE: 10})
     server.receive(request(1))
     server.respond(1, frame_message(bytes(100)))
     assert server.blocked_bytes == 95
@@ -208,7 +217,7 @@ def test_reset_while_an_answer_waits_for_the_window_frees_it() -> None:
 
 
 def test_window_given_before_the_answer_counts() -> None:
-    server = ready_server({frames.INITIAL_WINDOW_SIZE: 10})
+    server = ready_server(settings={frames.INITIAL_WINDOW_SIZE: 10})
     server.receive(request(1) + frames.window_update_frame(1, 95))
     server.respond(1, frame_message(bytes(100)))
     assert server.blocked_bytes == 0
@@ -357,11 +366,62 @@ def test_nearly_usual_requests_mean_the_same_on_both_paths(bit: int) -> None:
         content[position] ^= bit
         found = []
         for is_fast in (True, False):
-            server = ready_server()
+            server = ready_server() if is_fast else ready_server(SlowServer)
             server.receive(request(1))
-            assert server._shapes.by_size
-            if not is_fast:
-                server._shapes.forget()
+            found.append((server.receive(bytes(content)), output(server)))
+        assert found[0] == found[1], position
+
+
+def headed_then_data(stream_ids: list[int], between: bytes = b"") -> bytes:
+    """As nghttp2 sends requests: all HEADERS, then all DATA."""
+    first = b"".join(headers(stream_id, request_fields()) for stream_id in stream_ids)
+    return first + between + b"".join(data(i, PREFIXED, end=True) for i in stream_ids)
+
+
+def test_requests_whose_headers_and_data_lie_apart_are_told() -> None:
+    server = ready_server()
+    for turn in range(3):
+        ids = [6 * turn + 1, 6 * turn + 3, 6 * turn + 5]
+        between = frames.window_update_frame(ids[1], 5) + frames.window_update_frame(0, 5)
+        events = server.receive(headed_then_data(ids, between))
+        assert [(event[1], event[3]) for event in events] == [(i, b"question") for i in ids]
+        for stream_id in ids:
+            assert server.respond(stream_id, frame_message(b"a"))
+    assert server.open_count == 0
+    assert server._send.offsets == {}
+
+
+def test_headers_alone_are_open_and_may_be_reset_or_refused() -> None:
+    server = ready_server(max_concurrent_streams=3)
+    server.receive(request(1))
+    server.finish(1)
+    assert (
+        server.receive(headed_then_data([3, 5, 7, 9])[: 4 * len(headers(3, request_fields()))])
+        == []
+    )
+    assert server.open_count == 3
+    assert resets(output(server)) == {9: REFUSED_STREAM}
+    assert not server.respond(3, PREFIXED)
+    assert server.receive(frames.rst_stream_frame(3, 8)) == []
+    assert server.receive(data(5, b"\1\0\0\0\1a")) == []
+    assert statuses(output(server))[5][1] == 12
+    assert server.receive(data(7, PREFIXED[:6])) == []
+    assert brief(server.receive(data(7, PREFIXED[6:], end=True)))[0][:2] == (REQUEST, 7)
+    assert server.open_count == 1
+    server.receive(headers(11, request_fields()))
+    assert server.eof()[0] == (CANCELLED, 7)
+    assert server.open_count == 0
+
+
+@pytest.mark.parametrize("bit", [1, 4, 32, 128])
+def test_nearly_plain_requests_mean_the_same_on_both_paths(bit: int) -> None:
+    for position in range(len(headed_then_data([3, 5]))):
+        content = bytearray(headed_then_data([3, 5]))
+        content[position] ^= bit
+        found = []
+        for is_fast in (True, False):
+            server = ready_server() if is_fast else ready_server(SlowServer)
+            server.receive(request(1))
             found.append((server.receive(bytes(content)), output(server)))
         assert found[0] == found[1], position
 

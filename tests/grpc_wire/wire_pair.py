@@ -85,9 +85,13 @@ def ready_client(settings: dict[int, int] | None = None, **options: int) -> Clie
     return client
 
 
-def ready_server(settings: dict[int, int] | None = None, **options: object) -> ServerConnection:
+def ready_server(
+    kind: type[ServerConnection] = ServerConnection,
+    settings: dict[int, int] | None = None,
+    **options: object,
+) -> ServerConnection:
     """A server that has the preface and settings of a client that is then played by hand."""
-    server = ServerConnection(**options)  # type: ignore[arg-type]
+    server = kind(**options)  # type: ignore[arg-type]
     server.start()
     server.receive(frames.PREFACE + frames.settings_frame(settings or {}))
     server.receive(frames.frame(frames.SETTINGS, frames.ACK, 0))

@@ -242,6 +242,7 @@ class WireServer(asyncio.Protocol):
     def __init__(self, cancelled: list[int], **options: int) -> None:
         self.wire = ServerConnection(streaming_paths=[b"/s.S/Chat"], **options)  # type: ignore[arg-type]
         self.cancelled = cancelled
+        self.waiting: list[int] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -279,8 +280,10 @@ class WireServer(asyncio.Protocol):
             wire.finish(stream_id)
         elif event[0] == CANCELLED:
             self.cancelled.append(stream_id)
+        elif event[0] == REQUEST and event[2] == b"/s.S/Never":
+            self.waiting.append(stream_id)
         else:
-            assert event[0] == OPENED or event[2] == b"/s.S/Never"
+            assert event[0] == OPENED
 
 
 Test = Callable[[grpc.aio.Channel, list[WireServer]], Awaitable[None]]
@@ -400,11 +403,13 @@ def test_grpcio_moves_on_after_our_goaway() -> None:
         open_call = channel.unary_unary("/s.S/Never")(b"", timeout=9)
         assert await call(b"a", timeout=9) == b"a"
         first = made[0]
+        while not first.waiting:
+            await asyncio.sleep(0.01)
         first.wire.goaway()
         first.flush()
         while len(made) < 2:
             assert await call(b"b", timeout=9, wait_for_ready=True) == b"b"
-        first.wire.respond(1, frame_message(b"late"))
+        first.wire.respond(first.waiting[0], frame_message(b"late"))
         first.flush()
         assert await open_call == b"late"
         assert first.wire.is_drained
