@@ -7,7 +7,7 @@ for, which divide by -1 there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def token_figures(
         uncounted_count=int(np.count_nonzero(counts < 1)),
         unstarted_count=0 if offline else int(np.count_nonzero(~started)),
         ttft_ns=Distribution.of(ttft.completed_ns),
-        tpot_ns=Distribution.of(tpot.completed_ns),
+        tpot_ns=_wrapped(tpot.completed_ns) if official else Distribution.of(tpot.completed_ns),
         ttft_target_ns=ttft_target,
         tpot_target_ns=tpot_target,
         ttft_met=ttft_target is not None and ttft_target <= limits[0],
@@ -132,6 +132,14 @@ def _per_token(
     # LoadGen takes one token for none: the divisor is -1 there.
     negative: Int64Array = np.sign(steps) * np.sign(span) * (np.abs(span) // np.abs(steps))
     return negative
+
+
+def _wrapped(values: Int64Array) -> Distribution | None:
+    """LoadGen sums times per token without a sign: negative ones wrap round at 2**64."""
+    made = Distribution.of(values)
+    if made is None:
+        return None
+    return replace(made, mean=sum(values.tolist()) % 2**64 // made.count)
 
 
 def _stopping(

@@ -67,7 +67,8 @@ def server_latency_ns(settings: Settings) -> int:
 
 
 def _of_scenario(settings: Settings) -> Pairs:
-    expected_ns = int(settings.expected_latency_ms * NS_PER_MS)
+    # LoadGen holds these whole numbers as doubles.
+    expected_ns = float(int(settings.expected_latency_ms * NS_PER_MS))
     if settings.scenario == "single_stream":
         return [
             ("single_stream_expected_latency_ns", expected_ns),

@@ -44,7 +44,8 @@ class Result:
     @property
     def invalid_reason(self) -> str:
         """The detail log's one line: newlines are blanks, all but the early exit end in one."""
-        return "".join(r if r == _EXITED_EARLY else f"{r} " for r in self.reasons)
+        text = "".join(r if r == _EXITED_EARLY else f"{r} " for r in self.reasons)
+        return text.replace(". TPOT constrain", ".  * TPOT constrain")
 
     @property
     def recommendations(self) -> list[str]:

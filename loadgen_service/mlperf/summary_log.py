@@ -110,10 +110,10 @@ def _verdict(inputs: LogInputs, one: SeriesLog, result: Result) -> Iterator[str]
     if settings.scenario == "offline":
         return
     if one.tokens is None:
-        yield from ("Early Stopping Result:", result.stopping_text)
+        yield from ("Early Stopping Result:", *result.stopping_text.split("\n"))
     else:
-        yield from ("TTFT Early Stopping Result:", result.ttft_text)
-        yield from ("TPOT Early Stopping Result:", result.tpot_text)
+        yield from ("TTFT Early Stopping Result:", *result.ttft_text.split("\n"))
+        yield from ("TPOT Early Stopping Result:", *result.tpot_text.split("\n"))
 
 
 def _yes(met: bool) -> str:

@@ -1,0 +1,165 @@
+"""Our strict log files beside the official LoadGen's own, of the same instants, line by line.
+
+Each case repeats a stored sample: the official LoadGen runs with the settings that the sample's log
+requests, its trace gives the instants, and our files of these instants are compared with its files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from official_logs import run_official
+from official_trace import (
+    SAMPLES,
+    Logged,
+    first_values,
+    official_settings,
+    our_settings,
+    read_detail,
+    read_trace,
+    rebuilt,
+)
+
+from loadgen_service.mlperf.accuracy_log import AccuracyEntry, accuracy_lines
+from loadgen_service.mlperf.detail_log import detail_lines
+from loadgen_service.mlperf.log_inputs import LogInputs
+from loadgen_service.mlperf.summary_log import summary_lines
+
+# sample -> why it is not repeated here
+LEFT_OUT = {
+    "find_peak_performance": "a sequence of series, driven by the peak search",
+    "invalid_settings": "we refuse these settings before the run (and it takes 30 s)",
+    "config_errors_in_log": "the errors come from files, read by another part",
+    "double_completion": "a faulty SUT; its errors are tested by themselves",
+    "missing_first_token": "a faulty SUT; its errors are tested by themselves",
+    "server_coalesced": "coalescing depends on the wake-up instants",
+}
+CASES = sorted(path.name for path in SAMPLES.iterdir() if path.name not in LEFT_OUT)
+
+# at its own rate the official run takes 100 s
+CHANGED = {"token_accuracy_Server": {"server_target_qps": 2000.0}}
+
+# key -> why its value is not ours
+NOT_COMPARED = {
+    "result_qps_with_loadgen_overhead": "gives the series' start, which the trace lacks",
+    "test_datetime": "LoadGen's log begins before the trace",
+}
+# LoadGen says these of its own memory
+ALLOCATION = "Logging allocation detected"
+
+
+class Case:
+    """One official run and our files of it."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        stored = first_values(read_detail(SAMPLES / name / "mlperf_log_detail.txt"))
+        tokens = [1] if "token_count_1" in name else [12, 7, 30]
+        use = stored.get("requested_use_token_latencies", False)
+        offline = stored["requested_scenario"] == "Offline"
+        delay_ns = max(0, stored.get("result_mean_latency_ns", 0) - 60_000)
+        if use and not offline:
+            delay_ns = max(delay_ns, 300_000)
+        run_official(
+            directory,
+            settings=official_settings(stored) | CHANGED.get(name, {}),
+            total=stored["qsl_reported_total_count"],
+            performance=stored["qsl_reported_performance_count"],
+            delay_ns=[delay_ns, delay_ns // 2 * 3, delay_ns],
+            first_ns=0 if offline else delay_ns // 3,
+            tokens=tokens if use else None,
+        )
+        self.directory = directory
+        self.detail = read_detail(directory / "mlperf_log_detail.txt")
+        self.values = first_values(self.detail)
+        settings = our_settings(
+            self.values,
+            infer_token_latencies="inferred" in name,
+            token_latency_scaling_factor=69 if "inferred" in name else 0,
+        )
+        trace = read_trace(directory / "mlperf_log_trace.json")
+        self.inputs = rebuilt(settings, self.values, self.detail, trace, tokens if use else None)
+
+    def official_detail(self) -> list[Logged]:
+        return [one for one in self.detail if not str(one.value).startswith(ALLOCATION)]
+
+
+def our_detail(inputs: LogInputs, directory: Path) -> list[Logged]:
+    path = directory / "ours.txt"
+    path.write_text("\n".join(detail_lines(inputs)) + "\n")
+    return read_detail(path)
+
+
+def without_times(text: str) -> str:
+    return re.sub(r'"time_ms": [\d.]+', '"time_ms": 0', re.sub(r'"tid": \d+', '"tid": 0', text))
+
+
+def milliseconds_apart(ours: str, theirs: str) -> int:
+    """Of two power times of one minute."""
+    ends = [float(text.rsplit(":", 1)[1]) for text in (ours, theirs)]
+    return round(abs(ends[0] - ends[1]) * 1000)
+
+
+def differing(ours: list[Logged], theirs: list[Logged]) -> list[tuple[str, Any, Any]]:
+    found = []
+    for mine, own in zip(ours, theirs, strict=True):
+        if own.key in NOT_COMPARED or without_times(mine.text) == without_times(own.text):
+            continue
+        if own.key.startswith("power_") and milliseconds_apart(mine.value, own.value) <= 1:
+            continue
+        found.append((own.key, mine.value, own.value))
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_strict_files_are_the_official_ones(
+    name: str, tmp_path: Path, record_property: Any
+) -> None:
+    case = Case(name, tmp_path)
+    ours, theirs = our_detail(case.inputs, tmp_path), case.official_detail()
+    assert [one.key for one in ours] == [one.key for one in theirs]
+    assert differing(ours, theirs) == []
+    assert_summaries_agree(case)
+    assert_accuracy_logs_agree(case)
+    compared = [one.key for one in theirs if one.key not in NOT_COMPARED]
+    record_property("keys_compared", len(compared))
+    print(f"{name}: {len(compared)} detail lines, {len(set(compared))} keys")
+
+
+def assert_summaries_agree(case: Case) -> None:
+    theirs = (case.directory / "mlperf_log_summary.txt").read_text().splitlines()
+    ours = list(summary_lines(case.inputs))
+    warned = sum(one.metadata["is_warning"] for one in case.detail)
+    assert len(ours) == len(theirs)
+    for mine, own in zip(ours, theirs, strict=True):
+        if own.startswith("QPS w/ loadgen overhead"):
+            continue
+        if "warning" in own and warned:  # LoadGen's allocations
+            continue
+        assert mine == own
+
+
+def assert_accuracy_logs_agree(case: Case) -> None:
+    """Ours, of the same answers in the same order, is the official one byte for byte."""
+    text = (case.directory / "mlperf_log_accuracy.json").read_text()
+    entries = [
+        AccuracyEntry(
+            one["seq_id"],
+            one["qsl_idx"],
+            bytes.fromhex(one["data"]),
+            bytes.fromhex(one["token_data"]) if "token_data" in one else None,
+            one.get("token_count"),
+        )
+        for one in json.loads(text)
+    ]
+    assert "\n".join(accuracy_lines(entries)) + "\n" == text
+    answers = {entry.seq_id: entry.sample_index for entry in entries}
+    offset = 0
+    for one in case.inputs.series:
+        if one.plan.spec.kind == "accuracy":
+            for place, sample in enumerate(one.plan.samples.tolist()):
+                assert answers[offset + place] == sample
+        offset += one.plan.generated_query_count * one.plan.samples_per_query
