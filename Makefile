@@ -13,6 +13,8 @@ HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := -m pip --disable-pip-version-check --no-input -q
 # registries time out now and then; pip's own five tries are sometimes not enough
 RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; done
+# a comma would end the argument of `call`
+EXTRAS := demo,test
 
 .PHONY: help setup run test lint format stubs stubs-check bench triton clean
 
@@ -26,7 +28,7 @@ $(VENV)/.ready: pyproject.toml
 	@[ -x $(BIN)/python ] || $(HOST_PYTHON) -m venv $(VENV)
 	@echo "setup: installing into $(VENV)"
 	@$(call RETRY,$(BIN)/python $(PIP) install --upgrade 'pip>=24' 'setuptools>=68')
-	@$(call RETRY,$(BIN)/python $(PIP) install -e '.[demo,test]')
+	@$(call RETRY,$(BIN)/python $(PIP) install -e '.[$(EXTRAS)]')
 	@touch $@
 
 triton: $(TRITON_VENV)/.ready ## make .venv-triton: the real tritonserver, for the tests
