@@ -17,9 +17,8 @@ from urllib.parse import unquote_to_bytes
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from grpc_wire.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+from grpc_wire.limits import REMEMBERED_BLOCKS
 
-# Blocks remembered; past it all are forgotten, so that changing values cannot fill the memory.
-REMEMBERED_BLOCKS: Final = 1_024
 # The header table that a client may use before it has seen our SETTINGS (RFC 7541 4.2).
 _INITIAL_TABLE_BYTES: Final = 4_096
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from grpc_wire import frames
 from grpc_wire.answers import Answer
 from grpc_wire.blocks import ResponseReader
-from grpc_wire.connection import MAX_MESSAGE_BYTES, Connection
+from grpc_wire.connection import Connection
 from grpc_wire.errors import (
     BROKEN_CONNECTION,
     CANCEL,
@@ -26,13 +26,12 @@ from grpc_wire.errors import (
     grpc_of_reset,
 )
 from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
-from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, listed, pieces_of
+from grpc_wire.flow import Piece, pieces_of
 from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
+from grpc_wire.limits import LARGE_PIECE_BYTES, MAX_MESSAGE_BYTES, MAX_RESPONSE_HEADER_BYTES
 from grpc_wire.shapes import AnswerShapes
 
 __all__ = ["CLOSED", "DONE", "MESSAGE", "ROOM", "ClientConnection"]
-
-MAX_RESPONSE_HEADER_BYTES = 64 << 10
 
 
 class ClientConnection(Connection[ClientEvent]):
@@ -114,10 +113,11 @@ class ClientConnection(Connection[ClientEvent]):
         ``parts`` is the message with its five-byte prefix, in bytes or views of single bytes.
         ``streaming``: the answer may be many messages.
         """
-        is_bytes = parts.__class__ is bytes
-        size = len(parts) if is_bytes else sum(map(len, listed(parts)))
+        if streaming or not isinstance(parts, bytes):
+            return self._call_slowly(key, headers, parts, streaming)
+        size = len(parts)
         send = self._send
-        if streaming or size > self._single_max or size > send.window:
+        if size > self._single_max or size > send.window:
             return self._call_slowly(key, headers, parts, streaming)
         if len(self._open) + len(self._busy) >= self._limit:
             return False
@@ -128,10 +128,7 @@ class ClientConnection(Connection[ClientEvent]):
         self._open[stream_id] = key
         send.window -= size
         word = stream_id.to_bytes(4, "big")
-        if is_bytes:
-            self._out += (headers.start, word, headers.middle(size), word, parts)  # type: ignore[arg-type]  # is_bytes
-        else:
-            self._out += (headers.start, word, headers.middle(size), word, *listed(parts))
+        self._out += (headers.start, word, headers.middle(size), word, parts)
         if size >= LARGE_PIECE_BYTES:
             self._is_mixed = True
         return True
@@ -163,7 +160,7 @@ class ClientConnection(Connection[ClientEvent]):
     def _call_slowly(
         self, key: int, headers: HeaderBlock, parts: Piece | Sequence[Piece], streaming: bool
     ) -> bool:
-        """Open a call that is the first, large, or answered by many messages."""
+        """Open a call that is the first, large, in several parts, or answered by many messages."""
         if self.room <= 0:
             return False
         stream_id = self._next_id
@@ -346,12 +343,6 @@ class ClientConnection(Connection[ClientEvent]):
         self._peer_limit = settings.get(frames.MAX_CONCURRENT_STREAMS, self._peer_limit)
         if not self.is_draining:
             self._limit = self._peer_limit
-
-    def _on_settings_acknowledged(self) -> None:
-        pass
-
-    def _on_pong(self, payload: bytes, events: list[ClientEvent]) -> None:
-        pass
 
     def _on_stream_window(self, stream_id: int, increment: int, events: list[ClientEvent]) -> None:
         if stream_id in self._send:

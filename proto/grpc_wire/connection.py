@@ -18,13 +18,9 @@ from grpc_wire.errors import (
 )
 from grpc_wire.flow import Piece, SendQueue, coalesce
 from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES, HEADERS
+from grpc_wire.limits import CONNECTION_WINDOW_BYTES
 
 Event = TypeVar("Event")
-
-MAX_MESSAGE_BYTES = 64 << 20
-# Our connection window. Messages are handed on at once, so the window protects nothing that
-# the message limit and the shell's read pause do not; a large one costs few WINDOW_UPDATEs.
-CONNECTION_WINDOW_BYTES = 1 << 30
 
 
 class Connection(Generic[Event]):
@@ -346,13 +342,13 @@ class Connection(Generic[Event]):
         raise NotImplementedError
 
     def _on_peer_settings(self, settings: dict[int, int]) -> None:
-        raise NotImplementedError
+        """SETTINGS have come; windows and frame size are taken already."""
 
     def _on_settings_acknowledged(self) -> None:
-        raise NotImplementedError
+        """The peer has applied our SETTINGS."""
 
     def _on_pong(self, payload: bytes, events: list[Event]) -> None:
-        raise NotImplementedError
+        """A PING of ours has come back."""
 
     def _on_stream_window(self, stream_id: int, increment: int, events: list[Event]) -> None:
         raise NotImplementedError

@@ -18,11 +18,9 @@ from grpc_wire.frames import (
     FRAME_HEADER,
     LARGEST_WINDOW_BYTES,
 )
+from grpc_wire.limits import LARGE_PIECE_BYTES
 
 Piece = bytes | memoryview
-# Pieces from this size on are written as they are; smaller ones are joined, which is cheaper
-# than one more entry in the kernel's vector.
-LARGE_PIECE_BYTES = 16_384
 
 
 def listed(parts: Piece | Sequence[Piece]) -> Sequence[Piece]:

@@ -16,15 +16,12 @@ from hpack import Encoder, NeverIndexedHeaderTuple
 
 from grpc_wire.errors import HeaderError
 from grpc_wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame_start
+from grpc_wire.limits import MAX_REQUEST_BLOCK_BYTES, MAX_STATUS_TEXT_BYTES, REMEMBERED_SIZES
 
 USER_AGENT: Final = "grpc-python-loadgen/1"
 # A dynamic table size update to 0 (RFC 7541 6.3). Our first block on a connection starts with
 # it, so that whatever table size the peer announces later asks nothing of us.
 TABLE_SIZE_ZERO: Final = b"\x20"
-# gRPC servers refuse more request metadata than 8 to 16 KiB; one frame always holds this.
-MAX_REQUEST_BLOCK_BYTES: Final = 16_000
-_REMEMBERED_SIZES: Final = 4_096
-_MAX_TEXT_BYTES: Final = 2_048
 
 _NAME: Final = re.compile(r"[0-9a-z_.\-]+")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|")
@@ -64,7 +61,7 @@ class HeaderBlock:
         """
         found = self._middles.get(size)
         if found is None:
-            if len(self._middles) >= _REMEMBERED_SIZES:
+            if len(self._middles) >= REMEMBERED_SIZES:
                 self._middles.clear()
             found = self.block + frame_start(size, DATA, END_STREAM)
             self._middles[size] = found
@@ -129,7 +126,7 @@ def status_fields(code: int, text: str) -> list[tuple[str, str]]:
     """Return the trailers of an answer; ``text`` is cut so that one frame holds them."""
     fields = [("grpc-status", str(code))]
     if text:
-        cut = text.encode("utf-8", "replace")[:_MAX_TEXT_BYTES]
+        cut = text.encode("utf-8", "replace")[:MAX_STATUS_TEXT_BYTES]
         safe = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"
         fields.append(("grpc-message", quote_from_bytes(cut, safe=safe)))
     return fields

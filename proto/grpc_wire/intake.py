@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from grpc_wire import frames
-from grpc_wire.blocks import REMEMBERED_BLOCKS, RequestHead, RequestReader
-from grpc_wire.connection import MAX_MESSAGE_BYTES, Connection
+from grpc_wire.blocks import RequestHead, RequestReader
+from grpc_wire.connection import Connection
 from grpc_wire.errors import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
@@ -34,19 +34,18 @@ from grpc_wire.events import (
 )
 from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES
 from grpc_wire.headers import status_fields
+from grpc_wire.limits import (
+    MAX_CONCURRENT_STREAMS,
+    MAX_HELD_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_REQUEST_HEADER_BYTES,
+    MAX_RESETS,
+    MAX_SERVER_FRAME_BYTES,
+    REMEMBERED_BLOCKS,
+)
 from grpc_wire.messages import PREFIX_BYTES
 from grpc_wire.requests import Request
 from grpc_wire.shapes import RequestShapes
-
-MAX_CONCURRENT_STREAMS = 1 << 16
-MAX_REQUEST_HEADER_BYTES = 16 << 10
-# Whole tensors in one frame: fewer pieces on both sides.
-MAX_FRAME_BYTES = 1 << 20
-# Messages that are not whole yet, over all streams of a connection.
-MAX_HELD_BYTES = 1 << 30
-# Streams that a client may reset beyond those answered: deadlines passing in a stall are
-# honest, opening and resetting without end is the rapid reset attack (CVE-2023-44487).
-MAX_RESETS = 20_000
 
 _ACCEPTS = [("grpc-accept-encoding", "identity")]
 
@@ -79,7 +78,7 @@ class RequestIntake(Connection[ServerEvent]):
         max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_header_bytes: int = MAX_REQUEST_HEADER_BYTES,
-        max_frame_bytes: int = MAX_FRAME_BYTES,
+        max_frame_bytes: int = MAX_SERVER_FRAME_BYTES,
         max_held_bytes: int = MAX_HELD_BYTES,
         max_resets: int = MAX_RESETS,
     ) -> None:
@@ -195,11 +194,6 @@ class RequestIntake(Connection[ServerEvent]):
             self._open[stream_id] = Request(head, b"", self._max_message_bytes, streaming=False)
         return self._open.get(stream_id)
 
-    def _remember(self, block: bytes, head: RequestHead) -> None:
-        if len(self._plain) >= REMEMBERED_BLOCKS:
-            self._plain.clear()
-        self._plain[block] = head
-
     def _learn(self, block: bytes, size: int, head: RequestHead) -> None:
         """Take HEADERS and DATA that came one after the other for the usual shape."""
         if self._shapes.learn(block, size):
@@ -248,7 +242,9 @@ class RequestIntake(Connection[ServerEvent]):
             self._refuse(stream_id, stream, fields, head.refused)
             return
         if block and not streaming:
-            self._remember(block, head)
+            if len(self._plain) >= REMEMBERED_BLOCKS:
+                self._plain.clear()
+            self._plain[block] = head
         if streaming:
             stream.is_known = True
             events.append((OPENED, stream_id, head.path, head.metadata))
@@ -382,9 +378,6 @@ class RequestIntake(Connection[ServerEvent]):
         events.append((CLOSED, reason))
 
     # ------------------------------------------------------------------ settings and windows
-    def _on_peer_settings(self, settings: dict[int, int]) -> None:
-        pass
-
     def _on_settings_acknowledged(self) -> None:
         self._reader.forbid_table()
 

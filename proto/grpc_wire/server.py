@@ -19,11 +19,11 @@ from grpc_wire.events import (
     REQUEST,
     ServerEvent,
 )
-from grpc_wire.flow import LARGE_PIECE_BYTES, Piece, listed, pieces_of
+from grpc_wire.flow import Piece, pieces_of
 from grpc_wire.headers import TABLE_SIZE_ZERO, encode_block, status_fields
 from grpc_wire.intake import RequestIntake
+from grpc_wire.limits import LARGE_PIECE_BYTES, REMEMBERED_SIZES
 from grpc_wire.requests import Request
-from grpc_wire.shapes import REMEMBERED_SIZES
 
 __all__ = [
     "CANCELLED",
@@ -71,10 +71,9 @@ class ServerConnection(RequestIntake):
         ``parts`` is the message with its five-byte prefix, in bytes or views of single bytes.
         False: the client has gone or gave the call up, and the answer is dropped.
         """
-        if self._open.get(stream_id, self) is not None:
+        if self._open.get(stream_id, self) is not None or not isinstance(parts, bytes):
             return self._respond_slowly(stream_id, parts)
-        is_bytes = parts.__class__ is bytes
-        size = len(parts) if is_bytes else sum(map(len, listed(parts)))
+        size = len(parts)
         send = self._send
         if size > self._single_max or size > send.window:
             return self._respond_slowly(stream_id, parts)
@@ -84,11 +83,7 @@ class ServerConnection(RequestIntake):
         send.window -= size
         word = stream_id.to_bytes(4, "big")
         middle = _MIDDLES.get(size) or _middle(size)
-        if is_bytes:
-            self._out += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)  # type: ignore[arg-type]  # is_bytes
-        else:
-            pieces = listed(parts)
-            self._out += (_HEAD_START, word, middle, word, *pieces, _TAIL_START, word, _TAIL)
+        self._out += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)
         if size >= LARGE_PIECE_BYTES:
             self._is_mixed = True
         return True

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final
 
 from grpc_wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame_start
+from grpc_wire.limits import PATIENCE, REMEMBERED_SIZES
 from grpc_wire.messages import PREFIX_BYTES, frame_prefix
-
-# Lengths of messages remembered; past it all are forgotten.
-REMEMBERED_SIZES: Final = 4_096
-# Calls of another shape in a row before that one is taken for the usual one.
-PATIENCE: Final = 8
 
 UnpackRequest = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, bytes]]
 UnpackAnswer = Callable[
