@@ -66,7 +66,8 @@ class SeriesFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Facts of the whole run."""
+    """Facts of the whole run. ``rated_series``: the series of a peak search that speaks for the run
+    (the best that passed, else the base); None: every measured series does."""
 
     run_id: str
     plan_hash: str
@@ -83,3 +84,5 @@ class RunFacts:
     accuracy: dict[str, float] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    rated_series: int | None = None
+    peak_qps: float | None = None

@@ -33,6 +33,7 @@ from loadgen_service.core.series import (
     SeriesPlan,
     SeriesSpec,
     frozen,
+    peak_series,
     series_specs,
     shard_rows,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "SeriesPlan",
     "SeriesSpec",
     "hash_plans",
+    "peak_series",
     "plan_hash",
     "plan_series",
     "series_specs",
@@ -63,6 +65,8 @@ def plan_series(
     trace_ns: Int64Array | None = None,
 ) -> SeriesPlan:
     """Plan one series. ``trace_ns``: due times of ``--arrivals trace``, ns from the start."""
+    if spec.target_qps is not None:
+        settings = settings.model_copy(update={"target_qps": spec.target_qps})
     wanted = effective(settings, counts, spec.kind)
     row = SCENARIOS[settings.scenario]
     if row.pulled:

@@ -5,7 +5,7 @@ Decides what rows mean and how they are shared out; how the columns are filled i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -36,7 +36,8 @@ class SeriesSpec:
     """One series of a run. ``loaded``: sample indexes in loaded order, padded as LoadGen loads
     them (multi_stream repeats the first few); ``loaded_end``: its length without the padding.
     ``first_sequence_id``: LoadGen numbers samples through a run's measured series; a warm-up has
-    numbers of its own."""
+    numbers of its own. ``target_qps``: rate of one run of a peak search; None: the settings'.
+    """
 
     index: int
     kind: SeriesKind
@@ -44,6 +45,7 @@ class SeriesSpec:
     loaded: Int64Array
     loaded_end: int
     first_sequence_id: int = 0
+    target_qps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,15 @@ def series_specs(settings: Settings, counts: SampleCounts) -> list[SeriesSpec]:
         if series_kind == "accuracy":
             next_sequence_id += _accuracy_sample_ids(settings, specs[-1], wanted)
     return specs
+
+
+def peak_series(base: SeriesSpec, index: int, target_qps: float) -> SeriesSpec:
+    """Series ``index`` of a peak search: ``base``'s samples at another rate.
+
+    ``base`` is the last of ``series_specs``: the run that establishes the base rate.
+    """
+    name = f"{base.name}-{index - base.index}"
+    return replace(base, index=index, name=name, target_qps=target_qps)
 
 
 def _sets(settings: Settings, counts: SampleCounts, kind: SeriesKind) -> list[Int64Array]:

@@ -62,7 +62,9 @@ class DatasetSummary(Part):
 class Summary(MeasuredTimes):
     """One run. Counts add up all judged series; figures are those of the one judged series.
 
-    With several judged series (accuracy sets) the figures are null here and stand in ``series``.
+    With several judged series (accuracy sets) the figures are null here and stand in ``series``. A
+    submission run's figures are its performance series'; a peak search is judged by the run at the
+    peak alone.
     ``valid`` is true only if every judged series is; null where none was judged.
     """
 
@@ -81,6 +83,7 @@ class Summary(MeasuredTimes):
     plan_hash: str
     workload_hash: str
     metric: Metric | None
+    peak_qps: float | None = Field(None, description="find_peak: highest rate that passed")
     counts: CountsByLevel
     elapsed_ns: int | None
     completed_qps: float | None
@@ -104,6 +107,8 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
     """Join a run's results, one (plan, figures, verdict) a series in order, warm-up among them."""
     series = [_series_summary(settings, facts, result) for result in results]
     judged = [one for one in series if one.kind != "warmup"]
+    if facts.rated_series is not None:
+        judged = [one for one in judged if one.series_index == facts.rated_series]
     # A submission run is rated by its performance series; its accuracy stands beside.
     rated = [one for one in judged if one.kind == "performance"] or judged
     only = rated[0] if len(rated) == 1 else None
@@ -124,6 +129,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         plan_hash=facts.plan_hash,
         workload_hash=facts.workload_hash,
         metric=only.metric if only else None,
+        peak_qps=facts.peak_qps,
         counts=_added([one.counts for one in judged]),
         elapsed_ns=only.elapsed_ns if only else None,
         completed_qps=only.completed_qps if only else None,

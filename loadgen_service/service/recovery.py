@@ -18,7 +18,14 @@ from loadgen_service.core.facts import (
     SutFacts,
     WorkerFacts,
 )
-from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.plan import (
+    SampleCounts,
+    SeriesPlan,
+    SeriesSpec,
+    peak_series,
+    plan_series,
+    series_specs,
+)
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.conductor import environment
@@ -66,7 +73,7 @@ def recover(directory: RunDirectory) -> None:
         Material(
             settings=settings,
             facts=_run_facts(run, prepared, series),
-            plans=_plans(settings, prepared, [one.series_index for one in series]),
+            plans=_plans(settings, prepared, started),
             worker_count=worker_count,
         ),
     )
@@ -78,12 +85,17 @@ def _cut_torn_tails(directory: RunDirectory, series_index: int) -> None:
         Segment(path).close()
 
 
-def _plans(settings: Settings, prepared: Entry, indexes: list[int]) -> list[SeriesPlan]:
+def _plans(settings: Settings, prepared: Entry, started: list[Entry]) -> list[SeriesPlan]:
     counts = SampleCounts(prepared["total_sample_count"], prepared["performance_sample_count"])
     trace = prepared["trace_ns"]
     trace_ns = None if trace is None else np.array(trace, dtype=np.int64)
     specs = series_specs(settings, counts)
-    return [plan_series(settings, counts, specs[index], trace_ns) for index in indexes]
+    return [plan_series(settings, counts, _spec(specs, entry), trace_ns) for entry in started]
+
+
+def _spec(specs: list[SeriesSpec], entry: Entry) -> SeriesSpec:
+    index, rate = entry["series_index"], entry.get("target_qps")
+    return specs[index] if rate is None else peak_series(specs[-1], index, rate)
 
 
 def _series_facts(entries: list[Entry], start: Entry, worker_count: int) -> SeriesFacts:

@@ -34,6 +34,9 @@ from loadgen_service.service.accuracy import score_series
 from loadgen_service.service.segment_reader import read_columns, read_responses
 from loadgen_service.service.store import RunDirectory
 
+PROMISES = frozenset({"latency", "ttft", "tpot"})
+"""Findings that LoadGen's peak search calls the performance constraint."""
+
 SAMPLES_A_ROW_GROUP = 1 << 20
 """Bounds the memory of writing: about 100 MiB of columns at once."""
 
@@ -78,6 +81,16 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
     directory.write_text("report.txt", _rendered(summary))
     directory.write_text("summary.json", summary_to_json(summary))
     return summary
+
+
+def keeps_latency_promise(directory: RunDirectory, material: Material, plan: SeriesPlan) -> bool:
+    """Whether a series' durable records meet the latency limit: the one condition of a search.
+
+    ``material`` needs the facts of that series only. Blocking.
+    """
+    table = _read_table(directory, material, plan)
+    _, _, verdict = _judged(material, plan, table)
+    return all(one.met for one in verdict.findings if one.name in PROMISES)
 
 
 def settings_yaml(settings: Settings) -> str:

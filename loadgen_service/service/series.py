@@ -99,7 +99,11 @@ class SeriesConductor:
         return pb.Control(settings_json=settings_json, **call)  # type: ignore[arg-type]
 
     async def _arm(self) -> None:
-        self._crew.tell(pb.ToWorker(arm=pb.Arm(series_index=self._index)))
+        self._crew.tell(
+            pb.ToWorker(
+                arm=pb.Arm(series_index=self._index, target_qps=self._plan.spec.target_qps or 0.0)
+            )
+        )
         await self._crew.wait(
             lambda: all(worker.words(self._index).armed for worker in self._crew.workers),
             ARM_TIMEOUT_NS,
@@ -118,6 +122,7 @@ class SeriesConductor:
             t0_ns=self._t0_ns,
             start_unix_ns=self._start_unix_ns,
             plan_hash=self._prepared.plan_hash,
+            target_qps=self._plan.spec.target_qps,
         )
         run.t0_ns, run.series = self._t0_ns, plan.spec
         run.planned_ns = _planned_ns(plan)

@@ -18,7 +18,14 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.core.arrivals import parse_trace
-from loadgen_service.core.plan import SampleCounts, SeriesSpec, plan_hash, plan_series, series_specs
+from loadgen_service.core.plan import (
+    SampleCounts,
+    SeriesSpec,
+    peak_series,
+    plan_hash,
+    plan_series,
+    series_specs,
+)
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError
@@ -113,16 +120,21 @@ class WorkerRun:
         finally:
             download.abort()
 
-    async def arm(self, series_index: int) -> None:
-        """Make a series ready to start: plan, shard, payloads."""
+    async def arm(self, series_index: int, target_qps: float = 0.0) -> None:
+        """Make a series ready to start: plan, shard, payloads. ``target_qps``: of a peak search."""
         if self.series is not None:
             await self.series.close()
-        self.series = await asyncio.to_thread(self._make_series, series_index)
+        self.series = await asyncio.to_thread(self._make_series, series_index, target_qps)
 
-    def _make_series(self, series_index: int) -> Series:
+    def _make_series(self, series_index: int, target_qps: float) -> Series:
         settings, arena = self._settings, self._arena
         assert arena is not None
-        plan = plan_series(settings, self._counts, self._specs[series_index], self._trace_ns)
+        spec = (
+            peak_series(self._specs[-1], series_index, target_qps)
+            if target_qps
+            else self._specs[series_index]
+        )
+        plan = plan_series(settings, self._counts, spec, self._trace_ns)
         builder = RequestBuilder(
             settings.model,
             settings.model_version,

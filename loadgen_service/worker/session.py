@@ -290,7 +290,7 @@ class Session:
         if kind == "prepare":
             await self._prepare(message.prepare)
         elif kind == "arm":
-            await self._arm(message.arm.series_index)
+            await self._arm(message.arm)
         elif kind == "start":
             self._start(message.start)
         elif kind == "stop":
@@ -313,12 +313,12 @@ class Session:
             return
         self.say(pb.FromWorker(ready=pb.Ready(plan_hash=plan_hash, rss_bytes=rss_bytes())))
 
-    async def _arm(self, series_index: int) -> None:
-        run = self._run
+    async def _arm(self, arm: pb.Arm) -> None:
+        run, series_index = self._run, arm.series_index
         if run is None or (run.series is not None and run.series.index == series_index):
             return
         self._lasting.clear()
-        await run.arm(series_index)
+        await run.arm(series_index, arm.target_qps)
         self.say(pb.FromWorker(armed=pb.SeriesArmed(series_index=series_index)))
 
     def _start(self, start: pb.Start) -> None:

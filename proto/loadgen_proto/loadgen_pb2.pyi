@@ -504,10 +504,12 @@ class Ready(_message.Message):
     def __init__(self, plan_hash: _Optional[str] = ..., rss_bytes: _Optional[int] = ...) -> None: ...
 
 class Arm(_message.Message):
-    __slots__ = ("series_index",)
+    __slots__ = ("series_index", "target_qps")
     SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
+    TARGET_QPS_FIELD_NUMBER: _ClassVar[int]
     series_index: int
-    def __init__(self, series_index: _Optional[int] = ...) -> None: ...
+    target_qps: float
+    def __init__(self, series_index: _Optional[int] = ..., target_qps: _Optional[float] = ...) -> None: ...
 
 class SeriesArmed(_message.Message):
     __slots__ = ("series_index",)

@@ -49,6 +49,11 @@ class Settings(
         return ("accuracy",) if self.mode == "accuracy" and not self.test05 else ("performance",)
 
     @property
+    def searches_peak(self) -> bool:
+        """Whether the run is a sequence of server series, each at the rate that the last led to."""
+        return self.mode == "find_peak" and not self.test05
+
+    @property
     def seeds(self) -> Seeds:
         """The seeds that hold: those of TEST05 where that review is asked for."""
         if self.test05:
@@ -113,6 +118,13 @@ class Settings(
         return self
 
     def _arrivals_agree(self) -> None:
+        if self.searches_peak and (
+            self.scenario != "server" or self.arrivals not in ("poisson", "constant", "gamma")
+        ):
+            raise ValueError(
+                "mode: find_peak searches the rate of the server scenario; use --scenario server "
+                "and --arrivals poisson, constant or gamma"
+            )
         needs = {
             "ramp": ("ramp_to_qps", self.ramp_to_qps),
             "steps": ("steps", self.steps),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 ScenarioName = Literal["single_stream", "multi_stream", "server", "offline", "burst", "concurrency"]
 ArrivalName = Literal["poisson", "constant", "gamma", "ramp", "steps", "trace"]
-ModeName = Literal["performance", "accuracy", "submission"]
+ModeName = Literal["performance", "accuracy", "submission", "find_peak"]
 
 UINT64_MAX = 2**64 - 1
 
@@ -17,7 +17,10 @@ class TrafficSettings(BaseModel):
     """What is issued, and when."""
 
     scenario: ScenarioName = Field("server", description="how queries arrive")
-    mode: ModeName = Field("performance", description="measure speed, check every answer, or both")
+    mode: ModeName = Field(
+        "performance",
+        description="measure speed, check every answer, both, or search the highest rate",
+    )
     target_qps: float = Field(1.0, gt=0, description="server: queries a second; offline: samples")
     expected_latency_ms: float = Field(
         1.0, gt=0, description="single and multi stream: expected latency of a query"
