@@ -41,15 +41,12 @@ def accuracy_lines(entries: Iterable[AccuracyEntry]) -> Iterator[str]:
 
 
 def entries_of_request(
-    plan: SeriesPlan, row: int, data: Sequence[bytes], first_seq_id: int
+    plan: SeriesPlan, row: int, data: Sequence[bytes]
 ) -> Iterator[AccuracyEntry]:
-    """Entries of one answered request: ``data`` holds one answer a sample, in request order.
-
-    ``first_seq_id``: see ``accuracy_sampling.first_seq_ids``.
-    """
+    """Entries of one answered request: ``data`` holds one answer a sample, in request order."""
     start, stop = plan.request_span(row)
     for place, content in zip(range(start, stop), data, strict=True):
-        yield AccuracyEntry(first_seq_id + place, int(plan.samples[place]), content)
+        yield AccuracyEntry(plan.spec.first_sequence_id + place, int(plan.samples[place]), content)
 
 
 def _line(entry: AccuracyEntry) -> str:

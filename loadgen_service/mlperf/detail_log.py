@@ -134,8 +134,7 @@ def _notice(notice: Notice) -> LogEntry:
 def _series(inputs: LogInputs, one: SeriesLog, said: set[str]) -> Iterator[LogEntry]:
     """One series: what was loaded, generated and issued; ``said``: kinds already begun."""
     plan, at = one.plan, _since_began(inputs, one)
-    mode: str = inputs.settings.mode
-    if plan.spec.kind not in said and mode != "find_peak":
+    if plan.spec.kind not in said and inputs.settings.mode != "find_peak":
         said.add(plan.spec.kind)
         line = 1101 if plan.spec.kind == "accuracy" else 848
         text = f"Starting {plan.spec.kind} mode"

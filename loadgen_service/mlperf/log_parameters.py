@@ -100,9 +100,9 @@ def _of_scenario(settings: Settings) -> Pairs:
 
 def _draws(settings: Settings) -> Pairs:
     return [
-        ("qsl_rng_seed", settings.qsl_rng_seed),
-        ("sample_index_rng_seed", settings.sample_index_rng_seed),
-        ("schedule_rng_seed", settings.schedule_rng_seed),
+        ("qsl_rng_seed", settings.seeds.qsl),
+        ("sample_index_rng_seed", settings.seeds.sample_index),
+        ("schedule_rng_seed", settings.seeds.schedule),
         ("accuracy_log_rng_seed", settings.accuracy_log_rng_seed),
         ("accuracy_log_probability", settings.accuracy_log_probability),
         ("accuracy_log_sampling_target", settings.accuracy_log_sampling_target),

@@ -212,8 +212,7 @@ def _known(value: int | None) -> str:
 def _parameters(inputs: LogInputs, one: SeriesLog) -> Iterator[str]:
     settings, strict = inputs.settings, inputs.strict
     values = dict(effective_values(settings, inputs.counts))
-    mode: str = settings.mode
-    if mode == "find_peak":  # the peak, where the detail log has the starting value
+    if settings.mode == "find_peak":  # the peak, where the detail log has the starting value
         values["target_qps"] = one.plan.effective.target_qps
     for name in _PARAMETERS:
         if name == "target_latency_ns" and settings.use_token_latencies:

@@ -17,18 +17,18 @@ from loadgen_service.mlperf.log_values import fraction_text
 
 _NS_PER_US: Final = 1000
 _ROWS_AT_ONCE: Final = 1 << 15
-TracedSeries = tuple[SeriesPlan, RequestTable, int, int]
-"""Plan, table, start (Unix ns) and first sequence id of one series."""
+TracedSeries = tuple[SeriesPlan, RequestTable, int]
+"""Plan, table and start (Unix ns) of one series."""
 
 
 def trace_lines(inputs: LogInputs, series: Iterable[TracedSeries]) -> Iterator[str]:
     """Lines of the file, without their newlines."""
     yield '{"traceEvents":['
-    for plan, table, start_unix_ns, first_seq_id in series:
+    for plan, table, start_unix_ns in series:
         begin_ns = start_unix_ns - inputs.began_unix_ns
         for start in range(0, len(table), _ROWS_AT_ONCE):
             stop = min(len(table), start + _ROWS_AT_ONCE)
-            yield from _samples(inputs, plan, table, start, stop, begin_ns, first_seq_id)
+            yield from _samples(inputs, plan, table, start, stop, begin_ns)
     yield '{"name":"LastTrace"}'
     yield "],"
     yield '"displayTimeUnit":"ns",'
@@ -47,18 +47,17 @@ def _samples(
     start: int,
     stop: int,
     begin_ns: int,
-    first_seq_id: int,
 ) -> Iterator[str]:
     columns = sample_table(plan, table, start, stop)
     done = columns["status"] == Status.COMPLETED
     names = ("seq_id", "query_index", "sample_index", "scheduled_ns", "issued_ns", "completed_ns")
     counter = plan.scenario == "server"
-    for seq, query, sample, scheduled, issued, completed in zip(
+    for number, query, sample, scheduled, issued, completed in zip(
         *(columns[name][done].tolist() for name in names), strict=True
     ):
         begin = fraction_text(begin_ns + scheduled, _NS_PER_US)
         end = fraction_text(begin_ns + completed, _NS_PER_US)
-        number, delay = first_seq_id + seq, issued - scheduled
+        delay = issued - scheduled
         if counter:
             yield (
                 f'{{"name":"Latency","ph": "C","pid":{inputs.pid},"ts":{begin},"args":{{ '
