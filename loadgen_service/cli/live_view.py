@@ -17,7 +17,6 @@ from rich.text import Text
 
 from loadgen_service.cli import progress
 
-
 _BAR_WIDTH: Final = 60
 _COUNTED: Final = frozenset({"elapsed", "issued", "completed", "outstanding", "failed"})
 
