@@ -96,8 +96,8 @@ def test_every_step_is_the_official_one(
         stall_at=stall_at,
     )
     search = PeakSearch(base, step, decimals)
-    if any("initial" in error for error in official["errors"]):
-        search.record(False)  # the machine was too slow for the base rate
+    if any("Initial lower bound" in error for error in official["errors"]):
+        search.record(False)  # the stall comes within the base run already
         assert search.messages == official["messages"]
         return
     replay(search, official["messages"])

@@ -67,7 +67,14 @@ def test_logged_samples_are_the_official_ones(
     )
     entries = json.loads((tmp_path / "mlperf_log_accuracy.json").read_text())
     theirs = sorted(entry["seq_id"] for entry in entries)
-    assert logged(Settings(**ours, **same), SampleCounts(100, 32)) == theirs
+    found = logged(Settings(**ours, **same), SampleCounts(100, 32))
+    # LoadGen's Server plans more than it issues, the more so on a busy machine: a late run
+    # reaches its duration before the plan's tail. Nothing else may be missing.
+    unissued = sorted(set(found) - set(theirs))
+    assert set(theirs) <= set(found)
+    assert not unissued or unissued[0] >= same["min_query_count"]
+    first = found.index(unissued[0]) if unissued else 0
+    assert found[first : first + len(unissued)] == unissued
 
 
 def test_a_probability_above_one_logs_all_and_none_logs_nothing() -> None:
