@@ -14,6 +14,9 @@ from sut_server.errors import Code
 class AnswerSink(Protocol):
     """What a call needs of its connection."""
 
+    def send(self, stream_id: int, parts: list[bytes]) -> None:
+        """Send a message of a streamed call; others follow."""
+
     def answer(self, stream_id: int, parts: list[bytes]) -> None:
         """Send a message (without its gRPC prefix) and status OK."""
 
@@ -25,12 +28,18 @@ class AnswerSink(Protocol):
 
 
 class Call:
-    """A unary call; ``alive`` until it is settled, by us or by the caller's leaving."""
+    """One request; ``alive`` until it is settled, by us or by the caller's leaving.
 
-    __slots__ = ("_on_gone", "_sink", "alive", "received_ns", "stream_id")
+    ``is_streamed``: it may be sent any number of messages before it is settled.
+    """
 
-    def __init__(self, sink: AnswerSink, stream_id: int, received_ns: int) -> None:
+    __slots__ = ("_on_gone", "_sink", "alive", "is_streamed", "received_ns", "stream_id")
+
+    def __init__(
+        self, sink: AnswerSink, stream_id: int, received_ns: int, is_streamed: bool = False
+    ) -> None:
         self._sink = sink
+        self.is_streamed = is_streamed
         self._on_gone: Callable[[], None] | None = None
         self.stream_id = stream_id
         self.received_ns = received_ns
@@ -39,6 +48,11 @@ class Call:
     def on_gone(self, call: Callable[[], None]) -> None:
         """Ask to be told if the caller leaves before the answer."""
         self._on_gone = call
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send one message of a streamed call, which stays open."""
+        if self.alive:
+            self._sink.send(self.stream_id, parts)
 
     def answer(self, parts: list[bytes]) -> None:
         """Send the message in ``parts``; nothing happens if the caller has gone."""

@@ -11,12 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from grpc_wire.events import CANCELLED, CLOSED, REQUEST
+from grpc_wire.events import (
+    CANCELLED,
+    CLOSED,
+    HALF_CLOSED,
+    MESSAGE,
+    OPENED,
+    REQUEST,
+    ServerEvent,
+)
 from grpc_wire.messages import frame_message, frame_prefix
 from grpc_wire.server import ServerConnection
 
 from sut_server.calls import Call
 from sut_server.errors import Code
+from sut_server.streams import Stream
 
 JOINED_BYTES: Final = 16_384
 """Answers up to this size are copied into one piece with their prefix; larger ones are not."""
@@ -33,6 +42,10 @@ class Connections:
     """Path -> framed message for methods that always answer the same."""
     count_ready: Callable[[int, int], None] = lambda count, now_ns: None
     """Told how many ready answers were given at one instant."""
+    handle_streamed: Callable[[Call, bytes], None] = lambda call, message: call.refuse(
+        Code.UNIMPLEMENTED, "this server answers no streams"
+    )
+    """One request of a streaming call."""
     open: set[KserveConnection] = field(default_factory=set)
 
 
@@ -43,6 +56,7 @@ class KserveConnection(asyncio.Protocol):
         self._shared = shared
         self._wire = shared.make_wire()
         self._calls: dict[int, Call] = {}
+        self._streams: dict[int, Stream] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._is_flush_due = False
@@ -51,7 +65,7 @@ class KserveConnection(asyncio.Protocol):
     @property
     def open_count(self) -> int:
         """Calls that wait for their answer."""
-        return len(self._calls)
+        return len(self._calls) + len(self._streams)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -75,19 +89,34 @@ class KserveConnection(asyncio.Protocol):
                 else:
                     call = self._calls[event[1]] = Call(self, event[1], now_ns)
                     shared.handle(call, event[2], event[3])
-            elif event[0] == CANCELLED:
-                self._gone(event[1])
-            elif event[0] == CLOSED:
-                self._close()
+            else:
+                self._take_rare(event, now_ns)
         if ready_count:
             shared.count_ready(ready_count, now_ns)
         self._flush()
+
+    def _take_rare(self, event: ServerEvent, now_ns: int) -> None:
+        """Whatever is no unary request."""
+        if event[0] == MESSAGE:
+            stream = self._streams.get(event[1])
+            if stream is not None:
+                self._shared.handle_streamed(stream.open_call(now_ns), event[2])
+        elif event[0] == OPENED:
+            self._streams[event[1]] = Stream(self, event[1])
+        elif event[0] == HALF_CLOSED:
+            stream = self._streams.get(event[1])
+            if stream is not None:
+                stream.half_close()
+        elif event[0] == CANCELLED:
+            self._gone(event[1])
+        elif event[0] == CLOSED:
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
         self._transport = None
         self._wire.eof()
-        for stream_id in list(self._calls):
+        for stream_id in [*self._calls, *self._streams]:
             self._gone(stream_id)
 
     def pause_writing(self) -> None:
@@ -109,6 +138,20 @@ class KserveConnection(asyncio.Protocol):
             self._wire.respond(stream_id, frame_message(*parts))
         else:
             self._wire.respond(stream_id, (frame_prefix(length), *parts))
+        self._flush_soon()
+
+    def send(self, stream_id: int, parts: list[bytes]) -> None:
+        raise NotImplementedError("a unary call has one answer")
+
+    def send_message(self, stream_id: int, parts: list[bytes]) -> None:
+        """One message of a streaming call."""
+        self._wire.send_message(stream_id, frame_message(*parts))
+        self._flush_soon()
+
+    def end_stream(self, stream_id: int) -> None:
+        """The last message of a streaming call was sent."""
+        self._streams.pop(stream_id, None)
+        self._wire.finish(stream_id)
         self._flush_soon()
 
     def refuse(self, stream_id: int, code: Code, text: str) -> None:
@@ -137,7 +180,7 @@ class KserveConnection(asyncio.Protocol):
             self._transport.close()
 
     def _gone(self, stream_id: int) -> None:
-        call = self._calls.pop(stream_id, None)
+        call = self._calls.pop(stream_id, None) or self._streams.pop(stream_id, None)
         if call is not None:
             call.gone()
 

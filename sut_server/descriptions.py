@@ -53,6 +53,8 @@ def model_config(
         config.output.add(
             name=tensor.name, data_type=_config_type(tensor), dims=_config_dims(tensor, spec)
         )
+    if spec.is_decoupled:
+        config.model_transaction_policy.decoupled = True
     config.instance_group.add(count=instance_count)
     if spec.is_batched:
         config.dynamic_batching.max_queue_delay_microseconds = max_queue_delay_us

@@ -50,6 +50,7 @@ class Job:
     call: Call
     request: InferRequest
     sequence: int
+    on_gone: Callable[[], None] | None = None
 
     @property
     def rows(self) -> int:
@@ -80,11 +81,15 @@ class Desk:
         """Count a request; if its caller leaves first, it is settled as CANCELLED."""
         sequence = self.figures.receive(call.received_ns)
 
+        job = Job(call, request, sequence)
+
         def gone() -> None:
             self.figures.fail(sequence, Code.CANCELLED, self._clock_ns() - call.received_ns)
+            if job.on_gone is not None:
+                job.on_gone()
 
         call.on_gone(gone)
-        return Job(call, request, sequence)
+        return job
 
     def answer(
         self, job: Job, outputs: Mapping[str, Array], queue_ns: int, compute_ns: int
@@ -98,6 +103,22 @@ class Desk:
         self.figures.succeed(job.sequence, job.rows, timings)
         if self._log is not None:
             self._log(timings.sent_ns - received_ns)
+
+    def stream(self, job: Job, outputs: Mapping[str, Array], *, is_last: bool) -> None:
+        """Send one of a job's many answers; the last one settles it."""
+        if not job.alive:
+            return
+        parts = self._encoder.encode(job.request, outputs, None)
+        if not is_last:
+            job.call.send(parts)
+            return
+        job.call.answer(parts)
+        received_ns, now_ns = job.call.received_ns, self._clock_ns()
+        self.figures.execute(job.rows, now_ns - received_ns)
+        timings = Timings(received_ns, 0, now_ns - received_ns, now_ns)
+        self.figures.succeed(job.sequence, job.rows, timings)
+        if self._log is not None:
+            self._log(now_ns - received_ns)
 
     def refuse(self, job: Job, code: Code, text: str) -> None:
         """End a job with a status."""

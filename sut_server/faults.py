@@ -75,6 +75,11 @@ class Places:
             heapq.heapreplace(self._free_ns, end_ns)
         return start_ns, end_ns
 
+    def through_stall(self, start_ns: int, offset_ns: int) -> int:
+        """The instant ``offset_ns`` into work that a place let start at ``start_ns``."""
+        assert self._stall is not None, "take a place first"
+        return _through_stall(start_ns, offset_ns, *self._stall)[1]
+
 
 def _through_stall(start_ns: int, service_ns: int, begin_ns: int, stop_ns: int) -> tuple[int, int]:
     if begin_ns <= start_ns < stop_ns:

@@ -163,14 +163,14 @@ class ResponseEncoder:
         self._heads: dict[tuple[tuple[str, Shape], ...], bytes] = {}
 
     def encode(
-        self, request: InferRequest, outputs: Mapping[str, Array], timings: Timings
+        self, request: InferRequest, outputs: Mapping[str, Array], timings: Timings | None
     ) -> list[bytes]:
         """Parts of the message for a request's own rows of the outputs."""
         names = request.wanted_outputs or self._names
         arrays = [(name, outputs[name]) for name in names]
         # Timings first: a reader that scans for them need not look past names and shapes.
         head = self._head(tuple([(name, array.shape) for name, array in arrays]))
-        parts = [timing_parameters(timings), head]
+        parts = [timing_parameters(timings), head] if timings is not None else [head]
         if request.request_id:
             encoded_id = request.request_id.encode()
             parts.append(_ID_TAG + varint(len(encoded_id)) + encoded_id)

@@ -31,6 +31,8 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     version: str = "1"
+    is_decoupled: bool = False
+    """One request, any number of answers: only ModelStreamInfer may call it."""
     is_batched: bool = field(init=False)
     """Every tensor begins with a batch dimension, so requests may be joined."""
 
@@ -80,10 +82,10 @@ def open_model(flag: str, thread_count: int) -> Model:
 
 def checked_specs(kind: str, specs: object) -> tuple[TensorSpec, ...]:
     """``(name, datatype, shape)`` triples as TensorSpecs; UsageError says what is wrong."""
-    try:
+    try:  # specs come from a user's class: anything that does not iterate ends in the except
         made = tuple(
             TensorSpec(str(name), str(datatype), tuple(int(length) for length in shape))
-            for name, datatype, shape in specs  # type: ignore[attr-defined]  # checked by the except
+            for name, datatype, shape in specs  # type: ignore[attr-defined]
         )
     except (TypeError, ValueError):
         raise UsageError(f"{kind} must be (name, datatype, shape) triples, not {specs!r}") from None

@@ -12,6 +12,7 @@ from sut_server.errors import UsageError
 from sut_server.faults import FaultPlan
 from sut_server.service_time import parse_service_time
 from sut_server.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, SyntheticOptions
+from sut_server.token_times import TokenTimes, parse_token_times
 
 NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000
@@ -46,6 +47,8 @@ class ServeOptions:
     drain_ns: int
     service_log: Path | None
     synthetic: SyntheticOptions
+    token_times: TokenTimes
+    token_log: Path | None = None
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -72,6 +75,8 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         drain_ns=flags.drain_ms * NS_PER_MS,
         service_log=flags.service_log,
         synthetic=_synthetic(flags),
+        token_times=parse_token_times(flags.token_count, flags.first_token_time, flags.token_time),
+        token_log=flags.token_log,
     )
 
 
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(parser.add_argument_group("serving"))
     _add_batching(parser.add_argument_group("batching"))
     _add_synthetic(parser.add_argument_group("the synthetic model"))
+    _add_tokens(parser.add_argument_group("token streams: synthetic-stream"))
     _add_security(parser.add_argument_group("reach"))
     return parser
 
@@ -95,7 +101,7 @@ def _add_serving(group: argparse._ArgumentGroup) -> None:
         action="append",
         required=True,
         metavar="NAME",
-        help="efficientnet-lite0, digits, null, synthetic, onnx:PATH or "
+        help="efficientnet-lite0, digits, null, synthetic, synthetic-stream, onnx:PATH or "
         "python:PKG.MODULE:CLASS; may be given again for several",
     )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -152,6 +158,23 @@ def _add_synthetic(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="write the served times at the end: "
         ".npy, else a number of nanoseconds a line (any model but a lone null)",
+    )
+
+
+def _add_tokens(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--token-count",
+        default="constant:32",
+        help="tokens of a stream, in the forms of --service-time (%(default)s)",
+    )
+    add("--first-token-time", default="constant:20", help="in ms, likewise (%(default)s)")
+    add("--token-time", default="constant:5", help="of each further token (%(default)s)")
+    add(
+        "--token-log",
+        type=Path,
+        metavar="FILE",
+        help="write at the end when each stream's request came and its tokens left: JSON lines",
     )
 
 

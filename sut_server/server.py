@@ -23,8 +23,11 @@ from sut_server.null import NULL, NullEngine, null_spec, ready_answer
 from sut_server.options import NS_PER_US, ServeOptions
 from sut_server.security import bind_address, tls_context
 from sut_server.service_log import ServiceLog
-from sut_server.servicer import INFER_PATH, Identity, Servicer
+from sut_server.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
 from sut_server.synthetic import SyntheticEngine, simple_spec
+from sut_server.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
+from sut_server.token_log import TokenLog
+from sut_server.token_source import TokenSource
 from sut_server.waiting import Alarms
 
 SYNTHETIC: Final = "synthetic"
@@ -40,6 +43,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms(self._loop, time.monotonic_ns)
         self._log = ServiceLog(options.service_log) if options.service_log else None
+        self._token_log = TokenLog(options.token_log) if options.token_log else None
+        self._tokens = self._token_source()
         self.engines = {
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
@@ -103,6 +108,8 @@ class Server:
             threading.Thread(target=_end_metrics, args=(self._metrics,), daemon=True).start()
         if self._log is not None and self._listener is not None:
             self._log.write()
+        if self._token_log is not None and self._listener is not None:
+            self._token_log.write()
 
     def _outstanding_count(self) -> int:
         return sum(connection.open_count for connection in self._connections.open)
@@ -127,6 +134,9 @@ class Server:
             spec = simple_spec(flag, synthetic.input_elements, synthetic.output_elements)
             desk = Desk(spec, time.monotonic_ns, log)
             return SyntheticEngine(synthetic, desk, self._alarms)
+        if flag == SYNTHETIC_STREAM:
+            spec = stream_spec(options.synthetic.input_elements)
+            return TokenEngine(Desk(spec, time.monotonic_ns, log), self._tokens)
         limits = BatchLimits(
             options.max_batch,
             options.max_queue_delay_ns,
@@ -136,11 +146,28 @@ class Server:
         desk = Desk(models[flag].spec, time.monotonic_ns, log)
         return BatchEngine(models[flag], limits, desk, self._alarms, time.monotonic_ns)
 
+    def _token_source(self) -> TokenSource:
+        synthetic = self._options.synthetic
+        return TokenSource(
+            self._options.token_times,
+            synthetic.seed,
+            synthetic.concurrency_limit,
+            synthetic.faults,
+            self._alarms,
+            time.monotonic_ns,
+            self._token_log,
+        )
+
     def _make_connections(self) -> Connections:
         shared = Connections(
             handle=self._servicer.handle,
+            handle_streamed=self._servicer.handle_streamed,
             clock_ns=time.monotonic_ns,
-            make_wire=partial(ServerConnection, max_concurrent_streams=self._options.max_streams),
+            make_wire=partial(
+                ServerConnection,
+                max_concurrent_streams=self._options.max_streams,
+                streaming_paths=frozenset({STREAM_PATH}),
+            ),
         )
         if list(self.engines) == [NULL]:
             null = self.engines[NULL]
@@ -155,7 +182,7 @@ async def start(options: ServeOptions) -> Server:
     models = {
         flag: open_model(flag, options.thread_count)
         for flag in options.models
-        if flag not in (NULL, SYNTHETIC)
+        if flag not in (NULL, SYNTHETIC, SYNTHETIC_STREAM)
     }
     names = [model.spec.name for model in models.values()] + [
         flag for flag in options.models if flag not in models

@@ -27,6 +27,7 @@ from sut_server.infer_messages import decode_request
 KSERVE: Final = "/inference.GRPCInferenceService/"
 SUT: Final = "/loadgen.sut.v1.SystemUnderTest/"
 INFER_PATH: Final = KSERVE.encode() + b"ModelInfer"
+STREAM_PATH: Final = KSERVE.encode() + b"ModelStreamInfer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,15 @@ class Servicer:
             text = f"this server has no method {path.decode(errors='replace')}"
             call.refuse(Code.UNIMPLEMENTED, text)
             return
-        request_type, serve = method
+        self._serve(call, message, *method)
+
+    def handle_streamed(self, call: Call, message: bytes) -> None:
+        """Answer one request of a ModelStreamInfer call."""
+        self._serve(call, message, service_pb2.ModelInferRequest, self._infer)
+
+    def _serve(
+        self, call: Call, message: bytes, request_type: type, serve: Callable[[Call, Any], Any]
+    ) -> None:
         try:
             request = request_type.FromString(message)  # type: ignore[attr-defined]  # protobuf
             answer = serve(call, request)

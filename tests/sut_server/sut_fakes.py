@@ -24,6 +24,10 @@ class FakeSink:
     """Keeps what calls are answered: message, (code, text), or None if never."""
 
     settled: dict[int, Any] = field(default_factory=dict)
+    sent: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def send(self, stream_id: int, parts: list[bytes]) -> None:
+        self.sent.append((stream_id, b"".join(parts)))
 
     def answer(self, stream_id: int, parts: list[bytes]) -> None:
         assert stream_id not in self.settled
