@@ -1,0 +1,81 @@
+// Draws the plots that lie in the page as JSON. Nothing is fetched: the page works offline.
+"use strict";
+(function () {
+  const STEPS = [[1e9, " s"], [1e6, " ms"], [1e3, " µs"], [1, " ns"]];
+
+  function trimmed(value) {
+    return String(Number(value.toPrecision(4)));
+  }
+
+  function sayNs(value) {
+    if (value === 0) return "0";
+    for (const [size, unit] of STEPS)
+      if (Math.abs(value) >= size) return trimmed(value / size) + unit;
+    return trimmed(value) + " ns";
+  }
+
+  function sayPlain(value) {
+    const size = Math.abs(value);
+    if (size >= 1000) return Math.round(value).toLocaleString("en-US");
+    return trimmed(value);
+  }
+
+  // A share of queries above a latency, said as the percentile it stands for.
+  function sayTail(value) {
+    if (value >= 0.995) return "all";
+    const places = Math.max(0, Math.ceil(-Math.log10(value)) - 2);
+    return "p" + (100 * (1 - value)).toFixed(places);
+  }
+
+  const SAY = { ns: sayNs, plain: sayPlain, s: (v) => trimmed(v) + " s", tail: sayTail };
+  const say = (unit) => (value) => (value == null ? "–" : (SAY[unit] || sayPlain)(value));
+
+  function scale(axis) {
+    const wanted = axis.log ? { distr: 3, log: 10 } : {};
+    if (axis.min != null || axis.max != null)
+      wanted.range = (_, low, high) => [
+        axis.min != null ? axis.min : low, axis.max != null ? axis.max : high];
+    else if (!axis.log) wanted.range = { min: { soft: 0, mode: 1, pad: 0 }, max: { pad: 0.08 } };
+    return Object.assign({ time: false }, wanted);
+  }
+
+  function axis(wanted, side) {
+    const tell = say(wanted.unit);
+    const values = (_, ticks) => ticks.map((tick) => (tick == null ? "" : tell(tick)));
+    const shared = { label: wanted.label, labelGap: 4, grid: { stroke: "#e6eaef", width: 1 },
+      ticks: { stroke: "#cfd6de", width: 1 }, stroke: "#3b4653", values };
+    return side ? Object.assign(shared, { size: 74 }) : shared;
+  }
+
+  function line(series, unit) {
+    const drawn = { label: series.label, stroke: series.color, width: series.width || 1.6,
+      value: (_, value) => say(unit)(value), spanGaps: !!series.gaps, points: { show: false } };
+    if (series.style === "dash") drawn.dash = [7, 5];
+    if (series.style === "points") Object.assign(drawn, {
+      paths: () => null, points: { show: true, size: 6, fill: series.color } });
+    if (series.style === "dots") drawn.points = { show: true, size: 6, fill: series.color };
+    if (series.style === "steps") drawn.paths = uPlot.paths.stepped({ align: 1 });
+    if (series.style === "bars") Object.assign(drawn, {
+      fill: series.color + "99", paths: uPlot.paths.bars({ size: [0.9, 40] }) });
+    if (series.fill) drawn.fill = series.color + "22";
+    return drawn;
+  }
+
+  function draw(place, plot) {
+    const options = {
+      width: place.clientWidth, height: plot.height || 300,
+      scales: { x: scale(plot.x), y: scale(plot.y) },
+      axes: [axis(plot.x, false), axis(plot.y, true)],
+      series: [{ label: plot.x.label, value: (_, value) => say(plot.x.unit)(value) }].concat(
+        plot.series.map((series) => line(series, plot.y.unit))),
+      cursor: { drag: { x: true, y: false } },
+    };
+    const drawn = new uPlot(options, [plot.x.values].concat(plot.series.map((s) => s.values)), place);
+    new ResizeObserver(() => {
+      if (place.clientWidth) drawn.setSize({ width: place.clientWidth, height: options.height });
+    }).observe(place);
+  }
+
+  const plots = JSON.parse(document.getElementById("plots").textContent);
+  for (const [name, plot] of Object.entries(plots)) draw(document.getElementById(name), plot);
+})();
