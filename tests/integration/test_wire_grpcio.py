@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -118,15 +119,15 @@ async def stream(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIter
         yield b"%d" % index
 
 
-def headers(method: str, **options: object) -> HeaderBlock:
-    return request_headers(path=f"/s.S/{method}", authority="127.0.0.1", **options)  # type: ignore[arg-type]
+def headers(method: str, **options: Any) -> HeaderBlock:
+    return request_headers(path=f"/s.S/{method}", authority="127.0.0.1", **options)
 
 
 def with_grpcio_server(
     test: Callable[[WireClient, grpc.aio.Server], Awaitable[None]],
 ) -> None:
     async def body() -> None:
-        server = grpc.aio.server(handlers=[Handlers()], options=UNLIMITED)  # type: ignore[list-item]
+        server = grpc.aio.server(handlers=[Handlers()], options=UNLIMITED)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         loop = asyncio.get_running_loop()
@@ -239,8 +240,8 @@ def test_grpcio_that_is_killed_settles_every_call() -> None:
 class WireServer(asyncio.Protocol):
     """Echoes; knows the same methods as ``Handlers``, as far as a test needs them."""
 
-    def __init__(self, cancelled: list[int], **options: int) -> None:
-        self.wire = ServerConnection(streaming_paths=[b"/s.S/Chat"], **options)  # type: ignore[arg-type]
+    def __init__(self, cancelled: list[int], **options: Any) -> None:
+        self.wire = ServerConnection(streaming_paths=[b"/s.S/Chat"], **options)
         self.cancelled = cancelled
         self.waiting: list[int] = []
 

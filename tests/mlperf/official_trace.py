@@ -29,7 +29,8 @@ SCENARIO = {
 }
 MODE = {"PerformanceOnly": "performance", "AccuracyOnly": "accuracy", "SubmissionRun": "submission"}
 SAMPLE = re.compile(
-    r'"name":"(Sample|Token)".*"ph":"b".*"ts":([-\d.]+),"args":\{"sample_seq":(\d+),"query_seq":(\d+),'
+    r'"name":"(Sample|Token)".*"ph":"b".*"ts":([-\d.]+),'
+    r'"args":\{"sample_seq":(\d+),"query_seq":(\d+),'
     r'"sample_idx":\d+,"issue_start_ns":(-?\d+),"complete_ns":(-?\d+)'
 )
 COUNTER = re.compile(
