@@ -27,7 +27,9 @@ from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import BoolArray, Counts, QueryRows, query_rows
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.stream_figures import StreamFigures, stream_figures
 from loadgen_service.core.table import Column, Int64Array, RequestTable, samples_in_rows
+from loadgen_service.core.token_rows import TokenRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,20 @@ class SeriesFigures:
     foreign_count: int
     unexpected_count: int
     outside_window_count: int = 0
+    streams: StreamFigures | None = None
 
 
 def series_figures(
-    settings: Settings, plan: SeriesPlan, table: RequestTable, facts: SeriesFacts
+    settings: Settings,
+    plan: SeriesPlan,
+    table: RequestTable,
+    facts: SeriesFacts,
+    tokens: TokenRows | None = None,
 ) -> SeriesFigures:
-    """Figures of one series. Empty tables give zero counts and None for every distribution."""
+    """Figures of one series. Empty tables give zero counts and None for every distribution.
+
+    ``tokens``: arrivals of streamed answers, where there were any.
+    """
     sample_counts = samples_in_rows(plan, table.row)
     all_queries = query_rows(plan, table)
     windowed = SCENARIOS[settings.scenario].duration_clock == "window"
@@ -129,6 +139,7 @@ def series_figures(
         foreign_count=table.foreign_count,
         unexpected_count=table.unexpected_count,
         outside_window_count=len(all_queries.status) - len(queries.status),
+        streams=stream_figures(settings, plan, table, tokens, elapsed_ns) if tokens else None,
     )
 
 

@@ -32,6 +32,7 @@ from loadgen_service.core.summary_parts import (
     counts_of,
     times_fields,
 )
+from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.verdict import Verdict, series_facts
 from loadgen_service.errors import UserError
 
@@ -90,6 +91,7 @@ class Summary(MeasuredTimes):
     completed_samples_per_second: float | None
     latency_unit: str = Field(description="what latency_ns counts: query, or sample (offline)")
     latency_ns: Distribution | None = Field(description="completed ones only, from scheduled")
+    streams: StreamFigures | None = Field(None, description="answers that came in pieces")
     preprocess_ns: int | None = Field(description="mean decode and preprocessing of a sample")
     accuracy: dict[str, float] | None
     dataset: DatasetSummary
@@ -136,6 +138,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         completed_samples_per_second=only.completed_samples_per_second if only else None,
         latency_unit=rated[0].latency_unit if rated else "query",
         latency_ns=only.latency_ns if only else None,
+        streams=only.streams if only else None,
         preprocess_ns=facts.preprocess_ns,
         accuracy=facts.accuracy,
         dataset=_dataset(facts),
@@ -227,6 +230,7 @@ def _series_summary(settings: Settings, facts: RunFacts, result: SeriesResult) -
         latency_ns=figures.latency_ns,
         loadgen=figures.loadgen,
         bursts=figures.bursts,
+        streams=figures.streams,
         outside_window_count=figures.outside_window_count,
         errors=[ErrorSummary.of(error) for error in own.errors],
         suts=[SutSummary.of(sut, suts.get(sut.sut_index)) for sut in facts.suts],

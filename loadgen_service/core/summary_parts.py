@@ -13,6 +13,7 @@ from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.loadgen_figures import LoadgenFigures
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.query_rows import Counts
+from loadgen_service.core.stream_figures import StreamFigures
 
 
 class Part(BaseModel):
@@ -160,6 +161,7 @@ class SeriesSummary(MeasuredTimes):
     latency_ns: Distribution | None
     loadgen: LoadgenFigures
     bursts: BurstFigures | None
+    streams: StreamFigures | None = None
     outside_window_count: int
     errors: list[ErrorSummary]
     suts: list[SutSummary]

@@ -11,6 +11,7 @@ from loadgen_service.core.burst_figures import BurstFigures
 from loadgen_service.core.columns import CODE_BROKEN_CONNECTION
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.percentiles import Distribution
+from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.summary import Summary
 from loadgen_service.core.summary_parts import (
     CountsByLevel,
@@ -91,6 +92,8 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
         "",
         *_distributions(series),
     ]
+    if series.streams:
+        lines += ["", *_streams(series.streams)]
     if series.bursts:
         lines += ["", *_bursts(series.bursts)]
     if len(series.suts) > 1:
@@ -122,6 +125,25 @@ def _distributions(series: SeriesSummary) -> list[str]:
 
 def _quantiles(found: Distribution) -> list[str]:
     return [say_ns(getattr(found, name)) for name in _QUANTILES]
+
+
+def _streams(streams: StreamFigures) -> list[str]:
+    counted = ", ".join(f"{say_count(n)} by {who}" for who, n in streams.counted_by.items())
+    lines = [
+        f"  {say_count(streams.stream_count)} streams of {say_count(streams.piece_count)} pieces; "
+        f"output tokens {say_count(streams.output_token_count)}, "
+        f"{say_rate(streams.output_tokens_per_second)}/s (counted {counted})",
+    ]
+    if streams.input_token_count is not None:
+        lines.append(f"  input tokens {say_count(streams.input_token_count)}")
+    if streams.goodput_limits_ns:
+        limits = ", ".join(f"{k} <= {say_ns(v)}" for k, v in streams.goodput_limits_ns.items())
+        lines.append(f"  goodput {say_rate(streams.goodput_qps)} queries/s within {limits}")
+    if streams.itl_ns:
+        rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
+        rows.append(["gap between pieces", *_quantiles(streams.itl_ns)])
+        lines += table(rows)
+    return lines
 
 
 def _bursts(bursts: BurstFigures) -> list[str]:

@@ -74,7 +74,7 @@ class Collector:
 
         Raises CorruptBatch where the content does not fit its checksum or count.
         """
-        body = batch.records if batch.WhichOneof("message") == "records" else batch.responses
+        body = _body(batch)
         records = body if isinstance(body, pb.RecordBatch) else None
         check_batch(body)
         intake = self._intakes.setdefault(worker_index, _Intake())
@@ -159,10 +159,23 @@ class Collector:
         self._writer.shutdown(wait=False)
 
 
-def check_batch(body: pb.RecordBatch | pb.ResponseBatch) -> None:
+def _body(batch: pb.Batch) -> pb.RecordBatch | pb.ResponseBatch | pb.TokenBatch:
+    kind = batch.WhichOneof("message")
+    if kind == "tokens":
+        return batch.tokens
+    return batch.records if kind == "records" else batch.responses
+
+
+def check_batch(body: pb.RecordBatch | pb.ResponseBatch | pb.TokenBatch) -> None:
     """Raise CorruptBatch unless checksum and counts fit the content."""
     if isinstance(body, pb.RecordBatch):
         parts = [column.content for column in body.columns]
+    elif isinstance(body, pb.TokenBatch):
+        parts = [
+            body.row, body.length, body.input_token_count, body.counted_by, body.arrived_ns
+        ]  # fmt: skip
+        if [len(part) for part in parts[:4]] != [size * body.count for size in (8, 8, 4, 1)]:
+            raise CorruptBatch(f"batch {body.sequence}: {body.count} streams do not fit it")
     else:
         parts = [body.row, body.length, body.content]
         if len(body.row) != 8 * body.count or len(body.length) != 8 * body.count:

@@ -28,11 +28,13 @@ from loadgen_service.core.summary import (
     summary_to_json,
 )
 from loadgen_service.core.table import RequestTable, assemble, sample_table
+from loadgen_service.core.token_rows import TokenRows
 from loadgen_service.core.verdict import judge, series_facts
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.accuracy import score_series
-from loadgen_service.service.segment_reader import read_columns, read_responses
+from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.store import RunDirectory
+from loadgen_service.service.token_files import write_tokens
 
 PROMISES = frozenset({"latency", "ttft", "tpot"})
 """Findings that LoadGen's peak search calls the performance constraint."""
@@ -69,7 +71,8 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
         with _records_writer(path) as write_table:
             for plan in plans:
                 table = _read_table(directory, material, plan)
-                results.append(_judged(material, plan, table))
+                tokens = read_tokens(directory.segments(plan.spec.index))
+                results.append(_judged(material, plan, table, tokens))
                 _write_samples(write_table, plan, table)
 
     directory.write_whole("records.parquet", write_records)
@@ -77,6 +80,8 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
         directory.write_whole(
             "responses.parquet", lambda path: _write_responses(path, directory, plans)
         )
+    if settings.record_tokens:
+        directory.write_whole("tokens.parquet", lambda path: write_tokens(path, directory, plans))
     summary = build_summary(settings, material.facts, results)
     directory.write_text("report.txt", _rendered(summary))
     directory.write_text("summary.json", summary_to_json(summary))
@@ -124,9 +129,11 @@ def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -
     return assemble(plan, columns, facts, shards)
 
 
-def _judged(material: Material, plan: SeriesPlan, table: RequestTable) -> SeriesResult:
+def _judged(
+    material: Material, plan: SeriesPlan, table: RequestTable, tokens: TokenRows | None = None
+) -> SeriesResult:
     own = series_facts(material.facts, plan.spec.index)
-    figures = series_figures(material.settings, plan, table, own)
+    figures = series_figures(material.settings, plan, table, own, tokens)
     return plan, figures, judge(material.settings, plan, figures, material.facts)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.token_rows import TokenRows, joined
 from loadgen_service.service.segments import frames
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -57,6 +58,21 @@ def read_responses(segments: list[tuple[int, Path]]) -> Iterator[tuple[int, byte
         for row, end in zip(rows, ends, strict=True):
             yield row, responses.content[start:end]
             start = end
+
+
+def read_tokens(segments: list[tuple[int, Path]]) -> TokenRows:
+    """Arrivals of all streamed answers of a series."""
+    return joined([_token_rows(b.tokens) for b in _batches(segments) if b.tokens.count])
+
+
+def _token_rows(batch: pb.TokenBatch) -> TokenRows:
+    return TokenRows(
+        np.frombuffer(batch.row, "<i8"),
+        np.frombuffer(batch.length, "<i8"),
+        np.frombuffer(batch.input_token_count, "<i4"),
+        np.frombuffer(batch.counted_by, "<u1"),
+        np.frombuffer(batch.arrived_ns, "<i8"),
+    )
 
 
 def _batches(segments: list[tuple[int, Path]]) -> Iterator[pb.Batch]:

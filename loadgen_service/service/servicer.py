@@ -229,7 +229,7 @@ async def _receive(
 ) -> None:
     try:
         while isinstance(batch := await context.read(), pb.Batch):
-            if batch.WhichOneof("message") in ("records", "responses"):
+            if batch.WhichOneof("message") in ("records", "responses", "tokens"):
                 await waiting.put(collector.offer(worker_index, batch))
     finally:
         await waiting.put(None)

@@ -7,13 +7,13 @@ from typing import Final
 from grpc_wire.errors import HeaderError
 from grpc_wire.headers import request_headers
 
-from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses, resolve
 from loadgen_service.sut.aio import AioSut
 from loadgen_service.sut.base import Sink, SystemUnderTest
 from loadgen_service.sut.credentials import channel_credentials, read_headers, tls_context
-from loadgen_service.sut.kserve_request import MODEL_INFER_PATH
+from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
 from loadgen_service.sut.unary import WirePath, WireSut
 
 NS_PER_MS: Final = 1_000_000
@@ -33,13 +33,18 @@ def _ignore(now_ns: int, events: object) -> None:
     """Between series nothing is outstanding, and answers to cancelled calls are dropped."""
 
 
-async def open_suts(settings: TargetSettings, sink: Sink) -> list[SystemUnderTest]:
-    """Connected adapters, one a SUT, in the order of the settings. Raises ``UserError``."""
+async def open_suts(
+    settings: Settings, sink: Sink, *, streaming: bool = False
+) -> list[SystemUnderTest]:
+    """Connected adapters, one a SUT, in the order of the settings. Raises ``UserError``.
+
+    ``streaming``: answers may come in many pieces.
+    """
     suts: list[SystemUnderTest] = []
     make = make_aio if settings.adapter == "grpc_aio" else make_wire
     try:
         for address in parse_addresses(settings.sut):
-            sut = await make(settings, address, sink)
+            sut = await make(settings, address, sink, streaming)
             await sut.open()
             suts.append(sut)
     except BaseException:
@@ -49,12 +54,14 @@ async def open_suts(settings: TargetSettings, sink: Sink) -> list[SystemUnderTes
     return suts
 
 
-async def make_wire(settings: TargetSettings, address: SutAddress, sink: Sink) -> SystemUnderTest:
+async def make_wire(
+    settings: Settings, address: SutAddress, sink: Sink, streaming: bool
+) -> SystemUnderTest:
     """The wire adapter of one SUT, not connected yet."""
     timeout_ns = settings.connect_timeout_ms * NS_PER_MS
     try:
         headers = request_headers(
-            path=MODEL_INFER_PATH,
+            path=MODEL_STREAM_INFER_PATH if streaming else MODEL_INFER_PATH,
             authority=address.authority,
             scheme="https" if address.tls else "http",
             metadata=read_headers(settings.header),
@@ -69,11 +76,15 @@ async def make_wire(settings: TargetSettings, address: SutAddress, sink: Sink) -
         connect_timeout_ns=timeout_ns,
         tls=tls_context(settings) if address.tls else None,
         tls_server_name=settings.tls_server_name,
+        streaming=streaming,
+        keep_answers=settings.keeps_responses,
     )
     return WireSut(path, sink)
 
 
-async def make_aio(settings: TargetSettings, address: SutAddress, sink: Sink) -> SystemUnderTest:
+async def make_aio(
+    settings: Settings, address: SutAddress, sink: Sink, streaming: bool
+) -> SystemUnderTest:
     """The grpc.aio adapter of one SUT, not connected yet."""
     timeout_ns = settings.connect_timeout_ms * NS_PER_MS
     if settings.resolve == "all":
@@ -91,4 +102,6 @@ async def make_aio(settings: TargetSettings, address: SutAddress, sink: Sink) ->
         credentials=channel_credentials(settings) if address.tls else None,
         server_name=name,
         connect_timeout_ns=timeout_ns,
+        streaming=streaming,
+        keep_answers=settings.keeps_responses,
     )

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 from grpc_wire.events import DONE
 
 from loadgen_service.core.columns import NEVER
 from loadgen_service.errors import SutError
-from loadgen_service.sut.base import CODE_CANCELLED, CODE_UNAVAILABLE, Cell, Parts, Sink
-from loadgen_service.sut.kserve_request import MODEL_INFER_PATH
+from loadgen_service.sut.base import (
+    CODE_CANCELLED,
+    CODE_UNAVAILABLE,
+    MESSAGE,
+    Cell,
+    Event,
+    Parts,
+    Sink,
+)
+from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
+from loadgen_service.sut.kserve_stream import StreamReader
 
 MESSAGE_BYTES_MAX = 64 << 20
 _PREFIX_BYTES = 5
+
+Method = Callable[[int, bytes], Awaitable[bytes | None]]
+"""Makes the call of a key with a message; the answer, None for a stream."""
 
 
 class AioSut:
@@ -35,6 +47,8 @@ class AioSut:
         credentials: grpc.ChannelCredentials | None = None,
         server_name: str = "",
         connect_timeout_ns: int = 5_000_000_000,
+        streaming: bool = False,
+        keep_answers: bool = False,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.address = address
@@ -47,7 +61,8 @@ class AioSut:
         self._connect_timeout_s = connect_timeout_ns / 1e9
         self._clock = clock
         self._channels: list[grpc.aio.Channel] = []
-        self._methods: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = []
+        self._methods: list[Method] = []
+        self._reader = StreamReader(self.cancel, keep_answers) if streaming else None
         self._turn = 0
         self._issued: list[tuple[int, Parts, Cell]] = []
         self._calls: dict[int, asyncio.Task[None]] = {}
@@ -62,7 +77,7 @@ class AioSut:
         for target in self._targets:
             channel = open_channel(target, self._credentials, self._server_name)
             self._channels.append(channel)
-            self._methods.append(channel.unary_unary(MODEL_INFER_PATH, None, None))
+            self._methods.append(self._method(channel))
         try:
             for channel in self._channels:
                 await asyncio.wait_for(channel.channel_ready(), self._connect_timeout_s)
@@ -72,6 +87,23 @@ class AioSut:
                 f"sut: cannot reach {self.address}: no connection in "
                 f"{self._connect_timeout_s:g} s; is it running, and is --sut right?"
             ) from None
+
+    def _method(self, channel: grpc.aio.Channel) -> Method:
+        if self._reader is None:
+            unary = channel.unary_unary(MODEL_INFER_PATH, None, None)
+            return lambda key, message: unary(message, metadata=self._metadata)
+        # One request on a stream that the client then half-closes: on the wire the same.
+        stream = channel.unary_stream(MODEL_STREAM_INFER_PATH, None, None)
+
+        async def call(key: int, message: bytes) -> None:
+            async for piece in stream(message, metadata=self._metadata):
+                self._report(key, self._clock(), (MESSAGE, key, piece))
+
+        return call
+
+    def _report(self, key: int, now_ns: int, event: Event) -> None:
+        events = [event] if self._reader is None else self._reader.read([event])
+        self._sink(now_ns, events)
 
     def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
@@ -88,18 +120,12 @@ class AioSut:
             self._calls[key] = task
         self._issued.clear()
 
-    async def _call(
-        self,
-        key: int,
-        parts: Parts,
-        cell: Cell,
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes],
-    ) -> None:
+    async def _call(self, key: int, parts: Parts, cell: Cell, method: Method) -> None:
         request = parts if isinstance(parts, bytes) else b"".join(parts)
         code, text, answer = 0, "", None
         cell[1] = self._clock()
         try:
-            answer = await method(request[_PREFIX_BYTES:], metadata=self._metadata)
+            answer = await method(key, request[_PREFIX_BYTES:])
         except grpc.aio.AioRpcError as error:
             code, text = int(error.code().value[0]), error.details() or ""
         except asyncio.CancelledError:
@@ -108,7 +134,7 @@ class AioSut:
             code, text = CODE_UNAVAILABLE, f"{type(error).__name__}: {error}"
         now_ns = self._clock()
         if self._calls.pop(key, None) is not None:
-            self._sink(now_ns, [(DONE, key, code, answer, text)])
+            self._report(key, now_ns, (DONE, key, code, answer, text))
 
     def cancel(self, key: int) -> None:
         """See ``base.SystemUnderTest``."""

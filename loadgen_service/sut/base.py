@@ -15,8 +15,12 @@ Parts = bytes | tuple[bytes | memoryview, ...]
 """One gRPC message with its 5-byte prefix: joined if small, in parts (uncopied) if large."""
 
 Event = tuple[Any, ...]
-"""``(DONE, key, code, message or None, text)`` or ``(MESSAGE, key, message)``; others are skipped
-by the loop. ``key`` is what ``issue`` was given."""
+"""``(DONE, key, code, message or None, text)`` or ``(MESSAGE, key, message)``, a piece of a
+streamed answer; others are skipped by the loop. ``key`` is what ``issue`` was given. A DONE may
+have a sixth element, the ``Usage``; without one each piece counts as a token."""
+
+Usage = tuple[int, int, int]
+"""Output tokens, input tokens (-1: unknown), and who counted them (core.token_rows.CountedBy)."""
 
 Sink = Callable[[int, Sequence[Event]], None]
 """Called with one instant (absolute monotonic ns, read once per wake-up) and what it brought."""
@@ -44,6 +48,7 @@ __all__ = [
     "Parts",
     "Sink",
     "SystemUnderTest",
+    "Usage",
 ]
 
 

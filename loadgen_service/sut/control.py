@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import sut_pb2, sut_pb2_grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.errors import SutError
@@ -150,6 +150,7 @@ class SutControl:
             ),
         )
         name, has_sut_proto = await self._name(index, stub, answers)
+        config = await self._config(index, stub, answers)
         return pb.SutDescription(
             sut_index=index,
             address=str(address),
@@ -157,7 +158,8 @@ class SutControl:
             platform=metadata.platform,
             inputs=[_tensor(tensor) for tensor in metadata.inputs],
             outputs=[_tensor(tensor) for tensor in metadata.outputs],
-            max_batch_size=await self._max_batch_size(index, stub, answers),
+            max_batch_size=int(config.max_batch_size),
+            decoupled=config.model_transaction_policy.decoupled,
             has_sut_proto=has_sut_proto,
             model_versions=metadata.versions,
             addresses=await self._resolved(address),
@@ -202,15 +204,16 @@ class SutControl:
         server = await self._optional("ServerMetadata", index, call, answers)
         return (f"{server.name} {server.version}".strip() if server is not None else ""), False
 
-    async def _max_batch_size(
+    async def _config(
         self, index: int, stub: service_pb2_grpc.GRPCInferenceServiceStub, answers: Answers
-    ) -> int:
+    ) -> model_config_pb2.ModelConfig:
+        """The model's configuration; an empty one where the SUT tells none."""
         request = service_pb2.ModelConfigRequest(
             name=self._settings.model, version=self._settings.model_version
         )
         call = stub.ModelConfig(request, **self._options())
         reply = await self._optional("ModelConfig", index, call, answers)
-        return int(reply.config.max_batch_size) if reply is not None else 0
+        return reply.config if reply is not None else model_config_pb2.ModelConfig()
 
     async def _resolved(self, address: SutAddress) -> list[str]:
         found = await resolve(address, self._settings.resolve, int(self._timeout_s * NS_PER_S))

@@ -17,6 +17,7 @@ from loadgen_service.errors import SettingsError
 from loadgen_service.sut.base import Parts
 
 MODEL_INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
+MODEL_STREAM_INFER_PATH: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 JOINED_BYTES_MAX: Final = 64 * 1024
 """Requests up to this size are kept joined: one small copy per sample, made before the run.

@@ -1,4 +1,4 @@
-"""The wire adapter: unary calls over our own HTTP/2, on plain or TLS sockets.
+"""The wire adapter: unary and streaming calls over our own HTTP/2, on plain or TLS sockets.
 
 It reads the clock once per read and once per hand-over, keeps calls in order when there is no room,
 and connects again when a connection ends. It never retries a call and owns no decision about load.
@@ -21,6 +21,7 @@ from loadgen_service.core.columns import NEVER
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.base import CODE_BROKEN_CONNECTION, Cell, Event, Parts, Sink
+from loadgen_service.sut.kserve_stream import StreamReader
 from loadgen_service.sut.link import Link
 
 FIRST_BACKOFF_S: Final = 0.05
@@ -43,6 +44,10 @@ class WirePath:
     connect_timeout_ns: int
     tls: ssl.SSLContext | None = None
     tls_server_name: str = ""
+    streaming: bool = False
+    """Calls are ModelStreamInfer's: any number of answers."""
+    keep_answers: bool = False
+    """Join a stream's answers and report them at its end."""
 
 
 class WireSut:
@@ -58,6 +63,8 @@ class WireSut:
         self.address = str(path.address)
         self.blocked_count = 0
         self._path = path
+        self._streaming = path.streaming
+        self._reader = StreamReader(self.cancel, path.keep_answers) if path.streaming else None
         self._sink = sink
         self._clock = clock
         self._links: list[Link] = []
@@ -85,7 +92,9 @@ class WireSut:
         if not self._waiting:
             for _ in self._links:
                 link = self._next_link()
-                if link.is_writable and link.wire.call(key, self._path.headers, parts):
+                if link.is_writable and link.wire.call(
+                    key, self._path.headers, parts, streaming=self._streaming
+                ):
                     cell = link.cell
                     if cell is None or cell[0] != taken_ns:
                         cell = link.new_cell(taken_ns)
@@ -142,7 +151,9 @@ class WireSut:
             key, (parts, cell) = next(iter(self._waiting.items()))
             for _ in self._links:
                 link = self._next_link()
-                if link.is_writable and link.wire.call(key, self._path.headers, parts):
+                if link.is_writable and link.wire.call(
+                    key, self._path.headers, parts, streaming=self._streaming
+                ):
                     link.add_cell(cell)
                     self._dirty.append(link)
                     break
@@ -154,6 +165,8 @@ class WireSut:
     # ------------------------------------------------------------ what links report
     def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
         """A link received answers."""
+        if self._reader is not None:
+            events = self._reader.read(events)
         self._sink(now_ns, events)
 
     def on_progress(self, link: Link, now_ns: int) -> None:
@@ -176,7 +189,7 @@ class WireSut:
             self._links.remove(link)
             self._replace(link, reason)
         if events:
-            self._sink(now_ns, events)
+            self.on_events(now_ns, events)
 
     # ------------------------------------------------------------ connecting
     async def open(self) -> None:

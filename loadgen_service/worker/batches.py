@@ -13,6 +13,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.worker.outbox import Sealed
 from loadgen_service.worker.record_log import SealedRows
+from loadgen_service.worker.token_log import SealedTokens
 
 RESPONSES_BYTES_MAX: Final = 1 << 20
 """Responses are cut into batches of about this size, far below any limit on messages."""
@@ -46,6 +47,8 @@ def batch_message(sequence: int, sealed: Sealed) -> pb.Batch:
         return pb.Batch(records=_record_batch(sequence, sealed))
     if isinstance(sealed, SealedResponses):
         return pb.Batch(responses=_response_batch(sequence, sealed))
+    if isinstance(sealed, SealedTokens):
+        return pb.Batch(tokens=_token_batch(sequence, sealed))
     assert isinstance(sealed, SealedNothing)
     return pb.Batch(records=pb.RecordBatch(sequence=sequence, series_index=sealed.series_index))
 
@@ -79,6 +82,31 @@ def _response_batch(sequence: int, sealed: SealedResponses) -> pb.ResponseBatch:
         content=content,
         crc32=zlib.crc32(content, zlib.crc32(lengths, zlib.crc32(rows))),
     )
+
+
+def _token_batch(sequence: int, sealed: SealedTokens) -> pb.TokenBatch:
+    rows = sealed.rows
+    batch = pb.TokenBatch(
+        sequence=sequence,
+        series_index=sealed.series_index,
+        count=len(rows),
+        row=rows.row.astype("<i8").tobytes(),
+        length=rows.length.astype("<i8").tobytes(),
+        input_token_count=rows.input_token_count.astype("<i4").tobytes(),
+        counted_by=rows.counted_by.tobytes(),
+        arrived_ns=rows.arrived_ns.astype("<i8").tobytes(),
+    )
+    crc = 0
+    for column in (
+        batch.row,
+        batch.length,
+        batch.input_token_count,
+        batch.counted_by,
+        batch.arrived_ns,
+    ):
+        crc = zlib.crc32(column, crc)
+    batch.crc32 = crc
+    return batch
 
 
 def write_left_over(

@@ -15,10 +15,20 @@ import numpy as np
 
 from loadgen_service.core.columns import NEVER, Status
 from loadgen_service.core.pacer import Pacer
-from loadgen_service.sut.base import DONE, ISSUED, MESSAGE, TAKEN, Cell, Event, SystemUnderTest
+from loadgen_service.sut.base import (
+    DONE,
+    ISSUED,
+    MESSAGE,
+    TAKEN,
+    Cell,
+    Event,
+    SystemUnderTest,
+    Usage,
+)
 from loadgen_service.sut.server_timings import find_timings
 from loadgen_service.worker.record_log import Columns, RecordLog
 from loadgen_service.worker.shard import Shard
+from loadgen_service.worker.token_log import SealedTokens, TokenLog
 from loadgen_service.worker.waiting import Waiter
 
 CHUNK_COUNT: Final = 16
@@ -73,7 +83,7 @@ class SeriesLoop:
         self._waiter: Waiter | None = None
         self._pending: dict[int, Cell] = {}
         self._ready: range = range(0)
-        self._streams: dict[int, list[int]] = {}
+        self._tokens = TokenLog()
         self._pulled: dict[int, int] = {}
         self._load = [0] * len(suts)
         self._timings_missed = 0
@@ -255,7 +265,7 @@ class SeriesLoop:
         for event in events:
             if event[0] != DONE:
                 if event[0] == MESSAGE:
-                    self._note_message(event[1], now_ns)
+                    self._tokens.note(event[1], now_ns)
                 continue
             key = event[1]
             cell = pop(key, None)
@@ -269,8 +279,8 @@ class SeriesLoop:
                 failed += 1
             elif look and event[3] is not None:
                 answers.append((index, key, event[3]))
-            if self._streams or self._pulled:
-                self._note_extras(index, key)
+            if self._tokens.open or self._pulled:
+                self._note_extras(index, key, event[5] if len(event) > 5 else None)
             index += 1
         log.count = index
         self._count(index - first - failed, failed, now_ns)
@@ -283,13 +293,9 @@ class SeriesLoop:
         if failed:
             self._pacer.fail(failed, now_ns - self._t0_ns)
 
-    def _note_message(self, key: int, now_ns: int) -> None:
-        stream = self._streams.setdefault(key, [now_ns, 0])
-        stream[1] += 1
-
-    def _note_extras(self, index: int, key: int) -> None:
+    def _note_extras(self, index: int, key: int, usage: Usage | None = None) -> None:
         """What only streaming calls and pulled SUTs have."""
-        stream = self._streams.pop(key, None)
+        stream = self._tokens.end(key, usage)
         if stream is not None:
             self._log.first_response_ns[index], self._log.token_count[index] = stream
         sut = self._pulled.pop(key, None)
@@ -364,6 +370,10 @@ class SeriesLoop:
         kept, self.responses, self.response_bytes = self.responses, [], 0
         positions = np.array([key for key, _ in kept], dtype=np.int64)
         return self._shard.rows_of(positions), [message for _, message in kept]
+
+    def take_tokens(self) -> SealedTokens | None:
+        """Arrivals of the streams that ended since the last call."""
+        return self._tokens.take(self._shard.series_index, self._shard.rows_of, self._t0_ns)
 
     @property
     def settled_count(self) -> int:

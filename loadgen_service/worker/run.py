@@ -87,8 +87,13 @@ class WorkerRun:
         path = await self._samples()
         self._arena = await asyncio.to_thread(Arena.open, path)
         derived = await asyncio.to_thread(self._derive)
-        self._suts = await open_suts(self._settings, self._dispatch)
+        self._suts = await open_suts(self._settings, self._dispatch, streaming=self._streaming())
         return derived
+
+    def _streaming(self) -> bool:
+        """Whether answers come in pieces: as asked, else as the SUTs said of the model."""
+        asked = self._settings.streaming
+        return asked == "on" or (asked == "auto" and any(s.decoupled for s in self._order.suts))
 
     def _derive(self) -> str:
         self._trace_ns = read_trace(self._settings)

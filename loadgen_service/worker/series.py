@@ -170,6 +170,9 @@ class Series:
     def _seal(self) -> None:
         """Hand rows and responses to the outbox."""
         self._equipment.log.seal()
+        tokens = self._loop.take_tokens()
+        if tokens is not None:
+            self._equipment.outbox.put(tokens)
         if not self._loop.responses:
             return
         rows, messages = self._loop.take_responses()

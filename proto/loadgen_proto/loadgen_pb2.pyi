@@ -406,7 +406,7 @@ class SutStatistics(_message.Message):
     def __init__(self, sut_index: _Optional[int] = ..., kserve_statistics: _Optional[bytes] = ...) -> None: ...
 
 class SutDescription(_message.Message):
-    __slots__ = ("sut_index", "address", "name", "platform", "inputs", "outputs", "max_batch_size", "has_sut_proto", "model_versions", "addresses")
+    __slots__ = ("sut_index", "address", "name", "platform", "inputs", "outputs", "max_batch_size", "has_sut_proto", "model_versions", "addresses", "decoupled")
     SUT_INDEX_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -417,6 +417,7 @@ class SutDescription(_message.Message):
     HAS_SUT_PROTO_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    DECOUPLED_FIELD_NUMBER: _ClassVar[int]
     sut_index: int
     address: str
     name: str
@@ -427,7 +428,8 @@ class SutDescription(_message.Message):
     has_sut_proto: bool
     model_versions: _containers.RepeatedScalarFieldContainer[str]
     addresses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, sut_index: _Optional[int] = ..., address: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., max_batch_size: _Optional[int] = ..., has_sut_proto: _Optional[bool] = ..., model_versions: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+    decoupled: bool
+    def __init__(self, sut_index: _Optional[int] = ..., address: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., max_batch_size: _Optional[int] = ..., has_sut_proto: _Optional[bool] = ..., model_versions: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., decoupled: _Optional[bool] = ...) -> None: ...
 
 class TensorMetadata(_message.Message):
     __slots__ = ("name", "datatype", "shape")
@@ -608,14 +610,16 @@ class Finish(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., exit: _Optional[bool] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("open", "records", "responses")
+    __slots__ = ("open", "records", "responses", "tokens")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     open: BatchStream
     records: RecordBatch
     responses: ResponseBatch
-    def __init__(self, open: _Optional[_Union[BatchStream, _Mapping]] = ..., records: _Optional[_Union[RecordBatch, _Mapping]] = ..., responses: _Optional[_Union[ResponseBatch, _Mapping]] = ...) -> None: ...
+    tokens: TokenBatch
+    def __init__(self, open: _Optional[_Union[BatchStream, _Mapping]] = ..., records: _Optional[_Union[RecordBatch, _Mapping]] = ..., responses: _Optional[_Union[ResponseBatch, _Mapping]] = ..., tokens: _Optional[_Union[TokenBatch, _Mapping]] = ...) -> None: ...
 
 class BatchStream(_message.Message):
     __slots__ = ("run_id", "worker_id", "worker_index", "epoch")
@@ -672,6 +676,30 @@ class ResponseBatch(_message.Message):
     content: bytes
     crc32: int
     def __init__(self, sequence: _Optional[int] = ..., series_index: _Optional[int] = ..., stream_index: _Optional[int] = ..., count: _Optional[int] = ..., row: _Optional[bytes] = ..., length: _Optional[bytes] = ..., content: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
+
+class TokenBatch(_message.Message):
+    __slots__ = ("sequence", "series_index", "stream_index", "count", "row", "length", "input_token_count", "counted_by", "arrived_ns", "crc32")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
+    STREAM_INDEX_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_BY_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_NS_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    series_index: int
+    stream_index: int
+    count: int
+    row: bytes
+    length: bytes
+    input_token_count: bytes
+    counted_by: bytes
+    arrived_ns: bytes
+    crc32: int
+    def __init__(self, sequence: _Optional[int] = ..., series_index: _Optional[int] = ..., stream_index: _Optional[int] = ..., count: _Optional[int] = ..., row: _Optional[bytes] = ..., length: _Optional[bytes] = ..., input_token_count: _Optional[bytes] = ..., counted_by: _Optional[bytes] = ..., arrived_ns: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
 
 class BatchAck(_message.Message):
     __slots__ = ("sequence", "error")

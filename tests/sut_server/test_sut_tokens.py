@@ -38,7 +38,8 @@ def source(log: TokenLog | None = None, faults: FaultPlan | None = None, limit: 
     alarms = FakeAlarms()
     times = parse_token_times("constant:4", "constant:20", "constant:5")
     clock = lambda: alarms.now_ns  # noqa: E731
-    made = TokenSource(times, 1, limit, faults or FaultPlan(), alarms, clock, log)  # type: ignore[arg-type]
+    plan = faults or FaultPlan()
+    made = TokenSource(times, 1, limit, plan, alarms, clock, log)  # type: ignore[arg-type]
     return made, alarms
 
 
@@ -56,12 +57,8 @@ def test_tokens_leave_at_their_instants_and_the_log_tells_it(tmp_path: Path):
     seen = []
     made.begin(0, lambda number, is_last: seen.append((alarms.now_ns, number, is_last)), seen.clear)
     alarms.ring_all()
-    assert seen == [
-        (20 * MS, 0, False),
-        (25 * MS, 1, False),
-        (30 * MS, 2, False),
-        (35 * MS, 3, True),
-    ]
+    instants = [20 * MS, 25 * MS, 30 * MS, 35 * MS]
+    assert seen == [(at, n, n == 3) for n, at in enumerate(instants)]
     log.write()
     told = json.loads((tmp_path / "tokens.jsonl").read_text())
     assert told == {"received_ns": 0, "sent_ns": [20 * MS, 25 * MS, 30 * MS, 35 * MS]}

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, model_validator
 
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings.data import DataSettings
+from loadgen_service.core.settings.endpoints import EndpointSettings
 from loadgen_service.core.settings.fleet import FleetSettings
 from loadgen_service.core.settings.judging import JudgingSettings
 from loadgen_service.core.settings.mlperf import MlperfSettings
@@ -28,6 +29,7 @@ class Seeds(NamedTuple):
 class Settings(
     TrafficSettings,
     TargetSettings,
+    EndpointSettings,
     DataSettings,
     JudgingSettings,
     MlperfSettings,
@@ -75,6 +77,23 @@ class Settings(
         row = SCENARIOS[self.scenario]
         limit_ms = self.target_latency_ms or (row.default_target_latency_ms)
         return int(limit_ms * NS_PER_MS)
+
+    @property
+    def protocol(self) -> Literal["grpc", "http", "openai"]:
+        """What the SUTs speak, by the scheme of the first; addresses are judged elsewhere."""
+        scheme = self.sut[0].partition("://")[0] if self.sut else "grpc"
+        known: dict[str, Literal["http", "openai"]] = {
+            "http": "http",
+            "https": "http",
+            "openai": "openai",
+            "openais": "openai",
+        }
+        return known.get(scheme, "grpc")
+
+    @property
+    def keeps_responses(self) -> bool:
+        """Whether any series of the run keeps its responses."""
+        return self.log_responses or "accuracy" in self.series_kinds
 
     @property
     def deadline_ns(self) -> int:

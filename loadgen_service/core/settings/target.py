@@ -11,7 +11,9 @@ class TargetSettings(BaseModel):
     """Which SUTs, over which connections, with which credentials."""
 
     sut: list[str] = Field(
-        default_factory=list, description="grpc://HOST:PORT or grpcs://..., comma between several"
+        default_factory=list,
+        description="grpc://HOST:PORT, grpcs, http, https, openai://HOST:PORT/v1 or openais; "
+        "comma between several",
     )
     model: str = Field("", description="name of the model at the SUT")
     model_version: str = Field("", description="its version; empty: the server's choice")

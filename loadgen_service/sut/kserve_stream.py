@@ -1,0 +1,77 @@
+"""ModelStreamInfer's answers: which are pieces of output, and which say that the request failed.
+
+KServe v2 reports a failure as a message on a stream that stays sound; here it settles the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tritonclient.grpc import service_pb2
+
+from loadgen_service.sut.base import DONE, MESSAGE, Event
+
+CODE_UNKNOWN: Final = 2
+"""gRPC's UNKNOWN: an error message on a stream has a text and no code."""
+
+_ERROR_TAG: Final = b"\x0a"  # ModelStreamInferResponse.error_message = 1, never behind field 2
+
+
+class StreamReader:
+    """Reads the events of streaming calls. ``keep``: join the answers into the last event."""
+
+    def __init__(self, cancel: Callable[[int], None], keep: bool) -> None:
+        self._cancel = cancel
+        self._kept: dict[int, list[bytes]] | None = {} if keep else None
+
+    def read(self, events: Sequence[Event]) -> list[Event]:
+        """The events for the loop. A call that failed on its stream is cancelled."""
+        said: list[Event] = []
+        failed: set[int] = set()
+        for event in events:
+            if event[0] == MESSAGE:
+                key, message = event[1], event[2]
+                if key in failed:
+                    continue
+                if message.startswith(_ERROR_TAG):
+                    failed.add(key)
+                    self._cancel(key)
+                    said.append((DONE, key, CODE_UNKNOWN, None, _error_text(message)))
+                    self._forget(key)
+                    continue
+                if self._kept is not None:
+                    self._kept.setdefault(key, []).append(message)
+                said.append(event)
+            elif event[0] == DONE:
+                if event[1] not in failed:
+                    said.append(self._ended(event))
+            else:
+                said.append(event)
+        return said
+
+    def _ended(self, event: Event) -> Event:
+        pieces = self._forget(event[1])
+        if event[2] or not pieces:
+            return event
+        return (DONE, event[1], 0, joined_answers(pieces), "")
+
+    def _forget(self, key: int) -> list[bytes]:
+        return self._kept.pop(key, []) if self._kept is not None else []
+
+
+def joined_answers(messages: Sequence[bytes]) -> bytes:
+    """One serialised ModelInferResponse with the outputs of all, as protobuf merges messages."""
+    whole = service_pb2.ModelInferResponse()
+    for message in messages:
+        whole.MergeFrom(service_pb2.ModelStreamInferResponse.FromString(message).infer_response)
+    serialised: bytes = whole.SerializeToString()
+    return serialised
+
+
+def _error_text(message: bytes) -> str:
+    try:
+        text = service_pb2.ModelStreamInferResponse.FromString(message).error_message
+    except Exception:  # a server's broken bytes must settle the call, not end the worker
+        return "the stream carried no ModelStreamInferResponse"
+    return " ".join(str(text).split())
