@@ -11,7 +11,7 @@ from five_hosts import FiveHosts, why_not
 
 ROWS: list[str] = []
 HEAD = (
-    "| fault | verdict | planned / not issued / completed / failed / timed out / lost | to the end |",
+    "| fault | verdict | planned / not issued / completed / failed / timed out / lost | took |",
     "|---|---|---|---|",
 )
 

@@ -1,8 +1,8 @@
 """Point-to-point links between network namespaces, in user space: delay, loss, rate, partition.
 
-``python link_process.py CONTROL.json`` with {"links": [{name, a: [namespace, address], b: [...]}],
-"shape": {name: {delay_ms, loss, rate_mbit, down}}}. The shapes are read again when the file changes.
-Stands in for netem, which many kernels lack. Ends with its standard input.
+``python link_process.py CONTROL.json`` with {"links": [{name, a: [namespace, address], b: ...}],
+"shape": {name: {delay_ms, loss, rate_mbit, down}}}. The shapes are read again when the file
+changes. Stands in for netem, which many kernels lack. Ends with its standard input.
 """
 
 from __future__ import annotations

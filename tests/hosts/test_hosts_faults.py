@@ -117,9 +117,12 @@ def test_a_partition_between_worker_and_sut_shows_in_the_tail(
     fleet.start()
 
     def fault() -> None:
-        fleet.hosts.shape("worker2", "sut1", down=True)
+        # to both: which SUT a worker's rows go to is the plan's affair
+        for sut in ("sut1", "sut2"):
+            fleet.hosts.shape("worker2", sut, down=True)
         time.sleep(5)
-        fleet.hosts.shape("worker2", "sut1")
+        for sut in ("sut1", "sut2"):
+            fleet.hosts.shape("worker2", sut)
 
     ended = fleet.run_with(fault, at_s=1.5)
     counts = note(fault_table, "5 s partition, worker and SUT", ended)
