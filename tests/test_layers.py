@@ -40,6 +40,13 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.report",
         "loadgen_proto",
     },
+    "loadgen_service.web": {
+        "loadgen_service",  # its version, on the page and in the metrics
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.service",
+        "loadgen_proto",
+    },
     "loadgen_service.mlperf": {"loadgen_service.core", "loadgen_service.errors"},
     "loadgen_service.fleet": {"loadgen_service.core", "loadgen_service.errors"},
     "loadgen_service.cli": {
@@ -53,6 +60,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.report",
         "loadgen_service.fleet",
         "loadgen_service.mlperf",
+        "loadgen_service.web",
         "loadgen_proto",
     },
     "loadgen_service.__main__": {"loadgen_service.cli"},

@@ -21,10 +21,14 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError, UserError
 
 if TYPE_CHECKING:
+    from loadgen_service.cli.local_service import LocalPorts
     from loadgen_service.cli.service_client import ServiceClient
     from loadgen_service.cli.watching import Ended
 
 TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"
+
+LINGER_MS: Final = 20_000
+"""Longer than Prometheus' customary interval of 15 s."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
     settings = read_settings(Settings, given_flags(given, Settings), os.environ, given.config)
     if not settings.sut:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
+    if given.service:
+        _ports(given)
     if not settings.model:
         raise SettingsError("model: name the model to ask, such as --model resnet50")
     import uvloop
@@ -50,11 +56,36 @@ def _parser() -> OneLineParser:
                        "environment variable LOADGEN_TOKEN")  # fmt: skip
     group.add_argument("--service-tls-ca", default="", metavar="FILE", help="PEM: its authority")
     group.add_argument("--insecure", action="store_true", help="plain text to another host")
+    _add_port_flags(parser)
     shown = parser.add_argument_group("output")
     shown.add_argument("--results", default="results", metavar="DIR", help="holds run directories")
     shown.add_argument("--quiet", action="store_true", help="no progress")
     shown.add_argument("--json", action="store_true", help="print summary.json instead of a table")
     return parser
+
+
+def _add_port_flags(parser: OneLineParser) -> None:
+    group = parser.add_argument_group("seeing: ports on 127.0.0.1 while it runs, without --service")
+    group.add_argument("--http-port", type=int, metavar="N", help="live page and /metrics; 0 picks "
+                       "a free port and says which")  # fmt: skip
+    group.add_argument("--metrics-port", type=int, metavar="N", help="/metrics alone")
+    group.add_argument("--metrics-linger-ms", type=int, default=LINGER_MS, metavar="MS", help="how "
+                       "long the end waits for a last scrape of the final figures; 0: not at all "
+                       f"(default {LINGER_MS} with --metrics-port)")  # fmt: skip
+
+
+def _ports(given: argparse.Namespace) -> LocalPorts:
+    """Raises SettingsError for flags that do not fit each other."""
+    from loadgen_service.cli.local_service import LocalPorts
+
+    for flag in ("http_port", "metrics_port"):
+        port = getattr(given, flag)
+        if port is not None and not 0 <= port <= 65535:
+            raise SettingsError(f"{flag} {port}: give a port from 0 to 65535")
+        if port is not None and given.service:
+            raise SettingsError(f"{flag}: the run happens at --service; give it to `loadgen serve`")
+    linger_ms = max(0, given.metrics_linger_ms) if given.metrics_port is not None else 0
+    return LocalPorts(given.http_port, given.metrics_port, linger_ms / 1000)
 
 
 async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
@@ -80,7 +111,8 @@ async def _client(
     if not given.service:
         from loadgen_service.cli.local_service import local_service
 
-        async with local_service(settings.workers, given.results, say) as client:
+        ports = _ports(given)
+        async with local_service(settings.workers, given.results, say, ports) as client:
             yield client
         return
     from loadgen_service.cli.service_client import open_client

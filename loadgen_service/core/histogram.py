@@ -87,6 +87,32 @@ class Histogram:
         counts = running[bucket_indexes(np.maximum(bounds, 0))]
         return [int(c) if b >= 0 else 0 for c, b in zip(counts, bounds, strict=True)]
 
+    def since(self, earlier: Histogram) -> Histogram:
+        """What was recorded after ``earlier``, an older copy of this one.
+
+        ``min`` and ``max`` are bounds of buckets here: no histogram remembers when its extremes
+        came. Raises ValueError where ``earlier`` is no older copy.
+        """
+        made = Histogram()
+        made._buckets = self._buckets - earlier._buckets
+        if made._buckets.min() < 0:
+            raise ValueError("not an older copy of this histogram")
+        made.count = self.count - earlier.count
+        made.total = self.total - earlier.total
+        made.clamped = self.clamped - earlier.clamped
+        used = np.flatnonzero(made._buckets)
+        if len(used):
+            made.min = _bucket_bounds(int(used[0]))[0]
+            low, width = _bucket_bounds(int(used[-1]))
+            made.max = min(low + width - 1, self.max)
+        return made
+
+    def copy(self) -> Histogram:
+        """An equal one that later values do not change."""
+        made = Histogram()
+        made.merge(self)
+        return made
+
     def to_bytes(self) -> bytes:
         """The counts that are not zero, little-endian, under a versioned magic."""
         used = np.flatnonzero(self._buckets)
@@ -119,6 +145,17 @@ class Histogram:
     def _extend(self, low: int, high: int) -> None:
         self.min = min(self.min, low) if self.count else low
         self.max = max(self.max, high)
+
+
+def exact_bounds(first_octave: int, last_octave: int, steps: int) -> tuple[int, ...]:
+    """Bounds (ns) that no bucket straddles, so that ``cumulative_counts`` of them is exact.
+
+    ``steps`` a power of two up to 2**SUB_BITS: so many a doubling, from ``2**first_octave - 1`` to
+    ``2**last_octave - 1``. Each is the largest value of its bucket.
+    """
+    octaves, parts = range(first_octave, last_octave), range(steps, 2 * steps)
+    bounds = [(part << octave) // steps - 1 for octave in octaves for part in parts]
+    return (*bounds, (1 << last_octave) - 1)
 
 
 def bucket_indexes(values: Int64Array) -> Int64Array:

@@ -60,9 +60,9 @@ class Collector:
         self.disk_error = ""
         self.live: dict[int, LiveSeries] = {}
 
-    def begin_series(self, series_index: int, planned: int) -> None:
-        """From now on batches of this series are counted live, against ``planned`` requests."""
-        self.live[series_index] = LiveSeries(planned)
+    def begin_series(self, series_index: int, live: LiveSeries) -> None:
+        """From now on batches of this series are counted in ``live``."""
+        self.live[series_index] = live
 
     def durable_sequence(self, worker_index: int) -> int:
         """The worker's newest batch that is on the disk; 0 before the first."""
@@ -144,10 +144,11 @@ class Collector:
             if not item.answered.done():
                 item.answered.set_result(pb.BatchAck(sequence=item.sequence, error=error))
             if not error and item.records is not None and item.records.count:
-                self._count(item.series_index, item.records)
+                self._count(item.series_index, item.worker_index, item.records)
 
-    def _count(self, series_index: int, records: pb.RecordBatch) -> None:
-        self.live.setdefault(series_index, LiveSeries()).add(rows_of(records))
+    def _count(self, series_index: int, worker_index: int, records: pb.RecordBatch) -> None:
+        live = self.live.setdefault(series_index, LiveSeries())
+        live.add(rows_of(records), worker_index)
 
     async def close(self) -> None:
         """Store what was taken in, refuse what comes later, close the files."""

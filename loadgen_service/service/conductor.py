@@ -182,7 +182,7 @@ class RunConductor:
     def _finish(self, summary: Summary) -> None:
         run = self._run
         run.directory.drop_segments()
-        run.summary_json = summary_to_json(summary)
+        run.summary_json, run.valid = summary_to_json(summary), summary.valid
         run.move(RunEvent.INTERRUPTED if run.is_stopped() else RunEvent.RESULTS_WRITTEN)
 
     async def _dismiss(self) -> None:

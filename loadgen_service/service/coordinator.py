@@ -17,6 +17,7 @@ from loadgen_service.service.run import Run
 from loadgen_service.service.security import require_allowed
 from loadgen_service.service.sessions import Sessions
 from loadgen_service.service.store import RunStore, new_run_id
+from loadgen_service.service.totals import Totals
 
 REMEMBERED_RUNS = 100
 """Finished runs that ListRuns still shows; their directories stay for ever."""
@@ -25,7 +26,11 @@ _log = logging.getLogger(__name__)
 
 
 class Coordinator:
-    """Runs by id. ``trusted``: the asker sits on this host and may name any path and folder."""
+    """Runs by id. ``trusted``: the asker sits on this host and may name any path and folder.
+
+    ``conducted`` is the run that is being conducted or was last; ``totals`` has taken in every run
+    that came to its end, and that one only once nothing of it can change.
+    """
 
     def __init__(
         self, serve: ServeSettings, sessions: Sessions, store: RunStore, *, trusted: bool
@@ -35,6 +40,8 @@ class Coordinator:
         self._trusted = trusted
         self.sessions = sessions
         self.runs: OrderedDict[str, Run] = OrderedDict()
+        self.totals = Totals()
+        self.conducted: Run | None = None
         self._queue: asyncio.Queue[Run] = asyncio.Queue()
         self._working = asyncio.create_task(self._work())
 
@@ -82,11 +89,14 @@ class Coordinator:
         while True:
             run = await self._queue.get()
             if run.is_over:
+                self.totals.settle(run)
                 continue
+            self.conducted = run
             try:
                 await RunConductor(run, self.sessions).conduct()
             except Exception:
                 _log.exception("run %s ended by a defect", run.run_id)
+            self.totals.settle(run)
 
     def _forget_old_runs(self) -> None:
         over = [run_id for run_id, run in self.runs.items() if run.is_over]

@@ -35,6 +35,7 @@ class Run:
     error: str = ""
     error_exit_code: int = 0
     summary_json: str = ""
+    valid: bool | None = None
     notes: list[str] = field(default_factory=list)
     sut_addresses: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,6 +60,13 @@ class Run:
         self.error, self.error_exit_code = " ".join(str(error).split()), error.exit_code
         self.move(RunEvent.FAILED)
 
+    @property
+    def outcome(self) -> str:
+        """How it ended: valid, invalid, unjudged, failed or interrupted; ``""`` before that."""
+        if self.state is RunState.DONE:
+            return {True: "valid", False: "invalid", None: "unjudged"}[self.valid]
+        return self.state.name.lower() if self.is_over else ""
+
     def note(self, text: str) -> None:
         """Say something once."""
         if text not in self.notes:
@@ -76,6 +84,10 @@ class Run:
         index = self.series.index if self.series else 0
         issued = sum(worker.words(index).issued for worker in self.crew.workers)
         return worker_statuses(self.crew), issued
+
+    def worker_statuses(self) -> list[pb.WorkerStatus]:
+        """What its workers say of themselves now, or last said."""
+        return self._crew_words()[0]
 
     def status(self) -> pb.RunStatus:
         """What a watcher gets. Live figures count requests."""

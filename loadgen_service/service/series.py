@@ -20,6 +20,7 @@ from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collector import Collector
 from loadgen_service.service.crew import NS_PER_S, Crew
 from loadgen_service.service.journal import Journal
+from loadgen_service.service.live import LiveSeries
 from loadgen_service.service.preparation import Prepared, measure_clocks
 from loadgen_service.service.run import Run
 from loadgen_service.service.sessions import Worker
@@ -80,6 +81,7 @@ class SeriesConductor:
             flushing.cancel()
         await asyncio.gather(flushing, return_exceptions=True)
         await self._unload()
+        self._settle_live()
         return self._facts()
 
     async def _load(self) -> None:
@@ -126,7 +128,7 @@ class SeriesConductor:
         )
         run.t0_ns, run.series = self._t0_ns, plan.spec
         run.planned_ns = _planned_ns(plan)
-        self._collector.begin_series(self._index, 0 if plan.unbounded else plan.request_count)
+        self._collector.begin_series(self._index, LiveSeries.of_plan(plan))
         message = pb.Start(series_index=self._index, t0_coordinator_ns=self._t0_ns)
         self._crew.tell(pb.ToWorker(start=message))
         run.move(RunEvent.SERIES_STARTED)
@@ -255,6 +257,13 @@ class SeriesConductor:
             await self._crew.control(self._control(unload=self._samples()), LOAD_TIMEOUT_NS)
         except LoadgenError as error:
             self._run.note(f"unloading samples at the SUTs failed: {error}")
+
+    def _settle_live(self) -> None:
+        """The last words on what was issued and due, before the workers are given back."""
+        live = self._collector.live[self._index]
+        for worker in self._crew.workers:
+            live.hear_issued(worker.index, worker.words(self._index).issued)
+        live.pass_instant(self._run.planned_ns if self._stop_ns is None else self._stop_ns)
 
     def _facts(self) -> SeriesFacts:
         workers = tuple(self._worker_facts(worker) for worker in self._crew.workers)

@@ -14,6 +14,13 @@ class ServeSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(7440, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    http_port: int | None = Field(
+        None, ge=0, le=65535, description="port of the live page and of /metrics; 0 picks a free "
+        "one; not given: neither",
+    )  # fmt: skip
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="a port with /metrics alone; 0 picks a free one",
+    )  # fmt: skip
     results: str = Field("results", description="folder that holds the run directories")
     token_file: str = Field(
         "", description="file with the token that users and workers must send; or LOADGEN_TOKEN"

@@ -1,0 +1,59 @@
+"""Workers as Prometheus metrics: what their last heartbeat said, by their place in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from loadgen_proto import loadgen_pb2 as pb
+from prometheus_client.core import GaugeMetricFamily
+
+from loadgen_service.service.run import Run
+from loadgen_service.service.sessions import Sessions
+
+NS_PER_S: Final = 1e9
+
+# name, help, field of WorkerStatus, unit
+_GAUGES: Final = (
+    ("loadgen_worker_loop_lag_seconds", "Worst lag of its event loop in the last second.",
+     "loop_lag_ns", NS_PER_S),
+    ("loadgen_worker_cpu_cores", "Processor time by wall time.", "cpu_share", 1),
+    ("loadgen_worker_resident_memory_bytes", "Resident memory.", "rss_bytes", 1),
+    ("loadgen_worker_unacknowledged_batches", "Record batches that wait for the collector.",
+     "unacknowledged_batches", 1),
+)  # fmt: skip
+
+
+def worker_families(sessions: Sessions, run: Run | None) -> Iterator[GaugeMetricFamily]:
+    """The workers of the run that goes on, none between runs, and how many speak to us."""
+    statuses = run.worker_statuses() if run and not run.is_over else []
+    yield _ups(statuses)
+    for name, text, field, unit in _GAUGES:
+        family = GaugeMetricFamily(name, text, labels=["worker"])
+        for status in statuses:
+            family.add_metric([str(status.worker_index)], getattr(status, field) / unit)
+        yield family
+    error = GaugeMetricFamily(
+        "loadgen_worker_clock_error_seconds",
+        "Error of its clock's offset to the service's.",
+        labels=["worker"],
+    )
+    for status in statuses:
+        error.add_metric([str(status.worker_index)], status.clock.error_ns / NS_PER_S)
+    yield error
+    idle = len(sessions.idle())
+    workers = GaugeMetricFamily(
+        "loadgen_workers", "Workers that speak to this service.", labels=["state"]
+    )
+    workers.add_metric(["idle"], idle)
+    workers.add_metric(["leased"], sum(bool(w.run_id) for w in sessions.workers.values()))
+    yield workers
+
+
+def _ups(statuses: list[pb.WorkerStatus]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "loadgen_worker_up", "1 while it is heard, 0 once it is lost.", labels=["worker"]
+    )
+    for status in statuses:
+        family.add_metric([str(status.worker_index)], float(not status.lost))
+    return family
