@@ -49,6 +49,7 @@ class ServeOptions:
     synthetic: SyntheticOptions
     token_times: TokenTimes
     token_log: Path | None = None
+    openai_port: int | None = None
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -77,6 +78,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         synthetic=_synthetic(flags),
         token_times=parse_token_times(flags.token_count, flags.first_token_time, flags.token_time),
         token_log=flags.token_log,
+        openai_port=flags.openai_port,
     )
 
 
@@ -89,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(parser.add_argument_group("serving"))
     _add_batching(parser.add_argument_group("batching"))
     _add_synthetic(parser.add_argument_group("the synthetic model"))
-    _add_tokens(parser.add_argument_group("token streams: synthetic-stream"))
+    _add_tokens(parser.add_argument_group("token streams: synthetic-stream and --openai-port"))
     _add_security(parser.add_argument_group("reach"))
     return parser
 
@@ -106,6 +108,11 @@ def _add_serving(group: argparse._ArgumentGroup) -> None:
     )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=_port, default=8001, help="0 picks a free one (%(default)s)")
+    add(
+        "--openai-port",
+        type=_port,
+        help="serve the token streams as OpenAI's completions there; 0 picks a free one",
+    )
     add("--metrics-port", type=_port, help="serve Prometheus metrics there; 0 picks a free one")
     add("--threads", type=_positive, default=1, help="threads inside one inference (%(default)s)")
     add("--instances", type=_positive, default=1, help="batches at the same time (%(default)s)")

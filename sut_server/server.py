@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -17,9 +19,11 @@ from sut_server.batch_engine import BatchEngine, BatchLimits
 from sut_server.connection import Connections, KserveConnection
 from sut_server.engines import Desk, Engine
 from sut_server.errors import UsageError
+from sut_server.http_connection import HttpConnection, HttpShared
 from sut_server.metrics import serve_metrics
 from sut_server.models import Model, open_model
 from sut_server.null import NULL, NullEngine, null_spec, ready_answer
+from sut_server.openai_api import OpenAiApi
 from sut_server.options import NS_PER_US, ServeOptions
 from sut_server.security import bind_address, tls_context
 from sut_server.service_log import ServiceLog
@@ -56,6 +60,9 @@ class Server:
         self.address = ""
         self.port = 0
         self.metrics_port: int | None = None
+        self.openai_address = ""
+        self._http_listener: asyncio.Server | None = None
+        self._http = HttpShared(OpenAiApi(self._tokens).handle, time.monotonic_ns)
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -63,25 +70,42 @@ class Server:
         address = bind_address(options)
         context = tls_context(options.tls) if options.tls else None
         make = partial(KserveConnection, self._connections)
-        try:
-            self._listener = await self._loop.create_server(
-                make, address, options.port, ssl=context, backlog=1024
-            )
-        except OSError as error:
-            text = f"--port {options.port}: cannot listen on {address}: {error.strerror or error}"
-            raise UsageError(text) from error
+        self._listener = await self._listen(make, "--port", address, options.port, context)
         self.port = self._listener.sockets[0].getsockname()[1]
-        self.address = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        self.address = _authority(address, self.port)
+        if options.openai_port is not None:
+            make_http = partial(HttpConnection, self._http)
+            listener = await self._listen(
+                make_http, "--openai-port", address, options.openai_port, context
+            )
+            self._http_listener = listener
+            self.openai_address = _authority(address, listener.sockets[0].getsockname()[1])
         if options.metrics_port is not None:
             engines = self.engines.values()
             self._metrics = serve_metrics(engines, address, options.metrics_port, options.tls)
             self.metrics_port = self._metrics.server_port
+
+    async def _listen(
+        self,
+        make: Callable[[], asyncio.Protocol],
+        flag: str,
+        address: str,
+        port: int,
+        context: ssl.SSLContext | None,
+    ) -> asyncio.Server:
+        try:
+            return await self._loop.create_server(make, address, port, ssl=context, backlog=4096)
+        except OSError as error:
+            text = f"{flag} {port}: cannot listen on {address}: {error.strerror or error}"
+            raise UsageError(text) from error
 
     async def stop(self) -> None:
         """Refuse new calls, answer the open ones within ``drain_ns``, close, write the log."""
         self._servicer.is_ready = False
         if self._listener is not None:
             self._listener.close()
+        if self._http_listener is not None:
+            self._http_listener.close()
         for connection in list(self._connections.open):
             connection.go_away()
         deadline_ns = time.monotonic_ns() + self._options.drain_ns
@@ -89,6 +113,8 @@ class Server:
             await asyncio.sleep(DRAIN_STEP_S)
         for connection in list(self._connections.open):
             connection.close()
+        for http in list(self._http.open):
+            http.close()
         await self._wait_closed()
         self._release()
 
@@ -112,7 +138,8 @@ class Server:
             self._token_log.write()
 
     def _outstanding_count(self) -> int:
-        return sum(connection.open_count for connection in self._connections.open)
+        grpc = sum(connection.open_count for connection in self._connections.open)
+        return grpc + sum(connection.is_busy for connection in self._http.open)
 
     def _identity(self) -> Identity:
         options = self._options
@@ -196,6 +223,10 @@ async def start(options: ServeOptions) -> Server:
         await server.stop()
         raise
     return server
+
+
+def _authority(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _version() -> str:
