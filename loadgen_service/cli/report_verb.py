@@ -1,10 +1,14 @@
-"""``loadgen report DIR...``: the report of a finished run again, or several runs in one table."""
+"""``loadgen report DIR...``: the report of a finished run again, or several runs in one table.
+
+The page report.html of each run directory is written again.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from loadgen_service.cli.flags import OneLineParser
 from loadgen_service.errors import UserError
@@ -12,9 +16,11 @@ from loadgen_service.errors import UserError
 if TYPE_CHECKING:
     from loadgen_service.core.summary import Summary
 
+RECORDS_FILE: Final = "records.parquet"
+
 
 def main(argv: Sequence[str]) -> int:
-    """Print; 0 if every run is VALID, else 1."""
+    """Print, and write the pages; 0 if every run is VALID, else 1."""
     parser = OneLineParser(prog="loadgen report", description=__doc__, allow_abbrev=False)
     parser.add_argument("directory", nargs="+", metavar="DIR", help="run directory")
     parser.add_argument("--json", action="store_true", help="print the summaries as JSON")
@@ -34,7 +40,25 @@ def main(argv: Sequence[str]) -> int:
         from loadgen_service.report.text import render
 
         print(render(summaries[0]), end="")
+    for summary, name in zip(summaries, given.directory, strict=True):
+        if (Path(name) / RECORDS_FILE).exists():
+            print(f"page: {write_page(summary, Path(name))}", file=sys.stderr)
     return 0 if all(summary.valid for summary in summaries) else 1
+
+
+def write_page(summary: Summary, directory: Path) -> Path:
+    """Write report.html whole. Raises UserError where the disk refuses."""
+    from loadgen_service.report.html import REPORT_FILE, render_html
+
+    path = directory / REPORT_FILE
+    partial = path.with_name(f".{REPORT_FILE}.partial")
+    try:
+        partial.write_text(render_html(summary, directory), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: {error.strerror}; make the directory writable") from None
+    return path
 
 
 def read_summary(directory: Path) -> Summary:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import platform
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 
 from loadgen_proto import loadgen_pb2 as pb
 
@@ -18,6 +15,7 @@ from loadgen_service.core.summary import Summary, public_settings, summary_to_js
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.collector import Collector
 from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew, Interrupted
+from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Journal
 from loadgen_service.service.preparation import Prepared, prepare
 from loadgen_service.service.results import Material, write_results
@@ -230,19 +228,4 @@ def prepared_entry(prepared: Prepared, worker_count: int) -> dict[str, object]:
         "performance_sample_count": prepared.counts.performance,
         "suts": [asdict(sut) for sut in prepared.suts],
         "trace_ns": None if prepared.trace_ns is None else prepared.trace_ns.tolist(),
-    }
-
-
-def environment() -> dict[str, str]:
-    """Where the service ran, for the summary."""
-    try:
-        own = version("loadgen-service")
-    except PackageNotFoundError:
-        own = "not installed"
-    return {
-        "loadgen_service": own,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "host": platform.node(),
-        "cpu_count": str(os.cpu_count() or 0),
     }

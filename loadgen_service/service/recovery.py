@@ -28,7 +28,7 @@ from loadgen_service.core.plan import (
 )
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError, RunError
-from loadgen_service.service.conductor import environment
+from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Entry, Journal, entries_of, read_journal
 from loadgen_service.service.results import Material, write_results
 from loadgen_service.service.segments import Segment

@@ -84,6 +84,7 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
         directory.write_whole("tokens.parquet", lambda path: write_tokens(path, directory, plans))
     summary = build_summary(settings, material.facts, results)
     directory.write_text("report.txt", _rendered(summary))
+    directory.write_text("report.html", _page(summary, directory.path))
     directory.write_text("summary.json", summary_to_json(summary))
     return summary
 
@@ -142,6 +143,12 @@ def _rendered(summary: Summary) -> str:
 
     text: str = render(summary)
     return text if text.endswith("\n") else text + "\n"
+
+
+def _page(summary: Summary, directory: Path) -> str:
+    from loadgen_service.report.html import render_html
+
+    return render_html(summary, directory)
 
 
 @contextmanager

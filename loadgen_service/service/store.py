@@ -17,6 +17,7 @@ RESULT_FILES = (
     "settings.yaml",
     "summary.json",
     "report.txt",
+    "report.html",
     "records.parquet",
     "responses.parquet",
     JOURNAL_NAME,
