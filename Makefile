@@ -16,7 +16,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet lint format stubs stubs-check bench triton clean
+.PHONY: help setup run test test-fleet test-web lint format stubs stubs-check bench triton clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,12 +45,17 @@ $(TRITON_VENV)/.ready: tests/triton/requirements.txt
 run: setup ## every scenario against a real model on this machine, with verdicts
 	@$(BIN)/loadgen demo
 
-test: setup triton ## every test, the real Triton included
+test: setup triton ## every test, the real Triton and the real Prometheus included
+	@deploy/host-packages prometheus "$(HOST_PYTHON)" || echo "setup: tests against it will be skipped"
 	@LOADGEN_TEST_TRITON=$(TRITON_VENV) $(BIN)/python -m pytest
 
 test-fleet: setup ## five hosts in network namespaces, with faults (root; about ten minutes)
 	@deploy/host-packages fleet "$(HOST_PYTHON)"
 	@$(BIN)/python -m pytest -m fleet -p no:cacheprovider
+
+test-web: setup ## the pages in headless Chromium (about a minute)
+	@deploy/host-packages browser "$(HOST_PYTHON)"
+	@$(BIN)/python -m pytest -m web -p no:cacheprovider
 
 lint: setup ## style, types, formatting
 	@$(BIN)/ruff check .
