@@ -62,9 +62,9 @@ class Prometheus:
         return self._ask("query", query=expression, **when)
 
     def query_range(self, expression: str, start_s: float, end_s: float) -> list[dict[str, Any]]:
-        """Series of a range query, a point a second."""
+        """Series of a range query, four points a second."""
         return self._ask(
-            "query_range", query=expression, start=str(start_s), end=str(end_s), step="1"
+            "query_range", query=expression, start=str(start_s), end=str(end_s), step="0.25"
         )
 
     def value(self, expression: str) -> float:

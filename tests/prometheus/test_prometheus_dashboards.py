@@ -19,7 +19,7 @@ def queries(board):
     for panel in json.loads(board.read_text())["panels"]:
         for target in panel["targets"]:
             expression = target["expr"].replace("$instance", ".*")
-            expression = expression.replace("$__rate_interval", "5s")
+            expression = expression.replace("$__rate_interval", "5s").replace("$__range", "10m")
             assert "$" not in expression
             yield panel["title"], expression
 
