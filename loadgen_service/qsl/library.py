@@ -121,6 +121,15 @@ def open_library(
     where it gives none: then --shape or the data set says. Raises UserError (SutError,
     SettingsError) with one line for data that cannot be read or does not fit.
     """
+    if settings.protocol == "openai":
+        from loadgen_service.qsl.prompts import open_prompts
+
+        return QuerySampleLibrary(
+            open_prompts(settings),
+            batched=False,
+            total_sample_count=settings.total_sample_count,
+            loaded=settings.performance_sample_count,
+        )
     wanted, batched = wanted_tensors(inputs, batched, settings.shape)
     if settings.samples_per_request > 1 and not batched:
         raise SettingsError(

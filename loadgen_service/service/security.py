@@ -152,7 +152,7 @@ def _refusal_like(handler: Any) -> Any:
     return make(refuse, handler.request_deserializer, handler.response_serializer)
 
 
-_SCHEME = re.compile(r"^grpcs?://", re.IGNORECASE)
+_SCHEME = re.compile(r"^[a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def require_allowed(settings: Settings, serve: ServeSettings) -> None:
@@ -161,7 +161,7 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
     Raises UserError naming the first such thing and the operator's flag.
     """
     for address in settings.sut:
-        target = _SCHEME.sub("", address)
+        target = _SCHEME.sub("", address.strip()).partition("/")[0]
         if serve.allow_sut and not _matches(target, serve.allow_sut):
             raise UserError(
                 f"sut {address}: this service may not be aimed at it; "
@@ -174,7 +174,7 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
                 f"{field} {path}: runs on this service may not name this path; "
                 "its operator allows paths by --allow-path"
             )
-    for header in settings.header:
+    for header in (*settings.header, f"api_key={settings.api_key}"):
         _, _, value = header.partition("=")
         if value.startswith("env:") and not _matches(value[4:], serve.allow_env):
             raise UserError(
@@ -190,11 +190,11 @@ def _matches(text: str, patterns: list[str]) -> bool:
 def _paths_named(settings: Settings) -> list[tuple[str, str]]:
     named = [
         (field, str(getattr(settings, field)))
-        for field in ("labels", "trace_file", "tls_ca", "tls_cert", "tls_key")
+        for field in ("labels", "trace_file", "tls_ca", "tls_cert", "tls_key", "tokenizer")
     ]
     if settings.dataset not in BUILT_IN_DATASETS:
         named.append(("dataset", settings.dataset))
-    for header in settings.header:
+    for header in (*settings.header, f"api_key={settings.api_key}"):
         name, _, value = header.partition("=")
         if value.startswith("file:"):
             named.append((f"header {name}", value[5:]))

@@ -12,8 +12,16 @@ from loadgen_service.errors import UserError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses, resolve
 from loadgen_service.sut.aio import AioSut
 from loadgen_service.sut.base import Sink, SystemUnderTest
-from loadgen_service.sut.credentials import channel_credentials, read_headers, tls_context
+from loadgen_service.sut.credentials import (
+    channel_credentials,
+    read_api_key,
+    read_headers,
+    tls_context,
+)
+from loadgen_service.sut.http_pool import HttpPath, HttpSut
 from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
+from loadgen_service.sut.openai_answer import CountTokens, OpenAiAnswer
+from loadgen_service.sut.openai_request import PATHS, request_head
 from loadgen_service.sut.unary import WirePath, WireSut
 
 NS_PER_MS: Final = 1_000_000
@@ -42,6 +50,8 @@ async def open_suts(
     """
     suts: list[SystemUnderTest] = []
     make = make_aio if settings.adapter == "grpc_aio" else make_wire
+    if settings.protocol == "openai":
+        make = make_openai
     try:
         for address in parse_addresses(settings.sut):
             sut = await make(settings, address, sink, streaming)
@@ -80,6 +90,50 @@ async def make_wire(
         keep_answers=settings.keeps_responses,
     )
     return WireSut(path, sink)
+
+
+async def make_openai(
+    settings: Settings, address: SutAddress, sink: Sink, streaming: bool
+) -> SystemUnderTest:
+    """The adapter of one OpenAI-style SUT, not connected yet."""
+    timeout_ns = settings.connect_timeout_ms * NS_PER_MS
+    headers = (*read_headers(settings.header), *read_api_key(settings.api_key))
+    count = token_counter(settings.tokenizer)
+    keep = settings.keeps_responses
+    path = HttpPath(
+        address=str(address),
+        endpoints=await resolve(address, settings.resolve, timeout_ns),
+        head=request_head(
+            address.path + PATHS[settings.openai_api],
+            address.authority,
+            headers,
+            "text/event-stream" if streaming else "application/json",
+        ),
+        answer=lambda: OpenAiAnswer(keep, count),
+        connection_count=settings.connections,
+        connection_limit=settings.max_connections,
+        connect_timeout_ns=timeout_ns,
+        tls=tls_context(settings, "http/1.1") if address.tls else None,
+        tls_server_name=settings.tls_server_name or address.host,
+    )
+    return HttpSut(path, sink)
+
+
+def token_counter(path: str) -> CountTokens | None:
+    """A counter by ``tokenizer.json``; None where none is named. Raises ``UserError``."""
+    if not path:
+        return None
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise UserError(
+            "tokenizer: needs the package tokenizers; pip install 'loadgen-service[tokens]'"
+        ) from None
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the package raises bare Exceptions
+        raise UserError(f"tokenizer: {path} is no tokenizer.json ({error})") from None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 async def make_aio(

@@ -7,24 +7,41 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from loadgen_service.errors import SutError, UserError
 
 _ADDRESS = re.compile(
     r"(?P<scheme>[a-z0-9+.-]+)://(?:\[(?P<v6>[^\]/]*)\]|(?P<name>[^\[\]:/]*))"
-    r"(?::(?P<port>[^/]*))?/?"
+    r"(?::(?P<port>[^/]*))?(?P<path>/[^?#\s]*)?"
 )
-_EXAMPLE = "write it as grpc://HOST:PORT or grpcs://HOST:PORT"
+_EXAMPLE = "write it as grpc://HOST:PORT, grpcs://HOST:PORT or openai://HOST:PORT/v1"
+
+Kind = Literal["grpc", "openai"]
+
+_SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
+    "grpc": ("grpc", False),
+    "grpcs": ("grpc", True),
+    "openai": ("openai", False),
+    "openais": ("openai", True),
+}
+
+OPENAI_PATH: Final = "/v1"
+"""The path of an OpenAI-style address that names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class SutAddress:
-    """A SUT's address: ``grpc`` is plain text, ``grpcs`` is TLS."""
+    """A SUT's address: ``grpc`` and ``openai`` are plain text, with an s they are TLS.
+
+    ``path`` is what stands before a request's own path: "" for gRPC.
+    """
 
     host: str
     port: int
     tls: bool
+    kind: Kind = "grpc"
+    path: str = ""
 
     @property
     def authority(self) -> str:
@@ -33,7 +50,7 @@ class SutAddress:
         return f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{'grpcs' if self.tls else 'grpc'}://{self.authority}"
+        return f"{self.kind}{'s' if self.tls else ''}://{self.authority}{self.path}"
 
 
 def parse_address(text: str) -> SutAddress:
@@ -42,7 +59,7 @@ def parse_address(text: str) -> SutAddress:
     if match is None:
         raise UserError(f"sut: {text!r} is no address; {_EXAMPLE}")
     scheme, host = match["scheme"], match["v6"] or match["name"]
-    if scheme not in ("grpc", "grpcs"):
+    if scheme not in _SCHEMES:
         raise UserError(f"sut: {text!r} has the scheme {scheme!r}; {_EXAMPLE}")
     if match["port"] and ":" in match["port"]:
         raise UserError(
@@ -55,7 +72,13 @@ def parse_address(text: str) -> SutAddress:
     port = int(match["port"]) if match["port"].isascii() and match["port"].isdigit() else 0
     if not 1 <= port <= 65535:
         raise UserError(f"sut: {text!r} has the port {match['port']!r}; use 1 to 65535")
-    return SutAddress(host=host, port=port, tls=scheme == "grpcs")
+    kind, tls = _SCHEMES[scheme]
+    path = (match["path"] or "").rstrip("/")
+    if kind == "grpc" and path:
+        raise UserError(f"sut: {text!r} has a path, which gRPC has not; {_EXAMPLE}")
+    if kind == "openai":
+        path = path or OPENAI_PATH
+    return SutAddress(host=host, port=port, tls=tls, kind=kind, path=path)
 
 
 def parse_addresses(texts: Sequence[str]) -> list[SutAddress]:
@@ -65,6 +88,11 @@ def parse_addresses(texts: Sequence[str]) -> list[SutAddress]:
         if address in addresses[:index]:
             raise UserError(
                 f"sut: {address} is named twice; use --connections or --sut-weights instead"
+            )
+        if address.kind != addresses[0].kind:
+            raise UserError(
+                f"sut: {address} and {addresses[0]} speak different protocols; measure them in "
+                "runs of their own"
             )
     return addresses
 

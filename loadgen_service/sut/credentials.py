@@ -43,6 +43,22 @@ def _read_header(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
     return name, value
 
 
+def read_api_key(
+    setting: str, environment: Mapping[str, str] = os.environ
+) -> tuple[tuple[str, str], ...]:
+    """The header of ``api_key``, none where it is empty. The key itself is never a setting."""
+    if not setting:
+        return ()
+    if not setting.startswith(("env:", "file:")):
+        raise UserError(
+            "api_key: give env:VARIABLE or file:PATH, not the key: a command line is no secret"
+        )
+    key = _read_value("api_key", setting, environment).strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise UserError(f"api_key: {setting} holds no key that a header can carry")
+    return (("authorization", f"Bearer {key}"),)
+
+
 def _read_value(name: str, value: str, environment: Mapping[str, str]) -> str:
     kind, colon, source = value.partition(":")
     if colon and kind == "env":
@@ -61,11 +77,11 @@ def _read_file(setting: str, path: Path) -> bytes:
         raise UserError(f"{setting}: cannot read {path} ({error.strerror})") from None
 
 
-def tls_context(settings: TargetSettings) -> ssl.SSLContext:
-    """The context of the wire adapter: TLS 1.2 or newer, ALPN h2, the user's authority and key."""
+def tls_context(settings: TargetSettings, alpn: str = "h2") -> ssl.SSLContext:
+    """The context of our own wire: TLS 1.2 or newer, ALPN, the user's authority and key."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([alpn])
     if settings.tls_ca:
         _read_file("tls_ca", Path(settings.tls_ca))
         try:

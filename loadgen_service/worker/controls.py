@@ -9,6 +9,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError
 from loadgen_service.sut.control import Answers, ClockExchange, SutControl
+from loadgen_service.sut.openai_control import OpenAiControl
 from loadgen_service.worker.clock import ClockSample, estimate_offset
 
 
@@ -36,7 +37,8 @@ async def answer_control(control: pb.Control) -> pb.ControlReply:
 async def _call(control: pb.Control) -> Answers:
     settings = Settings.model_validate_json(control.settings_json)
     name = control.WhichOneof("call")
-    async with SutControl(settings, control.timeout_ns) as sut:
+    kind = OpenAiControl if settings.protocol == "openai" else SutControl
+    async with kind(settings, control.timeout_ns) as sut:
         if name == "load":
             return await sut.load(control.load.sample_index)
         if name == "unload":

@@ -30,13 +30,16 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError
 from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intact
+from loadgen_service.qsl.prompts import request_parameters
 from loadgen_service.sut.adapters import Dispatch, open_suts
 from loadgen_service.sut.base import SystemUnderTest
 from loadgen_service.sut.kserve_request import RequestBuilder, RequestTensor
+from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
 from loadgen_service.worker.batches import write_left_over
 from loadgen_service.worker.options import WorkerOptions
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.series import Equipment, Say, Series
+from loadgen_service.worker.shard import Build
 from loadgen_service.worker.spill import SpillFolder
 from loadgen_service.worker.uplink import SignallingOutbox, Uplink
 
@@ -95,6 +98,20 @@ class WorkerRun:
         asked = self._settings.streaming
         return asked == "on" or (asked == "auto" and any(s.decoupled for s in self._order.suts))
 
+    def _build(self, arena: Arena) -> Build:
+        """What makes a request of samples."""
+        settings = self._settings
+        if settings.protocol == "openai":
+            common = common_fields(settings.model, self._streaming(), request_parameters(settings))
+            return OpenAiBuilder(common, arena.tensors).build
+        return RequestBuilder(
+            settings.model,
+            settings.model_version,
+            [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs],
+            self._order.arena.batched,
+            arena.tensors,
+        ).build
+
     def _derive(self) -> str:
         self._trace_ns = read_trace(self._settings)
         self._specs = series_specs(self._settings, self._counts)
@@ -140,13 +157,6 @@ class WorkerRun:
             else self._specs[series_index]
         )
         plan = plan_series(settings, self._counts, spec, self._trace_ns)
-        builder = RequestBuilder(
-            settings.model,
-            settings.model_version,
-            [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs],
-            self._order.arena.batched,
-            arena.tensors,
-        )
         equipment = Equipment(
             settings=settings,
             worker_index=self._order.worker_index,
@@ -155,7 +165,7 @@ class WorkerRun:
             dispatch=self._dispatch,
             log=self._log,
             outbox=self.outbox,
-            build=builder.build,
+            build=self._build(arena),
             say=self._say,
             keep_responses=settings.log_responses or plan.spec.kind == "accuracy",
         )

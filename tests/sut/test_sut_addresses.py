@@ -17,6 +17,8 @@ from loadgen_service.sut.addresses import SutAddress, parse_address, parse_addre
         ("grpcs://host.example:443/", SutAddress("host.example", 443, tls=True)),
         ("grpc://[::1]:9", SutAddress("::1", 9, tls=False)),
         (" grpc://10.0.0.1:65535 ", SutAddress("10.0.0.1", 65535, tls=False)),
+        ("openai://h:80", SutAddress("h", 80, tls=False, kind="openai", path="/v1")),
+        ("openais://h:443/api/v2/", SutAddress("h", 443, True, kind="openai", path="/api/v2")),
     ],
 )
 def test_addresses_are_read(text: str, expected: SutAddress) -> None:
@@ -30,6 +32,7 @@ def test_addresses_are_read(text: str, expected: SutAddress) -> None:
         ("host:8001", "grpc://HOST:PORT"),
         ("http://host:8001", "'http'"),
         ("grpc://host", "no port"),
+        ("grpc://host:1/v1", "has a path"),
         ("grpc://:80", "no host"),
         ("grpc://host:port", "'port'"),
         ("grpc://host:0", "1 to 65535"),
@@ -48,6 +51,11 @@ def test_a_wrong_address_is_named_in_one_line(text: str, named: str) -> None:
 def test_the_same_sut_twice_is_refused() -> None:
     with pytest.raises(UserError, match="named twice"):
         parse_addresses(["grpc://a:1", "grpc://b:1", "grpc://a:1"])
+
+
+def test_suts_of_one_run_speak_one_protocol() -> None:
+    with pytest.raises(UserError, match="different protocols"):
+        parse_addresses(["grpc://a:1", "openai://a:2/v1"])
 
 
 def test_an_address_of_ipv6_has_brackets_in_its_authority() -> None:

@@ -133,6 +133,10 @@ class Settings(
             raise ValueError("concurrency: must be at least the number of workers")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("tls_cert, tls_key: give both or neither")
+        if self.api_key and not self.api_key.startswith(("env:", "file:")):
+            raise ValueError(
+                "api_key: give env:VARIABLE or file:PATH, not the key: a command line is no secret"
+            )
         self._arrivals_agree()
         return self
 

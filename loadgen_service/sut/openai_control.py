@@ -1,0 +1,126 @@
+"""What is asked of an OpenAI-style SUT before load: is it there, and does it serve the model.
+
+Untimed and few: the standard library's client, on a thread. Such servers have no load, unload,
+flush or clock; those are reported as lacking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import ssl
+from collections.abc import Sequence
+
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import SutError
+from loadgen_service.sut.addresses import SutAddress, parse_addresses
+from loadgen_service.sut.control import Answers
+from loadgen_service.sut.credentials import read_api_key, read_headers, tls_context
+from loadgen_service.sut.openai_answer import complaint
+
+_NO_LIST = (404, 405, 501)
+"""Statuses of servers without a list of models."""
+
+
+class OpenAiControl:
+    """Control calls at OpenAI-style SUTs; the same methods as ``SutControl``."""
+
+    def __init__(self, settings: Settings, timeout_ns: int) -> None:
+        self._settings = settings
+        self._timeout_s = min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3)
+        self._addresses = parse_addresses(settings.sut)
+        self._headers = dict((*read_headers(settings.header), *read_api_key(settings.api_key)))
+
+    async def __aenter__(self) -> OpenAiControl:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing stays open."""
+
+    async def describe(self) -> Answers:
+        """The server's list of models, if it has one. Raises ``SutError``."""
+        answers = Answers()
+        for index, address in enumerate(self._addresses):
+            names = await asyncio.to_thread(self._models, address)
+            if names is None:
+                answers.lacking.append(f"list of models at {address}")
+            elif self._settings.model not in names:
+                raise SutError(
+                    f"model: {address} does not serve {self._settings.model!r}; it lists "
+                    f"{', '.join(names) or 'none'}; check --model"
+                )
+            answers.suts.append(
+                pb.SutDescription(
+                    sut_index=index,
+                    address=str(address),
+                    platform=f"openai {self._settings.openai_api}",
+                    decoupled=True,
+                )
+            )
+        return answers
+
+    async def load(self, samples: Sequence[int], *, unload: bool = False) -> Answers:
+        """Nothing such a SUT knows."""
+        return self._lacks("UnloadSamples" if unload else "LoadSamples")
+
+    async def flush(self) -> Answers:
+        """Nothing such a SUT knows."""
+        return self._lacks("Flush")
+
+    async def clocks(self, count: int = 0) -> Answers:
+        """Nothing such a SUT knows."""
+        return self._lacks("Clock")
+
+    async def statistics(self) -> Answers:
+        """Nothing such a SUT knows."""
+        return self._lacks("ModelStatistics")
+
+    def _lacks(self, name: str) -> Answers:
+        return Answers(lacking=[f"{name} at {address}" for address in self._addresses])
+
+    def _models(self, address: SutAddress) -> list[str] | None:
+        """Names that the server lists; None where it has no list. On a thread."""
+        status, body = self._get(address, f"{address.path}/models")
+        if status in _NO_LIST:
+            return None
+        if status in (401, 403):
+            raise SutError(
+                f"sut: {address} refuses us (HTTP {status}: {complaint(body)}); check --api-key"
+            )
+        try:
+            found = json.loads(body)
+            if status != 200:
+                raise ValueError
+            return [str(one["id"]) for one in found["data"]]
+        except (ValueError, KeyError, TypeError):
+            raise SutError(
+                f"sut: {address} answers {address.path}/models with HTTP {status} and no list of "
+                f"models ({complaint(body)}); is it an OpenAI-style server?"
+            ) from None
+
+    def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
+        try:
+            connection = self._connection(address)
+            try:
+                connection.request("GET", path, headers=self._headers)
+                response = connection.getresponse()
+                return response.status, response.read()
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise SutError(
+                f"sut: cannot reach {address} within {self._timeout_s:g} s ({reason}); is it "
+                "running, is --sut right, and is it openai:// or openais://?"
+            ) from None
+
+    def _connection(self, address: SutAddress) -> http.client.HTTPConnection:
+        if not address.tls:
+            return http.client.HTTPConnection(address.host, address.port, timeout=self._timeout_s)
+        context: ssl.SSLContext = tls_context(self._settings, "http/1.1")
+        return http.client.HTTPSConnection(
+            address.host, address.port, timeout=self._timeout_s, context=context
+        )

@@ -1,0 +1,123 @@
+"""Answers of OpenAI-style servers: pieces, usage, ends and failures, however the bytes are cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadgen_service.core.token_rows import CountedBy
+from loadgen_service.sut.openai_answer import OpenAiAnswer, complaint
+from loadgen_service.sut.sse import SseReader
+
+STREAMS = Path(__file__).parent.parent / "data" / "sse"
+SSE = {b"content-type": b"text/event-stream; charset=utf-8"}
+TEXT = " The answer is 42."
+
+# file -> pieces, (output tokens, input tokens, counted by)
+EXPECTED = {
+    "vllm-chat": (5, (6, 12, CountedBy.USAGE)),
+    "vllm-chat-usage-in-every-chunk": (5, (5, 12, CountedBy.USAGE)),
+    "vllm-chat-reasoning": (5, (6, 12, CountedBy.USAGE)),
+    "vllm-completions": (5, (5, 12, CountedBy.USAGE)),
+    "sglang-chat": (5, (6, 12, CountedBy.USAGE)),
+    "tgi-chat": (5, (6, 12, CountedBy.USAGE)),
+    "tgi-chat-without-usage": (5, (5, -1, CountedBy.CHUNKS)),
+    "triton-openai-chat": (5, (5, -1, CountedBy.CHUNKS)),
+}
+
+
+def read(body: bytes, step: int, **given):
+    answer = OpenAiAnswer(keep=True, **given)
+    answer.begin(200, SSE)
+    pieces = sum(answer.feed(body[at : at + step]) for at in range(0, len(body), step))
+    return pieces + answer.end(), answer.ending()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+def test_every_server_s_stream_is_read_alike(name: str, line_end: bytes, step: int):
+    body = (STREAMS / f"{name}.sse").read_bytes().replace(b"\n", line_end)
+    pieces, (code, text, fault, usage) = read(body, step)
+    assert (pieces, usage) == EXPECTED[name]
+    assert (code, fault) == (0, "")
+    assert text == TEXT.encode()
+
+
+def test_a_call_of_a_tool_counts_though_it_has_no_text():
+    pieces, (code, _, _, usage) = read((STREAMS / "tool-call-chat.sse").read_bytes(), 50)
+    assert (pieces, code, usage) == (3, 0, (9, 5, CountedBy.USAGE))
+
+
+def test_an_error_within_the_stream_fails_the_call():
+    pieces, (code, text, fault, usage) = read(
+        (STREAMS / "vllm-chat-error-midway.sse").read_bytes(), 40
+    )
+    assert (pieces, code, text, usage) == (1, 2, None, None)
+    assert fault == "EngineCore encountered an issue"
+
+
+def test_a_stream_that_breaks_off_is_a_failure_and_a_missing_done_is_none():
+    body = (STREAMS / "vllm-chat.sse").read_bytes()
+    _, (code, _, fault, _) = read(body[: body.index(b" 42")], 64)
+    assert code == 13
+    assert "broke off" in fault
+    _, (code, _, _, usage) = read(body.replace(b"data: [DONE]\n\n", b""), 64)
+    assert (code, usage) == (0, (6, 12, CountedBy.USAGE))
+
+
+def test_a_tokenizer_counts_only_where_the_server_does_not():
+    body = (STREAMS / "tgi-chat-without-usage.sse").read_bytes()
+    _, (_, _, _, usage) = read(body, 64, count=len)
+    assert usage == (len(TEXT), -1, CountedBy.TOKENIZER)
+    _, (_, _, _, usage) = read((STREAMS / "tgi-chat.sse").read_bytes(), 64, count=len)
+    assert usage == (6, 12, CountedBy.USAGE)
+
+
+def test_an_answer_in_one_piece_is_one_piece():
+    answer = OpenAiAnswer()
+    answer.begin(200, {b"content-type": b"application/json"})
+    whole = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    }
+    assert answer.feed(json.dumps(whole).encode()) == 0
+    assert answer.end() == 1
+    assert answer.ending() == (0, None, "", (2, 3, CountedBy.USAGE))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "text"),
+    [
+        (429, b'{"error": {"message": "slow down", "code": 429}}', 8, "HTTP 429: slow down"),
+        (404, b'{"object": "error", "message": "no such model"}', 5, "HTTP 404: no such model"),
+        (422, b'{"detail": "bad\\nfield"}', 3, "HTTP 422: bad field"),
+        (503, b"<html>later</html>", 14, "HTTP 503: <html>later</html>"),
+        (418, b"", 2, "HTTP 418: no text"),
+    ],
+)
+def test_a_refusal_becomes_a_code_and_the_server_s_own_line(status, body, code, text):
+    answer = OpenAiAnswer()
+    answer.begin(status, {b"content-type": b"application/json"})
+    answer.feed(body)
+    answer.end()
+    assert answer.ending() == (code, None, text, None)
+
+
+def test_what_is_no_openai_answer_is_named():
+    _, (code, _, fault, _) = read(b'data: {"choices": 5}\n\n', 100)
+    assert code == 13
+    assert "not an OpenAI answer" in fault
+    assert complaint(b"\xff\xfe")
+
+
+def test_events_follow_the_grammar():
+    reader = SseReader()
+    assert reader.feed(b": ping\n\nevent: x\ndata:a\ndata: b\nid: 1\n\n") == [b"a\nb"]
+    assert reader.feed(b"data: half") == []
+    assert reader.feed(b" way\r") == []
+    assert reader.feed(b"\n\r\ndata: next\n\n") == [b"half way", b"next"]
+    assert reader.feed(b"data: last") == []
+    assert reader.end() == [b"last"]
