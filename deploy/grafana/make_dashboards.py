@@ -51,10 +51,12 @@ def rate(metric: str, by: str = "", more: str = "") -> str:
 
 OVERVIEW = (
     Panel("State", "Where the run stands, or how it ended.",
-          [(f"max by (state) (last_over_time(loadgen_run_state{{{ON}}}[$__range])) == 1", "{{state}}")],
+          [(f"max by (state) (last_over_time(loadgen_run_state{{{ON}}}[$__range])) == 1",
+            "{{state}}")],
           kind="stat", width=4),
     Panel("Verdict", "Of the last run; empty while one goes on.",
-          [(f"max by (verdict) (last_over_time(loadgen_run_verdict{{{ON}}}[$__range])) == 1", "{{verdict}}")],
+          [(f"max by (verdict) (last_over_time(loadgen_run_verdict{{{ON}}}[$__range])) == 1",
+            "{{verdict}}")],
           kind="stat", width=4),
     Panel("Progress", "Time since the start, by the plan's length.",
           [(f"clamp_max(loadgen_run_elapsed_seconds{{{ON}}} / "
