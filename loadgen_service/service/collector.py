@@ -10,11 +10,11 @@ import asyncio
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.service.ledger import Ledger
 from loadgen_service.service.live import LiveSeries, rows_of
 from loadgen_service.service.segments import Segment
 from loadgen_service.service.store import RunDirectory
@@ -33,15 +33,6 @@ class _Pending(NamedTuple):
     answered: asyncio.Future[pb.BatchAck]
 
 
-@dataclass(slots=True)
-class _Intake:
-    """How far one worker's batches have come."""
-
-    accepted: int = 0
-    durable: int = 0
-    pending: dict[int, asyncio.Future[pb.BatchAck]] = field(default_factory=dict)
-
-
 class Collector:
     """The batches of one run. Made and used on the event loop; files are written in a thread."""
 
@@ -49,14 +40,15 @@ class Collector:
         """``told`` is called whenever batches became durable or the disk refused them."""
         self._directory = directory
         self._told = told
-        self._intakes: dict[int, _Intake] = {}
+        self._ledgers: dict[int, Ledger] = {}
+        self._pending: dict[tuple[int, int], asyncio.Future[pb.BatchAck]] = {}
         self._segments: dict[tuple[int, int], Segment] = {}
         self._queue: list[_Pending] = []
         self._awake = asyncio.Event()
         self._closed = False
         self._writer = ThreadPoolExecutor(1, "segments")
         self._committing = asyncio.create_task(self._commit_forever())
-        self.gaps: list[str] = []
+        self._refusals: list[str] = []
         self.disk_error = ""
         self.live: dict[int, LiveSeries] = {}
 
@@ -66,8 +58,8 @@ class Collector:
 
     def durable_sequence(self, worker_index: int) -> int:
         """The worker's newest batch that is on the disk; 0 before the first."""
-        intake = self._intakes.get(worker_index)
-        return intake.durable if intake else 0
+        ledger = self._ledgers.get(worker_index)
+        return ledger.durable if ledger else 0
 
     def offer(self, worker_index: int, batch: pb.Batch) -> asyncio.Future[pb.BatchAck]:
         """Take in one batch; the future gives its acknowledgement once it is durable.
@@ -77,17 +69,16 @@ class Collector:
         body = _body(batch)
         records = body if isinstance(body, pb.RecordBatch) else None
         check_batch(body)
-        intake = self._intakes.setdefault(worker_index, _Intake())
+        ledger = self._ledger(worker_index)
         sequence = body.sequence
-        if sequence <= intake.accepted:
-            return intake.pending.get(sequence) or _settled(pb.BatchAck(sequence=sequence))
+        if ledger.is_known(sequence):
+            pending = self._pending.get((worker_index, sequence))
+            return pending or _settled(pb.BatchAck(sequence=sequence))
         if self._closed:
             return _settled(pb.BatchAck(sequence=sequence, error="the run is over"))
-        if sequence > intake.accepted + 1:
-            self._name_gap(worker_index, intake.accepted + 1, sequence - 1)
-        intake.accepted = sequence
+        ledger.accept(sequence)
         answered: asyncio.Future[pb.BatchAck] = asyncio.get_running_loop().create_future()
-        intake.pending[sequence] = answered
+        self._pending[worker_index, sequence] = answered
         payload = batch.SerializeToString()
         self._queue.append(
             _Pending(worker_index, body.series_index, sequence, payload, records, answered)
@@ -95,9 +86,20 @@ class Collector:
         self._awake.set()
         return answered
 
-    def _name_gap(self, worker_index: int, first: int, last: int) -> None:
-        which = f"batch {first}" if first == last else f"batches {first} to {last}"
-        self.gaps.append(f"worker {worker_index}: {which} never came")
+    def _ledger(self, worker_index: int) -> Ledger:
+        return self._ledgers.setdefault(worker_index, Ledger(worker_index))
+
+    def name_missing(self, worker_index: int, last_sequence: int) -> None:
+        """A worker's last batch was this; what never came of them becomes a gap."""
+        missing = self._ledger(worker_index).missing(last_sequence)
+        if missing:
+            self._refusals.append(missing)
+
+    @property
+    def gaps(self) -> list[str]:
+        """What never came or could not be stored, one line each."""
+        jumped = [gap for _, ledger in sorted(self._ledgers.items()) for gap in ledger.gaps]
+        return [*jumped, *self._refusals]
 
     async def _commit_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,11 +138,10 @@ class Collector:
     def _acknowledge(self, group: list[_Pending], error: str) -> None:
         if error and not self.disk_error:
             self.disk_error = error
-            self.gaps.append(f"records could not be stored: {error}")
+            self._refusals.append(f"records could not be stored: {error}")
         for item in group:
-            intake = self._intakes[item.worker_index]
-            intake.pending.pop(item.sequence, None)
-            intake.durable = max(intake.durable, item.sequence)
+            self._pending.pop((item.worker_index, item.sequence), None)
+            self._ledgers[item.worker_index].settle(item.sequence)
             if not item.answered.done():
                 item.answered.set_result(pb.BatchAck(sequence=item.sequence, error=error))
             if not error and item.records is not None and item.records.count:
@@ -160,14 +161,19 @@ class Collector:
         self._writer.shutdown(wait=False)
 
 
-def _body(batch: pb.Batch) -> pb.RecordBatch | pb.ResponseBatch | pb.TokenBatch:
+Body = pb.RecordBatch | pb.ResponseBatch | pb.TokenBatch | pb.FileBatch
+
+
+def _body(batch: pb.Batch) -> Body:
     kind = batch.WhichOneof("message")
     if kind == "tokens":
         return batch.tokens
+    if kind == "file":
+        return batch.file
     return batch.records if kind == "records" else batch.responses
 
 
-def check_batch(body: pb.RecordBatch | pb.ResponseBatch | pb.TokenBatch) -> None:
+def check_batch(body: Body) -> None:
     """Raise CorruptBatch unless checksum and counts fit the content."""
     if isinstance(body, pb.RecordBatch):
         parts = [column.content for column in body.columns]
@@ -177,6 +183,8 @@ def check_batch(body: pb.RecordBatch | pb.ResponseBatch | pb.TokenBatch) -> None
         ]  # fmt: skip
         if [len(part) for part in parts[:4]] != [size * body.count for size in (8, 8, 4, 1)]:
             raise CorruptBatch(f"batch {body.sequence}: {body.count} streams do not fit it")
+    elif isinstance(body, pb.FileBatch):
+        parts = [body.content]
     else:
         parts = [body.row, body.length, body.content]
         if len(body.row) != 8 * body.count or len(body.length) != 8 * body.count:

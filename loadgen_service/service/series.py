@@ -238,11 +238,7 @@ class SeriesConductor:
         for worker in pending:
             done = worker.words(self._index).done
             if done is not None:
-                durable = self._collector.durable_sequence(worker.index)
-                self._collector.gaps.append(
-                    f"worker {worker.index}: batches {durable + 1} to "
-                    f"{done.last_batch_sequence} never came"
-                )
+                self._collector.name_missing(worker.index, done.last_batch_sequence)
 
     def _is_drained(self, worker: Worker) -> bool:
         done = worker.words(self._index).done
@@ -286,6 +282,8 @@ class SeriesConductor:
         reason = "" if words.done is not None else self._crew.lost_reason(worker)
         if words.done is None and not reason:
             reason = "its last word on the series never came"
+        if done.ended_by == "signal":
+            reason = "it was stopped by a signal and drained; the rest of its rows was not issued"
         return WorkerFacts(
             worker_index=worker.index,
             host=worker.host,
