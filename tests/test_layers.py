@@ -32,6 +32,11 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_proto",
     },
     "loadgen_service.report": {"loadgen_service.core", "loadgen_service.errors"},
+    "loadgen_service.compare": {
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.report",
+    },
     "loadgen_service.service": {
         "loadgen_service",
         "loadgen_service.core",
@@ -58,6 +63,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.worker",
         "loadgen_service.service",
         "loadgen_service.report",
+        "loadgen_service.compare",
         "loadgen_service.fleet",
         "loadgen_service.mlperf",
         "loadgen_service.web",
@@ -87,6 +93,7 @@ IMPURE = {
 FORBIDDEN: dict[str, set[str]] = {
     "loadgen_service.qsl": {"grpc", "asyncio"},
     "loadgen_service.report": {"grpc", "asyncio"},
+    "loadgen_service.compare": {"grpc", "asyncio"},
 }
 
 

@@ -18,6 +18,9 @@ VERBS: Final[dict[str, str]] = {
     "serve": "start the LoadGen service, for runs and workers of other hosts",
     "worker": "start a worker of a LoadGen service",
     "report": "show the verdict of finished runs again",
+    "compare": "say which of several systems is better for one job, and how surely",
+    "audit": "measure what an MLPerf compliance test needs, and apply its rule",
+    "submission": "build and check an MLPerf submission folder",
     "schema": "print the JSON schema of the settings",
     "demo": "run every scenario against a real model on this machine",
 }
@@ -72,7 +75,7 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
 def usage() -> str:
     """The verbs, one a line."""
     lines = ["usage: loadgen VERB [FLAGS]   (loadgen VERB --help lists a verb's flags)", ""]
-    lines += [f"  {verb:<8} {text}" for verb, text in VERBS.items()]
+    lines += [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
     return "\n".join([*lines, "", EXIT_CODES])
 
 

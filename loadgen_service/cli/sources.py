@@ -1,6 +1,7 @@
 """Where settings come from: flags, then environment, then a YAML file, then defaults.
 
-LoadGen's files lie between: user.conf yields to all three, audit.config overrides them.
+A task and LoadGen's files lie between: task and user.conf yield to all three, audit.config
+overrides them.
 
 Every mistake becomes one SettingsError line that names the setting and the place it was read from.
 """
@@ -45,11 +46,26 @@ def read_settings(
     for name, value in flags.items():
         _take(values, places, {name: value}, f"from {flag_of(name)}")
     if model is Settings:
-        values, places = _with_mlperf(values, places)
+        values, places = _with_mlperf(*_with_task(values, places))
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise SettingsError(describe(model, error, places)) from None
+
+
+def _with_task(
+    values: dict[str, object], places: dict[str, str]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """What the user gave, over what the named task asks for."""
+    name = str(values.get("task") or "")
+    if not name:
+        return values, places
+    from loadgen_service.compare.task import load_task
+
+    words = {key: str(values.get(key) or "") for key in ("scenario", "mode")}
+    scenario = words["scenario"] or str(Settings.model_fields["scenario"].default)
+    asked = load_task(name).settings(scenario, words["mode"])
+    return {**asked, **values}, {**dict.fromkeys(asked, f"from task {name}"), **places}
 
 
 def _with_mlperf(

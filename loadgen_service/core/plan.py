@@ -193,7 +193,7 @@ def _hash_series(digest: ColumnHash, plan: SeriesPlan) -> None:
         digest.column("sut_index", plan.sut_index)
 
 
-_WORKLOAD_FIELDS: Final = (
+WORKLOAD_FIELDS: Final = (
     "scenario",
     "mode",
     "samples_per_query",
@@ -216,7 +216,7 @@ _WORKLOAD_SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng
 
 def workload_hash(settings: Settings, counts: SampleCounts, dataset_hash: str) -> str:
     """``workload-v1:<sha256>``: equal hashes mean comparable runs (task, data, limits, seeds)."""
-    values: dict[str, object] = {name: getattr(settings, name) for name in _WORKLOAD_FIELDS}
+    values: dict[str, object] = {name: getattr(settings, name) for name in WORKLOAD_FIELDS}
     values.update(zip(_WORKLOAD_SEEDS, settings.seeds, strict=True))
     values["dataset_hash"] = dataset_hash
     values["total_sample_count"] = counts.total

@@ -8,6 +8,11 @@ from pydantic import BaseModel, Field
 class DataSettings(BaseModel):
     """Where samples come from and which of them are loaded."""
 
+    task: str = Field(
+        "",
+        description="task file, or imagenet-sample, digits: data, limits and accuracy target of "
+        "one comparable job",
+    )
     dataset: str = Field(
         "random",
         description="imagenet-sample, digits, random, zeros, or a path: folder of images, .npz, "

@@ -35,15 +35,25 @@
     if (axis.min != null || axis.max != null)
       wanted.range = (_, low, high) => [
         axis.min != null ? axis.min : low, axis.max != null ? axis.max : high];
-    else if (!axis.log) wanted.range = { min: { soft: 0, mode: 1, pad: 0 }, max: { pad: 0.08 } };
+    else if (axis.log) wanted.range = (_, low, high) => [low / 1.05, high * 1.05];
+    else wanted.range = { min: { soft: 0, mode: 1, pad: 0 }, max: { pad: 0.08 } };
     return Object.assign({ time: false }, wanted);
   }
 
   function axis(wanted, side) {
     const tell = say(wanted.unit);
     const values = (_, ticks) => ticks.map((tick) => (tick == null ? "" : tell(tick)));
+    // on a log axis: decades, and 2 and 5 of each where there are few
+    const filter = (_, ticks) => {
+      const few = ticks.length && ticks[ticks.length - 1] / ticks[0] < 120;
+      return ticks.map((tick) => {
+        const lead = Math.round(tick / Math.pow(10, Math.floor(Math.log10(tick) + 1e-9)));
+        return lead === 1 || (few && (lead === 2 || lead === 5)) ? tick : null;
+      });
+    };
     const shared = { label: wanted.label, labelGap: 4, grid: { stroke: "#e6eaef", width: 1 },
       ticks: { stroke: "#cfd6de", width: 1 }, stroke: "#3b4653", values };
+    if (wanted.log) shared.filter = filter;
     return side ? Object.assign(shared, { size: 74 }) : shared;
   }
 
