@@ -268,6 +268,8 @@ def _throw(clock: Clock, dice: random.Random, service: Service, workers: list[Wo
         clock.after(at_ms, lambda: worker.cut(for_ms))
     elif fault == "service":
         clock.after(at_ms, service.die)
+        for each in workers:  # its kernel closes the connections
+            clock.after(at_ms + each.latency_ms, each.break_off)
         clock.after(at_ms + dice.uniform(10, 5_000), service.come_back)
     else:
         clock.after(at_ms, worker.die)
