@@ -33,7 +33,7 @@ LINGER_MS: Final = 20_000
 
 def main(argv: Sequence[str]) -> int:
     """Run; prints the verdict, or JSON, on stdout and progress on stderr."""
-    given = _parser().parse_strictly(argv)
+    given = run_parser("loadgen run", __doc__ or "").parse_strictly(argv)
     settings = read_settings(Settings, given_flags(given, Settings), os.environ, given.config)
     if not settings.sut:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
@@ -48,8 +48,9 @@ def main(argv: Sequence[str]) -> int:
     return _tell(ended, as_json=given.json)
 
 
-def _parser() -> OneLineParser:
-    parser = model_parser("loadgen run", __doc__ or "", Settings)
+def run_parser(prog: str, description: str) -> OneLineParser:
+    """The flags of a run: its settings, where it happens, what is shown."""
+    parser = model_parser(prog, description, Settings)
     group = parser.add_argument_group("service: where the run happens, if not in this process")
     group.add_argument("--service", default="", metavar="HOST:PORT", help="a LoadGen service")
     group.add_argument("--token-file", default="", metavar="FILE", help="its token; or the "
@@ -94,7 +95,7 @@ async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
 
     view = choose_view(given.quiet)
     try:
-        async with _client(given, settings, view.say) as client:
+        async with open_service(given, settings.workers, view.say) as client:
             ended = await run_to_end(client, settings, view)
             if given.service and settings.out and ended.summary_json:
                 await client.fetch(ended.run_id, Path(settings.out))
@@ -105,14 +106,15 @@ async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
 
 
 @asynccontextmanager
-async def _client(
-    given: argparse.Namespace, settings: Settings, say: Callable[[str], None]
+async def open_service(
+    given: argparse.Namespace, worker_count: int, say: Callable[[str], None]
 ) -> AsyncIterator[ServiceClient]:
+    """The service that ``given`` names, else one in this process with local workers."""
     if not given.service:
         from loadgen_service.cli.local_service import local_service
 
         ports = _ports(given)
-        async with local_service(settings.workers, given.results, say, ports) as client:
+        async with local_service(worker_count, given.results, say, ports) as client:
             yield client
         return
     from loadgen_service.cli.service_client import open_client
