@@ -85,6 +85,19 @@ class Run:
         issued = sum(worker.words(index).issued for worker in self.crew.workers)
         return worker_statuses(self.crew), issued
 
+    def hear_workers(self, now_ns: int) -> None:
+        """Take the workers' newest words, and what came due, into the series that runs."""
+        if self.series is None or self.collector is None or self.crew is None:
+            return
+        live = self.collector.live.get(self.series.index)
+        if live is None:
+            return
+        words = [worker.words(self.series.index) for worker in self.crew.workers]
+        for worker, said in zip(self.crew.workers, words, strict=True):
+            live.hear_issued(worker.index, said.issued)
+        if not all(said.all_issued for said in words):
+            live.pass_instant(now_ns - self.t0_ns)
+
     def worker_statuses(self) -> list[pb.WorkerStatus]:
         """What its workers say of themselves now, or last said."""
         return self._crew_words()[0]

@@ -90,20 +90,6 @@ class Totals:
         """All sums as of ``now_ns`` (the service's clock); ``run``: the one that is conducted."""
         sums = self._over.copy()
         if run is not None and run.run_id not in self._settled_run_ids:
-            _hear(run, now_ns)
+            run.hear_workers(now_ns)
             sums.add(run)
         return sums
-
-
-def _hear(run: Run, now_ns: int) -> None:
-    """Take the workers' newest words into the series that runs."""
-    spec = run.series
-    if spec is None or run.collector is None or run.crew is None:
-        return
-    live = run.collector.live.get(spec.index)
-    if live is None:
-        return
-    for worker in run.crew.workers:
-        live.hear_issued(worker.index, worker.words(spec.index).issued)
-    if not all(worker.words(spec.index).all_issued for worker in run.crew.workers):
-        live.pass_instant(now_ns - run.t0_ns)

@@ -47,6 +47,7 @@ class Timeline:
     thinned: int = 0
     _t0_ns: int = 0
     _at_ns: int = 0
+    _answered_ns: int = 0
     _skipped: int = 0
     _live: LiveSeries | None = None
     _all: _Seen = field(default_factory=_Seen)
@@ -60,6 +61,7 @@ class Timeline:
         live = run.collector.live.get(run.series.index)
         if live is None or now_ns <= run.t0_ns:
             return
+        run.hear_workers(now_ns)
         if live is not self._live:
             self._begin(live, run.t0_ns)
         if live.issued == live.all.settled == self._all.completed + self._all.errors:
@@ -74,11 +76,11 @@ class Timeline:
 
     def _begin(self, live: LiveSeries, t0_ns: int) -> None:
         self._t0_ns = self._t0_ns or t0_ns
-        self._live, self._at_ns = live, t0_ns
+        self._live, self._at_ns, self._answered_ns = live, t0_ns, 0
         self._all, self._delay_ns, self._suts = _Seen(), Histogram(), {}
 
     def _point(self, live: LiveSeries, sut_count: int, now_ns: int) -> Point:
-        seconds = max(1e-3, (now_ns - self._at_ns) / NS_PER_S)
+        seconds = self._seconds(live, now_ns)
         window, delay = _since(live.all, self._all), live.issue_delay_ns.since(self._delay_ns)
         suts = [self._sut(live, index, seconds) for index in range(sut_count)]
         point: Point = {
@@ -97,6 +99,18 @@ class Timeline:
         self._at_ns = now_ns
         self._all, self._delay_ns = _Seen.of(live.all), live.issue_delay_ns.copy()
         return point
+
+    def _seconds(self, live: LiveSeries, now_ns: int) -> float:
+        """What the counts are divided by: from the last answer of the point before to the last one.
+
+        By the clock where nothing came; so a run's end, which lies between two points, shows no
+        drop that never was.
+        """
+        between_ns = live.last_completed_ns - self._answered_ns
+        if between_ns <= 0:
+            between_ns = now_ns - self._at_ns
+        self._answered_ns = live.last_completed_ns
+        return max(1e-3, between_ns / NS_PER_S)
 
     def _sut(self, live: LiveSeries, index: int, seconds: float) -> dict[str, Number]:
         tally, seen = live.by_sut.get(index, Tally()), self._suts.get(index, _Seen())

@@ -4,6 +4,7 @@
   const { Plots, say } = window.loadgenPlots;
   const at = (id) => document.getElementById(id);
   const plots = new Plots(at("plots"));
+  window.loadgenPointCount = () => plots.points.length;  // for tests
   const GOING = ["leasing", "preparing", "running", "draining", "writing"];
   let source = null, wanted = "", shownId = "", shownSuts = 0, ended = false, mayStart = true, resultFor = "";
 

@@ -63,6 +63,7 @@
         () => spec.lines.map(([, field]) => column(spec, this.points, (p) => p[field]))));
       if (this.suts.length > 1) this.drawn.push(...SUT_PLOTS.map((spec) => this.make(spec, this.suts,
         () => this.suts.map((_, i) => column(spec, this.points, (p) => p.suts[i] ? p.suts[i][spec.field] : null)))));
+      this.resize();  // a figure's width is known once its siblings stand beside it
     }
 
     make(spec, labels, columns) {
