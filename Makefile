@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 TRITON_VENV := .venv-triton
+LLAMA_VENV := .venv-llama
 BIN := $(VENV)/bin
 HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := -m pip --disable-pip-version-check --no-input -q
@@ -16,7 +17,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet test-web lint format stubs stubs-check bench triton clean
+.PHONY: help setup run test test-fleet test-web test-servers llama lint format stubs stubs-check bench triton clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +54,20 @@ test-fleet: setup ## five hosts in network namespaces, with faults (root; about 
 	@deploy/host-packages fleet "$(HOST_PYTHON)"
 	@$(BIN)/python -m pytest -m fleet -p no:cacheprovider
 
+# a server that cannot be installed here is skipped by name
+test-servers: setup ## other projects' servers, each in its own environment (about two minutes)
+	@$(MAKE) --no-print-directory llama || echo "setup: no llama.cpp here: its tests will be skipped"
+	@LOADGEN_TEST_LLAMA=$(LLAMA_VENV) $(BIN)/python -m pytest -m servers -s -p no:cacheprovider
+
+llama: $(LLAMA_VENV)/.ready ## make .venv-llama: a llama.cpp server with a small language model
+
+$(LLAMA_VENV)/.ready: tests/servers/requirements-llama.txt tests/servers/requirements-llama-model.txt
+	@[ -x $(LLAMA_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(LLAMA_VENV)
+	@echo "setup: installing a llama.cpp server into $(LLAMA_VENV)"
+	@$(call RETRY,$(LLAMA_VENV)/bin/python $(PIP) install -r tests/servers/requirements-llama.txt)
+	@$(call RETRY,$(LLAMA_VENV)/bin/python $(PIP) install --no-deps -r tests/servers/requirements-llama-model.txt)
+	@touch $@
+
 test-web: setup ## the pages in headless Chromium (about a minute)
 	@deploy/host-packages browser "$(HOST_PYTHON)"
 	@$(BIN)/python -m pytest -m web -p no:cacheprovider
@@ -76,4 +91,4 @@ bench: setup ## every measurement in bench/
 	@shopt -s nullglob; for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean: ## remove both environments and every cache
-	rm -rf $(VENV) $(TRITON_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRITON_VENV) $(LLAMA_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -40,11 +40,15 @@ class Answer(Protocol):
 
 
 class HttpLink(asyncio.Protocol):
-    """``key`` is the open call's, or None; ``idle_since_ns`` tells how long a free link rested."""
+    """``key`` is the open call's, or None; ``idle_since_ns`` tells how long a free link rested.
+
+    ``call_count``: calls made on it.
+    """
 
     def __init__(self, owner: LinkOwner, clock: Callable[[], int], direct: bool) -> None:
         self.key: int | None = None
         self.idle_since_ns = 0
+        self.call_count = 0
         self.is_open = False
         self._owner = owner
         self._clock = clock
@@ -61,6 +65,7 @@ class HttpLink(asyncio.Protocol):
     def send(self, key: int, request: bytes, answer: Answer) -> None:
         """Write a whole request; the link is busy until its answer is whole."""
         self.key = key
+        self.call_count += 1
         self._answer = answer
         self._has_head = False
         transport = self._transport

@@ -30,6 +30,13 @@ IDLE_REUSE_NS: Final = 3_000_000_000
 """A connection that rested longer is not used again: many servers close such after 5 s, and a
 request that meets the closing on its way would be counted as their failure."""
 
+REST_S: Final = 0.1
+"""Some servers close after every stream without a word in its head. Until a server has answered
+twice on a connection, each rests so long before it is used again. One that closes a resting
+connection gets a new one for every call from then on."""
+
+REST_NS: Final = int(REST_S * 1e9)
+
 CONNECTING_MAX: Final = 256
 """Handshakes under way at once: a larger burst would overrun a server's backlog."""
 
@@ -74,6 +81,8 @@ class HttpSut:
         self._backoff_s = 0.0
         self._reason = ""
         self._is_closed = False
+        self._keeps_open = False
+        self._closes_each = False
 
     @property
     def waiting_count(self) -> int:
@@ -155,13 +164,26 @@ class HttpSut:
         """A link received answers."""
         last = events[-1]
         if last[0] == DONE:
-            self._busy.pop(last[1], None)
+            link = self._busy.pop(last[1], None)
+            if link is not None and link.call_count > 1:
+                self._keeps_open = last[2] != CODE_BROKEN_CONNECTION
         self._sink(now_ns, events)
 
     def on_free(self, link: HttpLink, now_ns: int) -> None:
         """A link can take the next call."""
-        if self._is_closed:
+        if self._closes_each and link.call_count:
             link.close()
+        elif self._keeps_open or not link.call_count:
+            self._offer(link, now_ns)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(REST_S, lambda: self._offer(link, self._clock()))
+
+    def _offer(self, link: HttpLink, now_ns: int) -> None:
+        if self._is_closed or (self._closes_each and link.call_count):
+            link.close()
+        elif not link.is_open:
+            return
         elif self._waiting:
             key, (parts, cell) = self._waiting.popitem(last=False)
             self._send(link, key, parts, cell)
@@ -171,6 +193,8 @@ class HttpSut:
     def on_lost(self, link: HttpLink, now_ns: int, reason: str) -> None:
         """A link's transport ended; its call was settled before."""
         self._links.discard(link)
+        if link.call_count and not self._keeps_open and now_ns - link.idle_since_ns < REST_NS:
+            self._closes_each = True
         if self._waiting:
             self._open_more()
 

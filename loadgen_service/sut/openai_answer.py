@@ -52,6 +52,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
+    timings: Any = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -59,28 +60,38 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 CountTokens = Callable[[str], int]
 
 Ending = tuple[int, bytes | None, str, Usage | None]
-"""Code, the answer's text (where kept), the failure's text, and the token counts."""
+"""Code, the answer as JSON (where kept), the failure's text, and the token counts."""
 
 
 class OpenAiAnswer:
-    """Reads one HTTP answer. ``keep``: give the text at the end; ``count``: a tokenizer."""
+    """Reads one HTTP answer. ``count``: a tokenizer.
+
+    ``keep``: give a JSON object at the end, with ``text``, ``finish_reason``, ``usage`` and
+    ``timings`` (llama.cpp's own, where a server sends them).
+    """
 
     __slots__ = (
         "_body",
         "_code",
         "_count",
         "_fault",
+        "_finish_reason",
         "_is_ended",
         "_keep",
+        "_needs_text",
         "_pieces",
         "_sse",
         "_status",
         "_texts",
+        "_timings",
         "_usage",
     )
 
     def __init__(self, keep: bool = False, count: CountTokens | None = None) -> None:
-        self._keep = keep or count is not None
+        self._keep = keep
+        self._needs_text = keep or count is not None
+        self._finish_reason: str | None = None
+        self._timings: Any = None
         self._count = count
         self._status = 0
         self._sse: SseReader | None = None
@@ -129,7 +140,17 @@ class OpenAiAnswer:
         if self._code:
             return self._code, None, self._fault, None
         text = "".join(self._texts)
-        return 0, text.encode() if self._keep else None, "", self._usage_of(text)
+        return 0, self._kept(text) if self._keep else None, "", self._usage_of(text)
+
+    def _kept(self, text: str) -> bytes:
+        return msgspec.json.encode(
+            {
+                "text": text,
+                "finish_reason": self._finish_reason,
+                "usage": self._usage,
+                "timings": self._timings,
+            }
+        )
 
     @property
     def is_failed(self) -> bool:
@@ -163,15 +184,18 @@ class OpenAiAnswer:
             return
         if chunk.usage is not None:
             self._usage = chunk.usage
+        if chunk.timings is not None:
+            self._timings = chunk.timings
         for choice in chunk.choices or ():
             said = choice.delta or choice.message
             text = choice.text or (said.text() if said is not None else "")
             if text or (said is not None and said.tool_calls):
                 self._pieces += 1
-                if self._keep:
+                if self._needs_text:
                     self._texts.append(text)
             if choice.finish_reason:
                 self._is_ended = True
+                self._finish_reason = choice.finish_reason
 
     def _fail(self, code: int, text: str) -> None:
         if not self._code:

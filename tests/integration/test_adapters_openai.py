@@ -13,6 +13,7 @@ from openai_server import openai_server, opened_openai, request
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.token_rows import CountedBy
 from loadgen_service.errors import SutError, UserError
+from loadgen_service.sut.http_pool import REST_S
 from loadgen_service.sut.openai_control import OpenAiControl
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -34,11 +35,14 @@ def test_many_streams_at_once_are_answered_once_each() -> None:
             assert answers.repeats == 0
             connections = sut.link_count  # type: ignore[attr-defined]
             assert connections <= 60
-            for key in range(60, 120):
-                sut.issue(key, request(), time.monotonic_ns())
-            sut.flush()
-            await answers.wait_for(120)
-            assert sut.link_count == connections  # type: ignore[attr-defined]
+            for first in (60, 120):
+                # At first each connection rests a while, in case the server closes it.
+                await asyncio.sleep(2 * REST_S if first == 60 else 0)
+                for key in range(first, first + 60):
+                    sut.issue(key, request(), time.monotonic_ns())
+                sut.flush()
+                await answers.wait_for(first + 60)
+                assert sut.link_count == connections  # type: ignore[attr-defined]
 
     with openai_server("--token-count", "constant:5") as target:
         run(work(target))
@@ -67,6 +71,7 @@ def test_refusals_keep_the_connection_and_name_the_cause() -> None:
             await answers.wait_for(1)
             text = "HTTP 404: no model 'unknown' here; there is synthetic-stream"
             assert answers.by_key[1][2:5] == (5, None, text)
+            await asyncio.sleep(2 * REST_S)
             sut.issue(2, request(streaming=False, max_tokens=2), time.monotonic_ns())
             sut.flush()
             await answers.wait_for(2)
@@ -146,6 +151,23 @@ def test_a_misbehaving_server_settles_every_call(
             assert sut.waiting_count == 0
 
     run(served(misbehaving(*writes), check))
+
+
+def test_a_server_that_closes_after_every_stream_fails_none() -> None:
+    """llama.cpp's does so, without ``Connection: close`` in the head."""
+    body = b"%x\r\n%b\r\n0\r\n\r\n"
+    said = CHUNK + b"data: [DONE]\n\n"
+    whole = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + body % (len(said), said)
+
+    async def check(target: str) -> None:
+        async with opened_openai(target) as ([sut], answers):
+            for key in range(12):
+                sut.issue(key, request(), time.monotonic_ns())
+                sut.flush()
+                await answers.wait_for(key + 1)
+            assert {event[2] for event in answers.by_key.values()} == {0}
+
+    run(served(misbehaving(whole), check))
 
 
 def test_with_no_server_calls_wait_a_while_and_fail_by_name() -> None:

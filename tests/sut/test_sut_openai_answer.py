@@ -43,7 +43,14 @@ def test_every_server_s_stream_is_read_alike(name: str, line_end: bytes, step: i
     pieces, (code, text, fault, usage) = read(body, step)
     assert (pieces, usage) == EXPECTED[name]
     assert (code, fault) == (0, "")
-    assert text == TEXT.encode()
+    assert json.loads(text)["text"] == TEXT
+
+
+def test_a_recorded_stream_of_llama_cpp_with_its_own_timings():
+    pieces, (code, text, _, usage) = read((STREAMS / "llama-cpp-chat.sse").read_bytes(), 64)
+    assert (pieces, code, usage) == (6, 0, (6, 33, CountedBy.USAGE))
+    kept = json.loads(text)
+    assert (kept["finish_reason"], kept["timings"]["predicted_n"]) == ("length", 6)
 
 
 def test_a_call_of_a_tool_counts_though_it_has_no_text():
