@@ -11,6 +11,7 @@ class WorkerFacts:
     """One worker's part in one series. ``issued_count`` counts requests, in the order of its shard.
 
     ``lost`` means that it died or fell silent: rows of its shard that no record reached are lost.
+    ``lost_reason`` without ``lost``: it left before its time, and said what it had issued.
     """
 
     worker_index: int
@@ -25,6 +26,11 @@ class WorkerFacts:
     blocked_by_streams: int = 0
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it did not stay to the end, for whatever reason."""
+        return self.lost or bool(self.lost_reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,24 @@ class SeriesFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OfficialFacts:
+    """What the official LoadGen's own log files say of a run that it issued.
+
+    ``valid``: its verdict; None in accuracy mode, and where it did not come to write one.
+    ``query_count``: queries of the performance series, as it counted them. ``errors``: texts of its
+    error lines, the first few; ``error_count`` counts all.
+    """
+
+    version: str = ""
+    valid: bool | None = None
+    reason: str = ""
+    query_count: int | None = None
+    error_count: int = 0
+    errors: Sequence[str] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """Facts of the whole run. ``rated_series``: the series of a peak search that speaks for the run
     (the best that passed, else the base); None: every measured series does."""
@@ -86,3 +110,4 @@ class RunFacts:
     interrupted: bool = False
     rated_series: int | None = None
     peak_qps: float | None = None
+    official: OfficialFacts | None = None

@@ -13,13 +13,15 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationError
 
-from loadgen_service.core.facts import RunFacts
+from loadgen_service.core.facts import OfficialFacts, RunFacts
 from loadgen_service.core.figures import SeriesFigures
 from loadgen_service.core.findings.finding import Finding
+from loadgen_service.core.findings.official import disagreements
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import Counts
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.summary_parts import (
     CountsByLevel,
     ErrorSummary,
@@ -32,7 +34,6 @@ from loadgen_service.core.summary_parts import (
     counts_of,
     times_fields,
 )
-from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.verdict import Verdict, series_facts
 from loadgen_service.errors import UserError
 
@@ -49,6 +50,10 @@ _METRICS: Final[dict[str, tuple[str, str]]] = {
     "burst": ("target_percentile_latency", "ns"),
     "concurrency": ("completed_qps", "1/s"),
 }
+
+
+BY_INDEX_PLATFORMS: Final = frozenset({"mlperf_binding_by_index", "mlperf_binding_in_process"})
+"""What a SUT says of itself that takes its samples by number from a disk of its own."""
 
 
 class DatasetSummary(Part):
@@ -95,6 +100,12 @@ class Summary(MeasuredTimes):
     preprocess_ns: int | None = Field(description="mean decode and preprocessing of a sample")
     accuracy: dict[str, float] | None
     dataset: DatasetSummary
+    data_crossed_network: bool = Field(
+        True, description="false: SUTs got sample numbers only; the network division refuses that"
+    )
+    official: OfficialFacts | None = Field(
+        None, description="engine mlcommons: what the official LoadGen's own log says"
+    )
     suts: list[SutSummary]
     workers: list[WorkerSummary]
     errors: list[ErrorSummary]
@@ -142,16 +153,24 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         preprocess_ns=facts.preprocess_ns,
         accuracy=facts.accuracy,
         dataset=_dataset(facts),
+        data_crossed_network=all(sut.platform not in BY_INDEX_PLATFORMS for sut in facts.suts),
+        official=facts.official,
         suts=only.suts if only else [SutSummary.of(sut, None) for sut in facts.suts],
         workers=only.workers if only else [],
         errors=[error for one in judged for error in one.errors],
-        notes=[*facts.notes, *deviations(settings)],
+        notes=[*facts.notes, *deviations(settings), *_official_notes(facts, rated)],
         gaps=list(facts.gaps),
         settings=public_settings(settings),
         environment=facts.environment,
         series=series,
         **{name: getattr(only, name, None) for name in MeasuredTimes.model_fields},
     )
+
+
+def _official_notes(facts: RunFacts, rated: Sequence[SeriesSummary]) -> list[str]:
+    verdicts = [(one.loadgen_valid, one.valid) for one in rated if one.kind == "performance"]
+    said = disagreements(facts, verdicts)
+    return [said] if said else []
 
 
 def summary_to_json(summary: Summary) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from loadgen_service.core.facts import RunFacts, SeriesFacts
 from loadgen_service.core.figures import SeriesFigures
-from loadgen_service.core.findings import ending, generator, loadgen, records
+from loadgen_service.core.findings import ending, generator, loadgen, official, records
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
@@ -41,7 +41,11 @@ def judge(settings: Settings, plan: SeriesPlan, figures: SeriesFigures, facts: R
         return Verdict(None, None, (), "warm-up: not judged", "warm-up: not judged")
     series = series_facts(facts, plan.spec.index)
     conditions, note = _loadgen_part(settings, plan, figures)
-    findings = (*conditions, *_service_part(settings, plan, figures, facts, series, conditions))
+    findings = (
+        *conditions,
+        *_service_part(settings, plan, figures, facts, series, conditions),
+        *official.official_findings(settings, plan, figures, facts),
+    )
     failed = [finding for finding in findings if not finding.met]
     own = [finding for finding in conditions if finding.source == "loadgen"]
     return Verdict(

@@ -32,6 +32,7 @@ from loadgen_service.core.token_rows import TokenRows
 from loadgen_service.core.verdict import judge, series_facts
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.accuracy import score_series
+from loadgen_service.service.official_logs import place_official_logs
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.store import RunDirectory
 from loadgen_service.service.token_files import write_tokens
@@ -65,6 +66,9 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
     settings, plans = material.settings, material.plans
     directory.write_text("settings.yaml", settings_yaml(settings))
     material = replace(material, facts=_with_accuracy(directory, material))
+    if settings.engine == "mlcommons":
+        official = place_official_logs(directory, plans)
+        material = replace(material, facts=replace(material.facts, official=official))
     results: list[SeriesResult] = []
 
     def write_records(path: Path) -> None:

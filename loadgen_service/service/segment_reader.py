@@ -75,6 +75,13 @@ def _token_rows(batch: pb.TokenBatch) -> TokenRows:
     )
 
 
+def read_files(segments: list[tuple[int, Path]]) -> Iterator[tuple[str, int, bytes]]:
+    """``(name, offset, content)`` of every piece of a file that a worker sent, in its order."""
+    for batch in _batches(segments):
+        if batch.WhichOneof("message") == "file":
+            yield batch.file.name, batch.file.offset, batch.file.content
+
+
 def _batches(segments: list[tuple[int, Path]]) -> Iterator[pb.Batch]:
     for _, path in segments:
         for payload in frames(path):

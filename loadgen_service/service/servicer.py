@@ -229,7 +229,7 @@ async def _receive(
 ) -> None:
     try:
         while isinstance(batch := await context.read(), pb.Batch):
-            if batch.WhichOneof("message") in ("records", "responses", "tokens"):
+            if batch.WhichOneof("message") in ("records", "responses", "tokens", "file"):
                 await waiting.put(collector.offer(worker_index, batch))
     finally:
         await waiting.put(None)

@@ -32,6 +32,19 @@ class SealedResponses:
 
 
 @dataclass(slots=True)
+class SealedFile:
+    """A piece of a file that the run directory gets from this worker."""
+
+    series_index: int
+    name: str
+    offset: int
+    content: bytes
+
+    def release(self) -> None:
+        """Nothing to give back: the memory goes with this object."""
+
+
+@dataclass(slots=True)
 class SealedNothing:
     """A batch without rows: the last word of a worker that had nothing to issue."""
 
@@ -49,6 +62,8 @@ def batch_message(sequence: int, sealed: Sealed) -> pb.Batch:
         return pb.Batch(responses=_response_batch(sequence, sealed))
     if isinstance(sealed, SealedTokens):
         return pb.Batch(tokens=_token_batch(sequence, sealed))
+    if isinstance(sealed, SealedFile):
+        return pb.Batch(file=_file_batch(sequence, sealed))
     assert isinstance(sealed, SealedNothing)
     return pb.Batch(records=pb.RecordBatch(sequence=sequence, series_index=sealed.series_index))
 
@@ -81,6 +96,17 @@ def _response_batch(sequence: int, sealed: SealedResponses) -> pb.ResponseBatch:
         length=lengths,
         content=content,
         crc32=zlib.crc32(content, zlib.crc32(lengths, zlib.crc32(rows))),
+    )
+
+
+def _file_batch(sequence: int, sealed: SealedFile) -> pb.FileBatch:
+    return pb.FileBatch(
+        sequence=sequence,
+        series_index=sealed.series_index,
+        name=sealed.name,
+        offset=sealed.offset,
+        content=sealed.content,
+        crc32=zlib.crc32(sealed.content),
     )
 
 

@@ -165,9 +165,9 @@ class SeriesLoop:
         if self._started:
             self._issue_due(now_ns)
 
-    def stop(self, stop_ns: int) -> None:
+    def stop(self, stop_ns: int, reason: str = "stop") -> None:
         """Issue nothing after ``stop_ns`` (since t0); what is out will be answered or given up."""
-        self._pacer.stop(stop_ns)
+        self._pacer.stop(stop_ns, reason)
         self._stop_ns = min(self._stop_ns, stop_ns)
         if self._started:
             self._issue_due(self._clock())

@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from loadgen_service.errors import LoadgenError, UserError
+from loadgen_service.worker.official_test import is_left_behind
 from loadgen_service.worker.options import (
     TOKEN_VARIABLE,
     WorkerOptions,
@@ -88,7 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse_options(sys.argv[1:] if argv is None else argv)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(run_worker(options))
+            code = runner.run(run_worker(options))
+        if is_left_behind():
+            # Its thread would call into an interpreter that is being taken down.
+            sys.stderr.flush()
+            os._exit(code)
+        return code
     except LoadgenError as error:
         print(f"loadgen worker: {error}", file=sys.stderr)
         return error.exit_code

@@ -36,6 +36,8 @@ from loadgen_service.sut.base import SystemUnderTest
 from loadgen_service.sut.kserve_request import RequestBuilder, RequestTensor
 from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
 from loadgen_service.worker.batches import write_left_over
+from loadgen_service.worker.official_series import make_official_test
+from loadgen_service.worker.official_test import OfficialTest, official_package
 from loadgen_service.worker.options import WorkerOptions
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.series import Equipment, Say, Series
@@ -45,6 +47,9 @@ from loadgen_service.worker.uplink import SignallingOutbox, Uplink
 
 HANDOVER_TIMEOUT_S: Final = 5.0
 """At the end of a run: how long the last acknowledgements may take."""
+
+OFFICIAL_LOAD_TIMEOUT_S: Final = 60.0
+"""From one series of the official LoadGen to the next, or to the first."""
 
 
 class WorkerRun:
@@ -81,10 +86,13 @@ class WorkerRun:
         self._specs: list[SeriesSpec] = []
         self._arena: Arena | None = None
         self._uplink: asyncio.Task[None] | None = None
+        self._official: OfficialTest | None = None
 
     # ------------------------------------------------------------ before the load
     async def prepare(self) -> str:
         """Fetch samples, derive the plan, connect; the plan's hash. Raises ``LoadgenError``."""
+        if self._settings.engine == "mlcommons":
+            official_package()
         uplink = Uplink(self._channel, self._options.metadata, self._opening, self.outbox)
         self._uplink = asyncio.create_task(uplink.run())
         path = await self._samples()
@@ -146,6 +154,9 @@ class WorkerRun:
         """Make a series ready to start: plan, shard, payloads. ``target_qps``: of a peak search."""
         if self.series is not None:
             await self.series.close()
+        if self._settings.engine == "mlcommons" and self._official is None:
+            loop = asyncio.get_running_loop()
+            self._official = make_official_test(self._settings, self._counts, self._specs, loop)
         self.series = await asyncio.to_thread(self._make_series, series_index, target_qps)
 
     def _make_series(self, series_index: int, target_qps: float) -> Series:
@@ -168,8 +179,13 @@ class WorkerRun:
             build=self._build(arena),
             say=self._say,
             keep_responses=settings.log_responses or plan.spec.kind == "accuracy",
+            official=self._official,
+            is_last=plan.spec.index == self._specs[-1].index,
         )
-        return Series(equipment, plan)
+        series = Series(equipment, plan)
+        if self._official is not None and plan.spec.kind != "warmup":
+            self._official.await_load(plan.spec.index, OFFICIAL_LOAD_TIMEOUT_S)
+        return series
 
     # ------------------------------------------------------------ after it
     async def close(self) -> str:
@@ -177,6 +193,8 @@ class WorkerRun:
         if self.series is not None:
             await self.series.close()
         self._dispatch.target = lambda now_ns, events: None
+        if self._official is not None:
+            self._official.close()
         for sut in self._suts:
             await sut.close()
         self._log.seal()

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from loadgen_proto import loadgen_pb2 as pb
 
@@ -21,6 +21,9 @@ from loadgen_service.sut.base import SystemUnderTest
 from loadgen_service.worker import garbage
 from loadgen_service.worker.batches import RESPONSES_BYTES_MAX, SealedNothing, SealedResponses
 from loadgen_service.worker.loop import SeriesLoop
+from loadgen_service.worker.official_loop import OfficialLoop
+from loadgen_service.worker.official_series import closing_words, make_official_loop
+from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.outbox import Outbox
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.shard import Build, Shard
@@ -50,6 +53,9 @@ class Equipment:
     build: Build
     say: Say
     keep_responses: bool
+    official: OfficialTest | None = None
+    """Issues in place of our pacer, where it has this series."""
+    is_last: bool = False
 
 
 class Series:
@@ -60,17 +66,23 @@ class Series:
         self._equipment = equipment
         self.index = plan.spec.index
         rows = shard_rows(plan, equipment.worker_index, equipment.worker_count, settings)
-        self._loop = SeriesLoop(
-            pacer=Pacer(settings, plan, equipment.worker_index, equipment.worker_count),
-            shard=Shard(plan, rows, equipment.build),
-            suts=equipment.suts,
-            log=equipment.log,
-            clock=time.monotonic_ns,
-            deadline_ns=settings.deadline_ns,
-            on_all_issued=self._say_issued,
-            on_finished=self._wake_ticker,
-            keep_responses=equipment.keep_responses,
-        )
+        self._official = equipment.official if plan.spec.kind != "warmup" else None
+        common: dict[str, Any] = {
+            "shard": Shard(plan, rows, equipment.build),
+            "suts": equipment.suts,
+            "log": equipment.log,
+            "clock": time.monotonic_ns,
+            "deadline_ns": settings.deadline_ns,
+            "on_all_issued": self._say_issued,
+            "on_finished": self._wake_ticker,
+            "keep_responses": equipment.keep_responses,
+        }
+        self._loop: SeriesLoop
+        if self._official is not None:
+            self._loop = make_official_loop(self._official, settings, plan, **common)
+        else:
+            pacer = Pacer(settings, plan, equipment.worker_index, equipment.worker_count)
+            self._loop = SeriesLoop(pacer=pacer, **common)
         self._waiter: Waiter | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._sealed_ns = 0
@@ -105,6 +117,8 @@ class Series:
         self._equipment.dispatch.target = self._loop.on_events
         self._waiter = make_waiter(self._equipment.settings.wait_policy, loop, self._loop.on_wake)
         garbage.freeze()
+        if self._official is not None:
+            loop.add_reader(self._official.fd, self._loop.on_wake)
         self._loop.start(t0_ns, self._waiter)
         self._ticker = loop.create_task(self._tick())
 
@@ -112,9 +126,9 @@ class Series:
         """Issue nothing after ``stop_ns`` since the start."""
         self._loop.stop(stop_ns)
 
-    def stop_now(self) -> None:
-        """Issue nothing more."""
-        self._loop.stop(max(0, time.monotonic_ns() - self._t0_ns))
+    def stop_now(self, reason: str = "stop") -> None:
+        """Issue nothing more; ``reason`` becomes ``ended_by`` if something was still to come."""
+        self._loop.stop(max(0, time.monotonic_ns() - self._t0_ns), reason)
 
     def abandon(self, reason: str) -> None:
         """Give up what is out."""
@@ -131,6 +145,8 @@ class Series:
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None
+            if self._official is not None:
+                asyncio.get_running_loop().remove_reader(self._official.fd)
             garbage.thaw()
 
     # ------------------------------------------------------------ clockwork
@@ -150,6 +166,9 @@ class Series:
                 continue
         self._put_down()
         self._seal()
+        if isinstance(self._loop, OfficialLoop) and self._equipment.is_last:
+            for piece in await closing_words(self._loop, self.index):
+                self._equipment.outbox.put(piece)
         if self._equipment.outbox.last_sequence == self._sequence_before:
             self._equipment.outbox.put(SealedNothing(self.index))
         self._say_done(self._equipment.outbox.last_sequence)

@@ -23,6 +23,7 @@ from loadgen_service import __version__
 from loadgen_service.errors import LoadgenError
 from loadgen_service.worker.clock import ClockSample, OffsetEstimate, estimate_offset
 from loadgen_service.worker.controls import answer_control
+from loadgen_service.worker.official_test import is_left_behind
 from loadgen_service.worker.options import WorkerOptions
 from loadgen_service.worker.run import WorkerRun
 from loadgen_service.worker.vitals import Vitals, rss_bytes
@@ -344,6 +345,9 @@ class Session:
         self._lasting.clear()
         if finish.exit or self._options.once:
             self.leave(self._exit_code)
+        elif is_left_behind():
+            _tell("worker: an interrupted official LoadGen cannot be ended; leaving with it")
+            self.leave(3)
 
     async def _close_run(self) -> None:
         run, self._run = self._run, None

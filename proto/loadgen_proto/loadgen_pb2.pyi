@@ -442,7 +442,7 @@ class TensorMetadata(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Prepare(_message.Message):
-    __slots__ = ("run_id", "settings_json", "worker_index", "worker_count", "epoch", "suts", "arena", "total_sample_count", "performance_sample_count", "expected_plan_hash")
+    __slots__ = ("run_id", "settings_json", "worker_index", "worker_count", "epoch", "suts", "arena", "total_sample_count", "performance_sample_count", "expected_plan_hash", "trace_ns")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_JSON_FIELD_NUMBER: _ClassVar[int]
     WORKER_INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -453,6 +453,7 @@ class Prepare(_message.Message):
     TOTAL_SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     PERFORMANCE_SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_PLAN_HASH_FIELD_NUMBER: _ClassVar[int]
+    TRACE_NS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     settings_json: str
     worker_index: int
@@ -463,7 +464,8 @@ class Prepare(_message.Message):
     total_sample_count: int
     performance_sample_count: int
     expected_plan_hash: str
-    def __init__(self, run_id: _Optional[str] = ..., settings_json: _Optional[str] = ..., worker_index: _Optional[int] = ..., worker_count: _Optional[int] = ..., epoch: _Optional[int] = ..., suts: _Optional[_Iterable[_Union[SutDescription, _Mapping]]] = ..., arena: _Optional[_Union[Arena, _Mapping]] = ..., total_sample_count: _Optional[int] = ..., performance_sample_count: _Optional[int] = ..., expected_plan_hash: _Optional[str] = ...) -> None: ...
+    trace_ns: bytes
+    def __init__(self, run_id: _Optional[str] = ..., settings_json: _Optional[str] = ..., worker_index: _Optional[int] = ..., worker_count: _Optional[int] = ..., epoch: _Optional[int] = ..., suts: _Optional[_Iterable[_Union[SutDescription, _Mapping]]] = ..., arena: _Optional[_Union[Arena, _Mapping]] = ..., total_sample_count: _Optional[int] = ..., performance_sample_count: _Optional[int] = ..., expected_plan_hash: _Optional[str] = ..., trace_ns: _Optional[bytes] = ...) -> None: ...
 
 class Arena(_message.Message):
     __slots__ = ("content_hash", "size_bytes", "path", "tensors", "batched")
@@ -598,8 +600,10 @@ class Failure(_message.Message):
     def __init__(self, error: _Optional[str] = ..., exit_code: _Optional[int] = ...) -> None: ...
 
 class Goodbye(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Finish(_message.Message):
     __slots__ = ("run_id", "exit")
@@ -610,16 +614,18 @@ class Finish(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., exit: _Optional[bool] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("open", "records", "responses", "tokens")
+    __slots__ = ("open", "records", "responses", "tokens", "file")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
     open: BatchStream
     records: RecordBatch
     responses: ResponseBatch
     tokens: TokenBatch
-    def __init__(self, open: _Optional[_Union[BatchStream, _Mapping]] = ..., records: _Optional[_Union[RecordBatch, _Mapping]] = ..., responses: _Optional[_Union[ResponseBatch, _Mapping]] = ..., tokens: _Optional[_Union[TokenBatch, _Mapping]] = ...) -> None: ...
+    file: FileBatch
+    def __init__(self, open: _Optional[_Union[BatchStream, _Mapping]] = ..., records: _Optional[_Union[RecordBatch, _Mapping]] = ..., responses: _Optional[_Union[ResponseBatch, _Mapping]] = ..., tokens: _Optional[_Union[TokenBatch, _Mapping]] = ..., file: _Optional[_Union[FileBatch, _Mapping]] = ...) -> None: ...
 
 class BatchStream(_message.Message):
     __slots__ = ("run_id", "worker_id", "worker_index", "epoch")
@@ -700,6 +706,22 @@ class TokenBatch(_message.Message):
     arrived_ns: bytes
     crc32: int
     def __init__(self, sequence: _Optional[int] = ..., series_index: _Optional[int] = ..., stream_index: _Optional[int] = ..., count: _Optional[int] = ..., row: _Optional[bytes] = ..., length: _Optional[bytes] = ..., input_token_count: _Optional[bytes] = ..., counted_by: _Optional[bytes] = ..., arrived_ns: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
+
+class FileBatch(_message.Message):
+    __slots__ = ("sequence", "series_index", "name", "offset", "content", "crc32")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    series_index: int
+    name: str
+    offset: int
+    content: bytes
+    crc32: int
+    def __init__(self, sequence: _Optional[int] = ..., series_index: _Optional[int] = ..., name: _Optional[str] = ..., offset: _Optional[int] = ..., content: _Optional[bytes] = ..., crc32: _Optional[int] = ...) -> None: ...
 
 class BatchAck(_message.Message):
     __slots__ = ("sequence", "error")

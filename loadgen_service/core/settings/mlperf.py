@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 UINT64_MAX = 2**64 - 1
@@ -10,6 +12,11 @@ UINT64_MAX = 2**64 - 1
 class MlperfSettings(BaseModel):
     """What MLPerf's own files and rules add. LoadGen's names, our units."""
 
+    engine: Literal["native", "mlcommons"] = Field(
+        "native",
+        description="who paces the queries: our engine, or the official LoadGen (needs the extra "
+        "mlperf) with our network path as its QDL",
+    )
     user_conf: str = Field("", description="LoadGen's user.conf; read by the command line")
     audit_config: str = Field(
         "", description="LoadGen's audit.config, read only when named; it wins over all else"

@@ -138,7 +138,41 @@ class Settings(
                 "api_key: give env:VARIABLE or file:PATH, not the key: a command line is no secret"
             )
         self._arrivals_agree()
+        self._engine_agrees()
         return self
+
+    def _engine_agrees(self) -> None:
+        """What the official LoadGen, or the rules for a QDL, leave no choice about."""
+        if self.engine == "native":
+            return
+        if self.workers > 1:
+            raise ValueError(
+                "workers: the official LoadGen issues from one process; use --workers 1 with "
+                "--engine mlcommons"
+            )
+        row = SCENARIOS[self.scenario]
+        if row.due == "bursts" or row.duration_clock == "window":
+            raise ValueError(
+                f"engine: the official LoadGen has no {self.scenario} scenario; use --engine native"
+            )
+        if row.due == "arrivals" and self.arrivals != "poisson":
+            raise ValueError(
+                f"engine: the official LoadGen has no {self.arrivals} arrivals; use --engine native"
+            )
+        if self.searches_peak:
+            raise ValueError(
+                "engine: find_peak runs with --engine native, which searches in LoadGen's exact "
+                "sequence; measure the peak that it finds with --engine mlcommons"
+            )
+        if self.samples_per_request > 1:
+            raise ValueError(
+                "samples_per_request: a QDL must not batch; use 1 with --engine mlcommons"
+            )
+        if self.coalesce_queries and self.max_query_count:
+            raise ValueError(
+                "max_query_count: LoadGen overshoots it where it coalesces queries; leave one of "
+                "them out with --engine mlcommons"
+            )
 
     def _arrivals_agree(self) -> None:
         if self.searches_peak and (
