@@ -22,6 +22,9 @@ from loadgen_service.errors import SettingsError
 
 _SPARE_TIMES: Final = 1024
 
+TRACE_TIMES_MAX: Final = 8_000_000
+"""What fits into one message to a worker (64 MiB), with room for the rest of it."""
+
 TimesOf = Callable[[int], Int64Array]
 """The next ``count`` due times of a process, ns, ascending."""
 
@@ -110,6 +113,26 @@ def check_trace(trace_ns: Int64Array, source: str = "trace_file") -> Int64Array:
     if trace_ns[0] < 0 or np.any(np.diff(trace_ns) < 0):
         raise SettingsError(f"{source}: times must ascend from 0; sort them")
     return trace_ns
+
+
+def trace_to_bytes(trace_ns: Int64Array | None) -> bytes:
+    """A trace as it goes to workers: int64 little-endian; empty where there is none.
+
+    Raises SettingsError for more times than one message holds.
+    """
+    if trace_ns is None:
+        return b""
+    if len(trace_ns) > TRACE_TIMES_MAX:
+        raise SettingsError(
+            f"trace_file: holds {len(trace_ns)} times, more than the {TRACE_TIMES_MAX} that "
+            "workers are sent; cut the trace"
+        )
+    return trace_ns.astype("<i8").tobytes()
+
+
+def trace_from_bytes(content: bytes) -> Int64Array | None:
+    """The trace of ``trace_to_bytes``."""
+    return np.frombuffer(content, dtype="<i8").astype(np.int64) if content else None
 
 
 def _steady(settings: Settings) -> TimesOf:

@@ -142,7 +142,7 @@ class RunConductor:
         assert run.collector is not None
         if run.is_stopped():
             return False
-        lost = [worker.worker_index for worker in facts.workers if worker.lost]
+        lost = [worker.worker_index for worker in facts.workers if worker.is_gone]
         if (lost or run.collector.disk_error) and len(self._plans) < run.series_count:
             why = f"worker {lost[0]} was lost" if lost else "the disk refused records"
             run.note(f"later series were not run: {why}")

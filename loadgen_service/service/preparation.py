@@ -14,7 +14,7 @@ from socket import gethostname
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.arrivals import parse_trace
+from loadgen_service.core.arrivals import parse_trace, trace_to_bytes
 from loadgen_service.core.facts import SutFacts
 from loadgen_service.core.plan import (
     SampleCounts,
@@ -205,6 +205,7 @@ def prepare_message(run: Run, prepared: Prepared, worker: Worker, worker_count: 
         total_sample_count=prepared.counts.total,
         performance_sample_count=prepared.counts.performance,
         expected_plan_hash=prepared.plan_hash,
+        trace_ns=trace_to_bytes(prepared.trace_ns),
     )
 
 

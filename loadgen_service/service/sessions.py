@@ -254,7 +254,7 @@ def _take_failure(worker: Worker, message: pb.FromWorker) -> None:
 
 
 def _take_goodbye(worker: Worker, message: pb.FromWorker) -> None:
-    worker.left = "it said goodbye"
+    worker.left = message.goodbye.reason or "it said goodbye"
 
 
 def _take_hello(worker: Worker, message: pb.FromWorker) -> None:

@@ -33,7 +33,7 @@ async def run_worker(options: WorkerOptions) -> int:
     session = Session(options, channel)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, session.leave)
+        loop.add_signal_handler(number, session.leave_on, number.name)
     try:
         return await session.run()
     finally:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service.core.arrivals import parse_trace
+from loadgen_service.core.arrivals import trace_from_bytes
 from loadgen_service.core.plan import (
     SampleCounts,
     SeriesSpec,
@@ -26,9 +25,8 @@ from loadgen_service.core.plan import (
     plan_series,
     series_specs,
 )
-from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
-from loadgen_service.errors import RunError, SettingsError
+from loadgen_service.errors import RunError
 from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intact
 from loadgen_service.qsl.prompts import request_parameters
 from loadgen_service.sut.adapters import Dispatch, open_suts
@@ -50,6 +48,11 @@ HANDOVER_TIMEOUT_S: Final = 5.0
 
 OFFICIAL_LOAD_TIMEOUT_S: Final = 60.0
 """From one series of the official LoadGen to the next, or to the first."""
+
+WIND_UP_MARGIN_S: Final = 5.0
+"""Beyond the deadline of the requests that are out."""
+
+NS_PER_S: Final = 1e9
 
 
 class WorkerRun:
@@ -82,10 +85,11 @@ class WorkerRun:
         self._log = RecordLog(self._spill.path, self.outbox.put)
         self._suts: list[SystemUnderTest] = []
         self._dispatch = Dispatch()
-        self._trace_ns: np.ndarray | None = None
+        self._trace_ns = trace_from_bytes(order.trace_ns)
         self._specs: list[SeriesSpec] = []
         self._arena: Arena | None = None
         self._uplink: asyncio.Task[None] | None = None
+        self._is_handed_over = False
         self._official: OfficialTest | None = None
 
     # ------------------------------------------------------------ before the load
@@ -121,7 +125,6 @@ class WorkerRun:
         ).build
 
     def _derive(self) -> str:
-        self._trace_ns = read_trace(self._settings)
         self._specs = series_specs(self._settings, self._counts)
         return plan_hash(self._settings, self._counts, self._trace_ns)
 
@@ -188,6 +191,23 @@ class WorkerRun:
         return series
 
     # ------------------------------------------------------------ after it
+    async def wind_up(self) -> None:
+        """Before its time, as on a signal: issue nothing more, let answers and records arrive."""
+        series = self.series
+        if series is not None and series.is_started and not series.done.is_set():
+            series.stop_now("signal")
+            limit_s = self._settings.deadline_ns / NS_PER_S + WIND_UP_MARGIN_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(series.done.wait(), limit_s)
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """Let the last batches be acknowledged; waits once, however often it is called."""
+        if self.outbox.unacknowledged_count and not self._is_handed_over:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.outbox.emptied.wait(), HANDOVER_TIMEOUT_S)
+        self._is_handed_over = True
+
     async def close(self) -> str:
         """Hand over what is left and give everything back; where left-over batches lie, or ""."""
         if self.series is not None:
@@ -198,9 +218,7 @@ class WorkerRun:
         for sut in self._suts:
             await sut.close()
         self._log.seal()
-        if self.outbox.unacknowledged_count:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.outbox.emptied.wait(), HANDOVER_TIMEOUT_S)
+        await self._hand_over()
         if self._uplink is not None:
             self._uplink.cancel()
             await asyncio.gather(self._uplink, return_exceptions=True)
@@ -217,17 +235,3 @@ class WorkerRun:
         path = Path(tempfile.gettempdir()) / name
         write_left_over(path, self._opening, kept)
         return str(path)
-
-
-def read_trace(settings: Settings) -> np.ndarray | None:
-    """Due times of ``--arrivals trace`` from their file, on this host."""
-    if SCENARIOS[settings.scenario].due != "arrivals" or settings.arrivals != "trace":
-        return None
-    try:
-        text = Path(settings.trace_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(
-            f"trace_file: a worker cannot read {settings.trace_file} "
-            f"({getattr(error, 'strerror', None) or 'not a text file'}); it must lie on its host"
-        ) from None
-    return parse_trace(text, f"trace_file {settings.trace_file}")

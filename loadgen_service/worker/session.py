@@ -70,6 +70,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = asyncio.Event()
         self._exit_code = 0
+        self._signal = ""
 
     # ------------------------------------------------------------ life
     async def run(self) -> int:
@@ -88,9 +89,22 @@ class Session:
         return self._exit_code
 
     def leave(self, exit_code: int = 0) -> None:
-        """End the conversation, as on a signal."""
+        """End the conversation."""
         self._exit_code = exit_code
         self._leaving.set()
+
+    def leave_on(self, signal_name: str) -> None:
+        """Drain the series that goes on, then leave; a second signal leaves at once."""
+        if self._signal:
+            self.leave()
+            return
+        self._signal = signal_name
+        self._spawn(self._wind_up())
+
+    async def _wind_up(self) -> None:
+        if self._run is not None:
+            await self._run.wind_up()
+        self.leave()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -106,7 +120,8 @@ class Session:
             self._say_failure(f"worker failed: {type(error).__name__}: {error}", 3)
 
     async def _say_goodbye(self) -> None:
-        self.say(pb.FromWorker(goodbye=pb.Goodbye()))
+        reason = f"it was stopped by {self._signal}" if self._signal else ""
+        self.say(pb.FromWorker(goodbye=pb.Goodbye(reason=reason)))
         for _ in range(20):
             if self._outgoing is None or self._outgoing.empty():
                 break

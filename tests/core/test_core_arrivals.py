@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
 import pytest
 
-from loadgen_service.core.arrivals import parse_trace
+from loadgen_service.core.arrivals import (
+    TRACE_TIMES_MAX,
+    parse_trace,
+    trace_from_bytes,
+    trace_to_bytes,
+)
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
@@ -135,6 +141,21 @@ def test_trace_warm_up_is_its_beginning() -> None:
     trace = [0, 1_000_000, 2_000_000, 50_000_000]
     plan = planned(trace, arrivals="trace", trace_file="t", warmup_duration_ms=3)
     assert (plan.spec.kind, plan.scheduled_ns.tolist()) == ("warmup", trace[:3])
+
+
+def test_trace_reaches_workers_as_it_is() -> None:
+    trace_ns = np.array([0, 1, 2**40], dtype=np.int64)
+    content = trace_to_bytes(trace_ns)
+    assert content == struct.pack("<3q", 0, 1, 2**40)
+    back = trace_from_bytes(content)
+    assert back is not None
+    assert back.tolist() == trace_ns.tolist()
+    assert trace_from_bytes(trace_to_bytes(None)) is None
+
+
+def test_trace_that_fits_no_message_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"trace_file: holds 8000001 times.*cut the trace"):
+        trace_to_bytes(np.zeros(TRACE_TIMES_MAX + 1, dtype=np.int64))
 
 
 def test_accuracy_needs_a_trace_as_long_as_the_set() -> None:

@@ -139,7 +139,14 @@ class FakeCoordinator(pb_grpc.FleetServicer):
                     continue
 
     async def prepare(
-        self, settings: Settings, cache: Path, *, index: int = 0, count: int = 1, path: bool = True
+        self,
+        settings: Settings,
+        cache: Path,
+        *,
+        index: int = 0,
+        count: int = 1,
+        path: bool = True,
+        trace_ns: bytes = b"",
     ) -> None:
         self.arena = build_arena(Samples(), range(32), cache)
         self.send(
@@ -156,6 +163,7 @@ class FakeCoordinator(pb_grpc.FleetServicer):
                 ),
                 total_sample_count=32,
                 performance_sample_count=32,
+                trace_ns=trace_ns,
             )
         )
         await self.hear("ready")

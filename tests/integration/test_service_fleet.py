@@ -148,6 +148,28 @@ def test_a_killed_worker_loses_its_rows_and_no_others(tmp_path: Path, sut: Any) 
     in_time(test())
 
 
+def test_a_worker_that_is_told_to_leave_drains_and_is_named(tmp_path: Path, sut: Any) -> None:
+    async def test() -> None:
+        async with fleet(tmp_path, 2) as service:
+
+            async def dismiss(status: pb.RunStatus) -> None:
+                os.kill(service.workers.pids[0], signal.SIGTERM)
+
+            status = await service.run(sut.port, dismiss, workers=2, min_duration_ms=3000)
+            summary = summary_of(status)
+            counts = summary.counts.queries
+            assert (counts.lost, counts.failed, counts.timed_out) == (0, 0, 0)
+            assert counts.not_issued > 0
+            assert failed(summary) != []
+            (finding,) = [f for f in summary.findings if f.name == "worker_lost"]
+            assert not finding.met
+            assert "it was stopped by a signal and drained" in finding.measured
+            assert "1 of 2 lost" in finding.measured
+            assert summary.valid is False
+
+    in_time(test())
+
+
 def test_a_worker_that_sleeps_three_seconds_is_not_dead(tmp_path: Path, sut: Any) -> None:
     async def test() -> None:
         async with fleet(tmp_path, 1) as running:

@@ -18,6 +18,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from sut_process import sut_server
 from tritonclient.grpc import service_pb2
 
+from loadgen_service.core.arrivals import trace_to_bytes
 from loadgen_service.core.columns import Status
 from loadgen_service.core.plan import SampleCounts, plan_hash, plan_series, series_specs
 from loadgen_service.core.settings import Settings
@@ -271,6 +272,71 @@ def test_a_signal_in_a_run_keeps_what_nobody_acknowledged(tmp_path: Path) -> Non
             assert "batches that no coordinator acknowledged are kept in" in said
             assert list(tmp_path.glob("loadgen-left-over-run-1-0-*"))
             assert coordinator.said["goodbye"]
+
+        play(tmp_path, scene)
+
+
+def test_a_trace_comes_with_the_order_and_not_from_a_file(tmp_path: Path) -> None:
+    with sut_server("--model", "null") as sut:
+        settings = given(sut.port, arrivals="trace", trace_file="/of/the/service/only.txt")
+        trace_ns = np.arange(60, dtype=np.int64) ** 2 * 100_000
+
+        async def scene(coordinator: FakeCoordinator, process: asyncio.subprocess.Process) -> None:
+            content = trace_to_bytes(trace_ns)
+            await coordinator.prepare(settings, tmp_path / "cache", trace_ns=content)
+            hashed = plan_hash(settings, SampleCounts(32, 32), trace_ns)
+            assert coordinator.said["ready"][-1].plan_hash == hashed
+            await coordinator.begin()
+            await coordinator.finished()
+            columns = coordinator.columns()
+            assert np.array_equal(np.sort(columns["scheduled_ns"]), trace_ns)
+
+        play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_a_series_drains_it_before_the_goodbye(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with sut_server("--model", "synthetic", "--service-time", "constant:400") as sut:
+        settings = given(sut.port, model="synthetic", min_duration_ms=60_000, timeout_ms=20_000)
+
+        async def scene(coordinator: FakeCoordinator, process: asyncio.subprocess.Process) -> None:
+            await coordinator.prepare(settings, tmp_path / "cache")
+            await coordinator.begin()
+            await coordinator.until(lambda: len(coordinator.batches) >= 2)
+            process.send_signal(number)
+            assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
+            done = await coordinator.finished()
+            columns = coordinator.columns()
+            assert done.ended_by == "signal"
+            assert done.issued == done.completed == len(columns["row"])
+            # what was out when the signal came, at 500 a second and 400 ms, was answered
+            assert (columns["status"] == Status.COMPLETED).all()
+            assert np.array_equal(np.sort(columns["row"]), np.arange(done.issued))
+            (goodbye,) = coordinator.said["goodbye"]
+            assert goodbye.reason == f"it was stopped by {number.name}"
+
+        play(tmp_path, scene)
+
+
+def _has_issued(coordinator: FakeCoordinator) -> bool:
+    return any(progress.issued for progress in coordinator.said.get("progress", []))
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    with sut_server("--model", "synthetic", "--drop-rate", "1") as sut:
+        settings = given(sut.port, model="synthetic", min_duration_ms=60_000, timeout_ms=600_000)
+
+        async def scene(coordinator: FakeCoordinator, process: asyncio.subprocess.Process) -> None:
+            await coordinator.prepare(settings, tmp_path / "cache")
+            await coordinator.begin()
+            await coordinator.until(lambda: _has_issued(coordinator))
+            process.terminate()
+            await coordinator.until(lambda: bool(coordinator.said.get("done")))
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
+            assert coordinator.said["done"][-1].last_batch_sequence == 0
 
         play(tmp_path, scene)
 

@@ -14,6 +14,7 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
+from loadgen_service.core.arrivals import trace_from_bytes
 from loadgen_service.core.columns import REQUEST_COLUMNS, Status
 from loadgen_service.core.plan import (
     SampleCounts,
@@ -142,7 +143,8 @@ class FakeWorker:
         self.order, self.sequence, self.acked = body, 0, []
         self.settings = Settings.model_validate_json(body.settings_json)
         self.counts = SampleCounts(body.total_sample_count, body.performance_sample_count)
-        hashed = plan_hash(self.settings, self.counts)
+        self.trace_ns = trace_from_bytes(body.trace_ns)
+        hashed = plan_hash(self.settings, self.counts, self.trace_ns)
         if self.faults.prepare_error:
             await self.say(failure=pb.Failure(error=self.faults.prepare_error, exit_code=2))
             return
@@ -166,7 +168,7 @@ class FakeWorker:
     async def _on_start(self, body: pb.Start) -> None:
         index = body.series_index
         spec = series_specs(self.settings, self.counts)[index]
-        plan = plan_series(self.settings, self.counts, spec)
+        plan = plan_series(self.settings, self.counts, spec, self.trace_ns)
         shard = shard_rows(plan, self.order.worker_index, self.order.worker_count, self.settings)
         self.plan = plan
         await asyncio.sleep(max(0, body.t0_coordinator_ns - time.monotonic_ns()) / 1e9)

@@ -29,6 +29,7 @@ def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
             "summary.json",
             "records.parquet",
             "report.txt",
+            "report.html",
             "journal.jsonl",
         }
         table = pq.read_table(directory / "records.parquet")
@@ -42,6 +43,26 @@ def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
             "control flush",
             "control unload",
         ]
+
+    bench(test)
+
+
+def test_a_trace_is_read_by_the_service_and_sent_to_every_worker(
+    bench: Any, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.txt"
+    trace.write_text("\n".join(str(2 * index) for index in range(40)))
+
+    async def test(bench: Bench) -> None:
+        workers = [bench.worker(), bench.worker()]
+        status = await bench.finish(workers=2, arrivals="trace", trace_file=str(trace))
+        summary = summary_of(status)
+        assert summary.counts.queries.completed == 40
+        for worker in workers:
+            due_ns = np.frombuffer(worker.order.trace_ns, dtype="<i8")
+            assert due_ns.tolist() == [2_000_000 * index for index in range(40)]
+        table = pq.read_table(Path(status.run_directory) / "records.parquet")
+        assert sorted(table["scheduled_ns"].to_pylist()) == due_ns.tolist()
 
     bench(test)
 

@@ -74,8 +74,8 @@ def _error_advice(figures: SeriesFigures) -> str:
 
 
 def workers_lost(facts: SeriesFacts) -> Finding:
-    """A worker that died or fell silent takes the verdict with it."""
-    lost = [worker for worker in facts.workers if worker.lost]
+    """A worker that died, fell silent or left before its time takes the verdict with it."""
+    lost = [worker for worker in facts.workers if worker.is_gone]
     named = "; ".join(
         f"worker {worker.worker_index}{f' on {worker.host}' if worker.host else ''}: "
         f"{worker.lost_reason or 'no reason known'}"
