@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,8 @@ from loadgen_service.cli.run_verb import open_service, run_parser
 from loadgen_service.cli.sources import read_settings
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, UserError
-from loadgen_service.mlperf.audit_report import (
-    CONF_FILE,
-    REPORT_FILE,
-    AuditResult,
-    report_lines,
-    write_audit,
-)
+from loadgen_service.mlperf.audit_judge import LOG_PLACE, AuditWay, judge_audit
+from loadgen_service.mlperf.audit_report import CONF_FILE, REPORT_FILE, report_lines, write_audit
 from loadgen_service.mlperf.audit_table import TESTS, AuditTest, audit_conf_text
 
 if TYPE_CHECKING:
@@ -42,8 +38,7 @@ class Audit:
     folder: Path
     settings: Mapping[str, Settings]
     existing: Mapping[str, Path]
-    dtype: str
-    eos_id: int
+    way: AuditWay
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     runs: dict[str, Path] = {
         name: audit.existing.get(name) or Path(ended[name].directory) for name in audit.test.runs
     }
-    result = judge_audit(audit, runs)
+    result = judge_audit(audit.test.name, runs, audit.way, audit.folder)
     place = write_audit(audit.folder, result, runs["audit"])
     if given.json:
         print((place / REPORT_FILE).read_text(encoding="utf-8"), end="")
@@ -83,6 +78,8 @@ def _parser() -> OneLineParser:
                        "send instead of --dataset")  # fmt: skip
     group.add_argument("--data-type", default="", metavar="TYPE", help="of a response's values: "
                        "byte, float32, int16, int32, int64 (TEST01 byte, else int32)")  # fmt: skip
+    group.add_argument("--accuracy-command", default="", metavar="CMD", help="TEST01: scores a log "
+                       f"named {LOG_PLACE}; asked where answers may differ a little")  # fmt: skip
     group.add_argument("--eos-token-id", type=int, default=2, metavar="N", help="TEST06 (2)")
     return parser
 
@@ -104,6 +101,7 @@ def _audit(given: argparse.Namespace) -> Audit:
             else f"custom_dataset: only custom-data sends other data, not {test.name}"
         )
     existing = _existing(given, test)
+    command = tuple(_command(given, test))
     flags = given_flags(given, Settings)
     for name in ("mode", "audit_config", "test05"):
         if name in flags:
@@ -111,8 +109,19 @@ def _audit(given: argparse.Namespace) -> Audit:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder = Path(str(flags.pop("out", "") or Path(given.results) / f"{stamp}-{test.name}"))
     settings = _settings(given, test, folder, flags)
-    dtype = given.data_type or ("int32" if test.name == "TEST06" else "byte")
-    return Audit(test, folder, settings, existing, dtype, given.eos_token_id)
+    way = AuditWay(given.data_type, given.eos_token_id, command)
+    return Audit(test, folder, settings, existing, way)
+
+
+def _command(given: argparse.Namespace, test: AuditTest) -> list[str]:
+    if not given.accuracy_command:
+        return []
+    if test.name != "TEST01" or LOG_PLACE not in given.accuracy_command:
+        raise SettingsError(f"accuracy_command: is for TEST01, and names the log as {LOG_PLACE}")
+    try:
+        return shlex.split(given.accuracy_command)
+    except ValueError as error:
+        raise SettingsError(f"accuracy_command: {error}") from None
 
 
 def _existing(given: argparse.Namespace, test: AuditTest) -> dict[str, Path]:
@@ -195,50 +204,3 @@ async def _measure(given: argparse.Namespace, audit: Audit) -> dict[str, Ended]:
     finally:
         view.close()
     return ended
-
-
-def judge_audit(audit: Audit, runs: Mapping[str, Path]) -> AuditResult:
-    """Read the logs of the runs and apply the test's rule. Raises UserError for missing logs."""
-    from loadgen_service.mlperf import audit_rules as rules
-    from loadgen_service.mlperf.audit_logs import read_accuracy_log, read_detail_log
-
-    test = audit.test.name
-    logs = {name: read_detail_log(path) for name, path in runs.items()}
-    parts = []
-    if test == "TEST01":
-        answers = read_accuracy_log(runs["accuracy"])
-        logged = read_accuracy_log(runs["audit"])
-        parts.append(rules.equal_answers(answers, logged, audit.dtype))
-    if test == "TEST06":
-        first = logs["audit"].scenario != "Offline"
-        logged = read_accuracy_log(runs["audit"])
-        parts.append(rules.token_rules(logged, audit.dtype, audit.eos_id, first))
-    if test in ("TEST01", "custom-data"):
-        parts.append(rules.equal_performance(logs["performance"], logs["audit"]))
-    if test == "TEST04":
-        parts.append(rules.no_caching(logs["performance"], logs["audit"]))
-    if test == "TEST05":
-        parts.append(rules.no_worse(logs["performance"], logs["audit"]))
-    invalid, notes = _own_verdicts(runs)
-    if test == "TEST06":
-        # a hundred queries meet no minimum: only what went wrong with answers counts
-        notes += invalid
-        invalid = tuple(f"the audit run has an error: {text}" for text in logs["audit"].errors)
-    return AuditResult(
-        test, tuple(parts), {name: str(path) for name, path in runs.items()}, notes, invalid
-    )
-
-
-def _own_verdicts(runs: Mapping[str, Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(runs that we call INVALID, what cannot be said of the others)."""
-    from loadgen_service.cli.report_verb import read_summary
-
-    invalid, notes = [], []
-    for name, path in runs.items():
-        if not (path / "summary.json").is_file():
-            notes.append(f"{path}: has LoadGen's logs alone; only they were judged")
-            continue
-        summary = read_summary(path)
-        if summary.valid is False:
-            invalid.append(f"the {name} run is INVALID: {summary.invalid_reason}")
-    return tuple(invalid), tuple(notes)

@@ -65,7 +65,7 @@ def write_audit(folder: Path, result: AuditResult, audit_run: Path) -> Path:
         for name in (SUMMARY_FILE, DETAIL_FILE):
             shutil.copyfile(audit_run / name, run / name)
         if any(part.name == "accuracy" for part in result.parts):
-            (place / "accuracy").mkdir(exist_ok=True)
+            (place / "accuracy").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(audit_run / ACCURACY_FILE, place / "accuracy" / ACCURACY_FILE)
         for part in result.parts:
             text = "\n".join([*_verify_lines(result, part), ""])
