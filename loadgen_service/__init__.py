@@ -1,3 +1,23 @@
-"""loadgen: MLPerf LoadGen's measurement, over a network. Importing this package does nothing."""
+"""loadgen: MLPerf LoadGen's measurement, over a network. Importing this package does nothing.
+
+``open_run``, ``run``, ``Report`` and ``Settings`` are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loadgen_service.notebook import Report, Settings, open_run, run
+
+__all__ = ["Report", "Settings", "__version__", "open_run", "run"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from loadgen_service import notebook
+
+        return getattr(notebook, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

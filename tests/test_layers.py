@@ -70,7 +70,13 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_proto",
     },
     "loadgen_service.__main__": {"loadgen_service.cli"},
-    "loadgen_service": set(),
+    "loadgen_service": {"loadgen_service.notebook"},  # when a name is asked for
+    "loadgen_service.notebook": {
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.report",
+        "loadgen_service.cli",
+    },
     "sut_server": {"grpc_wire", "loadgen_proto"},
     "loadgen_proto": set(),
 }

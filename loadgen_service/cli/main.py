@@ -18,6 +18,7 @@ VERBS: Final[dict[str, str]] = {
     "serve": "start the LoadGen service, for runs and workers of other hosts",
     "worker": "start a worker of a LoadGen service",
     "report": "show the verdict of finished runs again",
+    "sweep": "measure latency and throughput over a range of rates",
     "compare": "say which of several systems is better for one job, and how surely",
     "audit": "measure what an MLPerf compliance test needs, and apply its rule",
     "submission": "build and check an MLPerf submission folder",
