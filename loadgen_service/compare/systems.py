@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.compare.task import SUFFIX, Task
-from loadgen_service.core.plan import WORKLOAD_FIELDS
+from loadgen_service.core.plan import workload_fields
 from loadgen_service.core.summary import Summary, summary_from_json
 from loadgen_service.core.summary_parts import SeriesSummary
 from loadgen_service.errors import UserError
@@ -145,8 +145,8 @@ def _unusable(run: Run) -> list[str]:
 def _other_workload(first: Run, other: Run) -> list[str]:
     if first.summary.workload_hash == other.summary.workload_hash:
         return []
-    names = [*WORKLOAD_FIELDS, *_SEEDS]
     one, two = first.summary, other.summary
+    names = [*workload_fields(one.scenario), *_SEEDS]
     differing = [name for name in names if one.settings.get(name) != two.settings.get(name)]
     differing += [
         f"dataset {name}"

@@ -214,9 +214,15 @@ WORKLOAD_FIELDS: Final = (
 _WORKLOAD_SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
 
 
+def workload_fields(scenario: str) -> tuple[str, ...]:
+    """Settings that two runs of a scenario must share to be comparable."""
+    return (*WORKLOAD_FIELDS, *SCENARIOS[scenario].load_settings)
+
+
 def workload_hash(settings: Settings, counts: SampleCounts, dataset_hash: str) -> str:
     """``workload-v1:<sha256>``: equal hashes mean comparable runs (task, data, limits, seeds)."""
-    values: dict[str, object] = {name: getattr(settings, name) for name in WORKLOAD_FIELDS}
+    fields = workload_fields(settings.scenario)
+    values: dict[str, object] = {name: getattr(settings, name) for name in fields}
     values.update(zip(_WORKLOAD_SEEDS, settings.seeds, strict=True))
     values["dataset_hash"] = dataset_hash
     values["total_sample_count"] = counts.total

@@ -12,7 +12,8 @@ class ScenarioRow:
 
     ``due``: where due times come from. ``loop``: open loops follow instants, closed loops follow
     completions. ``ends``: who ends it. ``duration_clock``: which instant must reach
-    min_duration_ms (LoadGen, specification 3.4).
+    min_duration_ms (LoadGen, specification 3.4). ``load_settings``: what says how much is out at
+    once, where that is given and not measured; runs that differ in it are no comparison.
     """
 
     due: Literal["completion", "arrivals", "start", "bursts"]
@@ -26,6 +27,7 @@ class ScenarioRow:
     lateness_judged: bool
     early_stopping: Literal["estimate", "limit", "bursts", "none"]
     duration_clock: Literal["issued", "scheduled", "latency", "window"]
+    load_settings: tuple[str, ...] = ()
 
 
 SCENARIOS: dict[str, ScenarioRow] = {
@@ -93,6 +95,7 @@ SCENARIOS: dict[str, ScenarioRow] = {
         lateness_judged=True,
         early_stopping="bursts",
         duration_clock="scheduled",
+        load_settings=("burst_query_count",),
     ),
     "concurrency": ScenarioRow(
         due="completion",
@@ -106,5 +109,6 @@ SCENARIOS: dict[str, ScenarioRow] = {
         lateness_judged=False,
         early_stopping="none",
         duration_clock="window",
+        load_settings=("concurrency",),
     ),
 }

@@ -281,6 +281,18 @@ def test_workload_hash_says_comparable_not_identical() -> None:
     assert same.startswith("workload-v1:")
 
 
+@pytest.mark.parametrize(
+    ("scenario", "field"), [("concurrency", "concurrency"), ("burst", "burst_query_count")]
+)
+def test_workload_hash_covers_how_much_is_out_at_once(scenario: str, field: str) -> None:
+    def hashed(size: int, of: str) -> str:
+        return workload_hash(Settings.model_validate({"scenario": of, field: size}), COUNTS, "data")
+
+    assert hashed(4, scenario) != hashed(8, scenario)
+    # where it says nothing about the load, it says nothing about the workload
+    assert hashed(4, "server") == hashed(8, "server")
+
+
 # (settings, counts, the words that the message must contain)
 REFUSED = [
     ({}, SampleCounts(0, 10), "total_sample_count"),
