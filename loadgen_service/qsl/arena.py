@@ -27,6 +27,7 @@ from loadgen_service.qsl.arena_file import (
     write_note,
 )
 from loadgen_service.qsl.cache import arena_directory, named_disk_errors, new_file
+from loadgen_service.qsl.cache_limit import mark_used, trim_arenas
 from loadgen_service.qsl.tensors import Array, TensorSpec
 
 __all__ = ["Arena", "ArenaDownload", "ArenaFile", "arena_path", "build_arena", "is_intact"]
@@ -52,17 +53,18 @@ def build_arena(
 ) -> ArenaFile:
     """The arena of the samples in ``loaded`` (any order, repeats allowed), made or found kept.
 
-    Raises UserError for a sample that cannot be read or a folder that cannot be written, and
-    RunError if the disk is full: one line each.
+    Then the folder is trimmed to its limit. Raises UserError for a sample that cannot be read or a
+    folder that cannot be written, and RunError if the disk is full: one line each.
     """
     samples = np.unique(np.asarray(list(loaded), np.int64))
     folder = arena_directory(cache_dir)
     note = folder / "made" / f"{_recipe_hash(library, samples)}.json"
-    kept = _find_kept(note, folder, library.tensors)
-    if kept is not None:
-        return kept
-    arena = _write(library, samples, folder)
-    _remember(note, arena)
+    arena = _find_kept(note, folder, library.tensors)
+    if arena is None:
+        arena = _write(library, samples, folder)
+        _remember(note, arena)
+    mark_used(arena.path)
+    trim_arenas(folder, arena.path)
     return arena
 
 
@@ -187,6 +189,7 @@ class ArenaDownload:
             self._file.flush()
             os.replace(self._temporary, self._path)
         self.abort()
+        trim_arenas(self._folder, self._path)
         return self._path
 
     def abort(self) -> None:

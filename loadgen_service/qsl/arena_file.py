@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from loadgen_service.errors import RunError
+from loadgen_service.qsl.cache_limit import mark_used
 from loadgen_service.qsl.tensors import Array, TensorSpec
 
 MAGIC: Final = b"loadgen-arena-1\n".ljust(64, b"\0")
@@ -92,6 +93,7 @@ class Arena:
         try:
             with path.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mark_used(path)
             return cls(mapped, *_read_index(mapped))
         except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
             raise RunError(f"{path} is not an arena of samples: {error}") from error
