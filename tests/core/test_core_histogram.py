@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from loadgen_service.core.histogram import RELATIVE_ERROR, Histogram
+from loadgen_service.core.histogram import RELATIVE_ERROR, Histogram, exact_bounds
 from loadgen_service.core.percentiles import quantile_index
 
 VALUES = hnp.arrays(np.int64, st.integers(0, 200), elements=st.integers(0, 2**63 - 1))
@@ -82,3 +82,30 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 def test_bytes_cut_short_are_refused() -> None:
     with pytest.raises(ValueError, match="cut short"):
         Histogram.from_bytes(histogram_of(np.array([1, 2])).to_bytes()[:-1])
+
+
+@given(VALUES)
+def test_counts_under_exact_bounds_are_exact(values: np.ndarray) -> None:
+    bounds = exact_bounds(7, 62, 4)
+    exact = [int((values <= bound).sum()) for bound in bounds]
+    assert histogram_of(values).cumulative_counts(bounds) == exact
+
+
+@given(VALUES, st.integers(0, 200), QUANTILES)
+def test_what_came_since_a_copy_has_its_quantiles(
+    values: np.ndarray, cut: int, quantile: float
+) -> None:
+    whole = histogram_of(values[:cut])
+    earlier = whole.copy()
+    whole.record_many(values[cut:])
+    since, later = whole.since(earlier), values[cut:]
+    assert since.count == len(later)
+    assert since.total == sum(int(v) for v in later)
+    if len(later):
+        exact = int(np.sort(later)[quantile_index(len(later), quantile)])
+        assert abs(since.value_at_quantile(quantile) - exact) <= 2 * exact * RELATIVE_ERROR
+
+
+def test_since_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="older copy"):
+        histogram_of(np.array([1])).since(histogram_of(np.array([2])))

@@ -31,7 +31,7 @@
     : Math.abs(value) >= 1000 ? value.toFixed(0) : String(+value.toPrecision(4));
 
   function options(spec, labels, width) {
-    const series = [{ label: "s", value: (_, v) => say(v) }];
+    const series = [{ label: "at second", value: (_, v) => say(v) }];
     labels.forEach((label, i) => series.push({ label, stroke: COLOURS[i % COLOURS.length], width: 1.5,
       points: { size: 4 }, value: (_, v) => say(v) }));
     return {
