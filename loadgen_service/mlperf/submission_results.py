@@ -35,6 +35,9 @@ NEEDED_KEYS: Final = (
 OFFICIAL_VERSION: Final = re.compile(r"\d+\.\d+(\.\d+)* @ [0-9a-f]{10}")
 """``6.0.17 @ d6147c7e12``: only the official LoadGen calls itself so."""
 
+LOOPBACK: Final = re.compile(r"(^|//)(127\.|localhost\b|\[::1\])|^unix:")
+"""Addresses that no fabric lies before."""
+
 INFERRED: Final = {
     ("SingleStream", "MultiStream"),
     ("SingleStream", "Offline"),
@@ -247,6 +250,9 @@ def _fact_misses(place: ResultPlace) -> Iterator[Miss]:
             word = "false" if facts.get("data_crossed_network") is False else "not said"
             yield Miss(at, f"data_crossed_network is {word}, must be true", True)
         settings = facts.get("settings") or {}
+        near = [one for one in settings.get("sut") or [] if LOOPBACK.search(str(one))]
+        if near:
+            yield Miss(at, f"{near[0]} is this host: the SUT must be a system of its own", True)
         if int(settings.get("samples_per_request") or 1) > 1:
             yield Miss(at, "several samples in a request: batching is the SUT's own business", True)
 
