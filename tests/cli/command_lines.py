@@ -13,6 +13,7 @@ from typing import NoReturn
 from loadgen_service.cli.flags import OneLineParser, given_flags
 from loadgen_service.cli.main import VERBS
 from loadgen_service.cli.sources import read_settings
+from loadgen_service.core.rate_sweep import parse_range
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import LoadgenError
@@ -64,6 +65,8 @@ def _parse_loadgen(arguments: Sequence[str]) -> None:
         given = given_flags(namespace, model)
         for name in FILES_OF_MLPERF:
             given.pop(name, None)
+        if verb == "sweep":
+            parse_range(str(given.pop("target_qps", "")))
         read_settings(model, given, {}, None)
 
 

@@ -30,30 +30,53 @@
   const SAY = { ns: sayNs, plain: sayPlain, s: (v) => trimmed(v) + " s", tail: sayTail };
   const say = (unit) => (value) => (value == null ? "–" : (SAY[unit] || sayPlain)(value));
 
-  function scale(axis) {
+  function scale(axis, side) {
     const wanted = axis.log ? { distr: 3, log: 10 } : {};
     if (axis.min != null || axis.max != null)
       wanted.range = (_, low, high) => [
         axis.min != null ? axis.min : low, axis.max != null ? axis.max : high];
     else if (axis.log) wanted.range = (_, low, high) => [low / 1.05, high * 1.05];
+    else if (!side) wanted.range = (_, low, high) => {
+      const pad = low === high ? Math.abs(low) / 2 + 1 : 0.02 * (high - low);
+      return [low - pad, high + pad];
+    };
     else wanted.range = { min: { soft: 0, mode: 1, pad: 0 }, max: { pad: 0.08 } };
     return Object.assign({ time: false }, wanted);
+  }
+
+  // Every decade and its multiples inside the range; within a decade, about six even steps.
+  function logTicks(_, __, low, high) {
+    const ticks = [];
+    if (high / low < 10) {
+      const rough = (high - low) / 6, power = Math.pow(10, Math.floor(Math.log10(rough)));
+      const step = [1, 2, 5, 10].find((lead) => lead * power >= rough) * power;
+      for (let n = Math.ceil(low / step); n * step <= high; n++) ticks.push(n * step);
+      return ticks;
+    }
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+      for (let lead = 1; lead < 10; lead++) {
+        const tick = Number(lead + "e" + power);
+        if (tick >= low && tick <= high) ticks.push(tick);
+      }
+    return ticks;
+  }
+
+  // Decades are labelled, and 2 and 5 of each where there are few.
+  function logLabels(_, ticks) {
+    if (ticks.length && ticks[ticks.length - 1] / ticks[0] < 10) return ticks;
+    const few = ticks.length && ticks[ticks.length - 1] / ticks[0] < 120;
+    return ticks.map((tick) => {
+      const lead = Number(tick.toExponential().split("e")[0]);
+      return lead === 1 || (few && (lead === 2 || lead === 5)) ? tick : null;
+    });
   }
 
   function axis(wanted, side) {
     const tell = say(wanted.unit);
     const values = (_, ticks) => ticks.map((tick) => (tick == null ? "" : tell(tick)));
-    // on a log axis: decades, and 2 and 5 of each where there are few
-    const filter = (_, ticks) => {
-      const few = ticks.length && ticks[ticks.length - 1] / ticks[0] < 120;
-      return ticks.map((tick) => {
-        const lead = Math.round(tick / Math.pow(10, Math.floor(Math.log10(tick) + 1e-9)));
-        return lead === 1 || (few && (lead === 2 || lead === 5)) ? tick : null;
-      });
-    };
     const shared = { label: wanted.label, labelGap: 4, grid: { stroke: "#e6eaef", width: 1 },
       ticks: { stroke: "#cfd6de", width: 1 }, stroke: "#3b4653", values };
-    if (wanted.log) shared.filter = filter;
+    if (wanted.log) Object.assign(shared, { splits: logTicks, filter: logLabels });
     return side ? Object.assign(shared, { size: 74 }) : shared;
   }
 
@@ -74,7 +97,7 @@
   function draw(place, plot) {
     const options = {
       width: place.clientWidth, height: plot.height || 300,
-      scales: { x: scale(plot.x), y: scale(plot.y) },
+      scales: { x: scale(plot.x, false), y: scale(plot.y, true) },
       axes: [axis(plot.x, false), axis(plot.y, true)],
       series: [{ label: plot.x.label, value: (_, value) => say(plot.x.unit)(value) }].concat(
         plot.series.map((series) => line(series, plot.y.unit))),
