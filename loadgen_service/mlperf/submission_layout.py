@@ -168,7 +168,12 @@ def _write_organisation(plan: SubmissionPlan, place: ResultPlace) -> None:
         path = folder / "model_mapping.json"
         _write_json(path, {**(read_json(path) or {}), plan.benchmark: plan.task})
     if plan.source is not None:
-        shutil.copytree(plan.source, folder / "src", dirs_exist_ok=True)
+        shutil.copytree(
+            plan.source,
+            folder / "src",
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__", ".git"),
+        )
 
 
 def _write(path: Path, text: str) -> None:
