@@ -5,6 +5,7 @@ Nothing here sleeps; one seed decides everything, so a failing seed can be playe
 
 from __future__ import annotations
 
+import functools
 import heapq
 import random
 from collections.abc import Callable
@@ -254,7 +255,8 @@ def _schedule(clock: Clock, dice: random.Random, worker: Worker, rows: list[int]
     while start < len(rows):
         size = dice.randint(1, 12)
         at_ms += dice.uniform(1, 200)
-        clock.after(at_ms, lambda part=rows[start : start + size]: worker.issue(part))  # type: ignore[misc]
+        part = rows[start : start + size]
+        clock.after(at_ms, functools.partial(worker.issue, part))
         start += size
 
 
