@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "mlperf"))
 from submission_mending import LABEL, mend
 
 from loadgen_service.cli.main import main
+from loadgen_service.mlperf.audit_judge import AuditWay, judge_audit
+from loadgen_service.mlperf.audit_report import write_audit
 from loadgen_service.mlperf.submission_checks import check_submission
 from loadgen_service.mlperf.submission_place import MEASUREMENT_FIELDS, ResultPlace
 from loadgen_service.mlperf.submission_system import REQUIRED
@@ -110,6 +112,25 @@ def test_a_network_folder_of_the_same_run_lists_exactly_what_it_lacks_more(runs,
     place = ResultPlace(out, "network", "ourselves", "a-box", "rgat", "rgat", "offline")
     mend(place)
     assert check_submission(out, "v6.1", "rdi") == []
+
+
+def test_an_audit_goes_into_the_folder_as_it_is(runs, tmp_path, capsys):
+    """Judged here on the runs themselves: only what becomes of its files is the point."""
+    performance, accuracy = Path(runs[1]), Path(runs[3])
+    directories = {"performance": performance, "accuracy": accuracy, "audit": performance}
+    audits = tmp_path / "audits"
+    result = judge_audit("TEST01", directories, AuditWay(), audits)
+    assert not result.passed  # nothing was logged in the performance run
+    place = write_audit(audits, result, performance)
+    out = tmp_path / "network"
+    code, misses = build(out, "network", runs, capsys, "--benchmark", "rgat", "--audit", str(place))
+    texts = {miss["text"] for miss in misses}
+    assert code == 1
+    assert "missing: the division demands TEST01" not in texts
+    assert any("answers differ" in text for text in texts)
+    copied = out / "network/ourselves/results/a-box/rgat/offline/TEST01"
+    assert (copied / "accuracy" / "accuracy.txt").read_text().startswith("hash=")
+    assert (copied / "performance" / "run_1" / "mlperf_log_detail.txt").is_file()
 
 
 def test_a_result_is_not_written_over(runs, tmp_path, capsys):
