@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import math
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=45.0, help="length of a run")
     parser.add_argument("--lanes", type=int, default=4, help="real: runs at the same time")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with this process
     found = asyncio.run(real(given)) if given.real else simulated(given)
     print(f"{'real' if given.real else 'simulated'}: {given.pairs} pairs each, lognormal service "
           f"times of {MEDIAN_MS:g} ms, sigma {SIGMA:g}, {given.qps:g} queries/s for "
