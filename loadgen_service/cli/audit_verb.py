@@ -49,12 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         ended = runner.run(_measure(given, audit))
-    unfinished = [one for one in ended.values() if one.exit_code > 1]
-    if unfinished:
-        raise RunError(
-            f"{audit.test.name}: not judged, a run did not finish: "
-            f"{unfinished[0].error or unfinished[0].directory}"
-        )
+    _require_verdicts(audit.test.name, ended)
     runs: dict[str, Path] = {
         name: audit.existing.get(name) or Path(ended[name].directory) for name in audit.test.runs
     }
@@ -65,6 +60,14 @@ def main(argv: Sequence[str]) -> int:
     else:
         print("\n".join([*report_lines(result), f"report: {place}"]))
     return 0 if result.passed else 1
+
+
+def _require_verdicts(test: str, ended: Mapping[str, Ended]) -> None:
+    """Raises UserError or RunError naming the first run that came to no verdict."""
+    for name, one in ended.items():
+        if one.exit_code > 1:
+            kind = UserError if one.exit_code == UserError.exit_code else RunError
+            raise kind(f"{test}: not judged; the {name} run: {one.error or one.directory}")
 
 
 def _parser() -> OneLineParser:
