@@ -25,6 +25,7 @@ from grpc_wire.server import ServerConnection
 
 from sut_server.calls import Call
 from sut_server.errors import Code
+from sut_server.null import FIRST_INPUT, ReadyAnswer
 from sut_server.streams import Stream
 
 JOINED_BYTES: Final = 16_384
@@ -38,8 +39,8 @@ class Connections:
     handle: Callable[[Call, bytes, bytes], None]
     clock_ns: Callable[[], int]
     make_wire: Callable[[], ServerConnection]
-    ready: Mapping[bytes, bytes] = field(default_factory=dict)
-    """Path -> framed message for methods that always answer the same."""
+    ready: Mapping[bytes, ReadyAnswer] = field(default_factory=dict)
+    """Path -> answer of methods that always answer the same."""
     count_ready: Callable[[int, int], None] = lambda count, now_ns: None
     """Told how many ready answers were given at one instant."""
     handle_streamed: Callable[[Call, bytes], None] = lambda call, message: call.refuse(
@@ -84,7 +85,9 @@ class KserveConnection(asyncio.Protocol):
             if event[0] == REQUEST:
                 answer = ready.get(event[2])
                 if answer is not None:
-                    respond(event[1], answer)
+                    request, at = event[3], answer.tag_at
+                    is_plain = request[at : at + 1] == FIRST_INPUT
+                    respond(event[1], answer.plain if is_plain else answer.to(request))
                     ready_count += 1
                 else:
                     call = self._calls[event[1]] = Call(self, event[1], now_ns)

@@ -70,13 +70,15 @@ def model_statistics(spec: ModelSpec, figures: ModelFigures, wall_minus_monotoni
         version=spec.version,
         last_inference=last_wall_ns // NS_PER_MS if figures.received_count else 0,
         inference_count=figures.success_rows,
-        execution_count=figures.batch_rows.count,
+        execution_count=figures.batch_rows.count or ok_count,
     )
     sums = statistics.inference_stats
     _duration(sums.success, ok_count, figures.latency.total)
     _duration(sums.fail, figures.settled_count - ok_count, figures.failed_ns)
-    _duration(sums.queue, figures.queue.count, figures.queue.total)
-    _duration(sums.compute_infer, figures.compute.count, figures.compute.total)
+    # Each answered request queued and was computed, if for no time at all (the null model):
+    # perf_analyzer takes a count of 0 for a model that served nothing.
+    _duration(sums.queue, ok_count, figures.queue.total)
+    _duration(sums.compute_infer, ok_count, figures.compute.total)
     for rows, batch in sorted(figures.batches.items()):
         entry = statistics.batch_stats.add(batch_size=rows)
         _duration(entry.compute_infer, batch.execution_count, batch.compute_ns)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from google.protobuf.message import DecodeError
+from grpc_wire.messages import frame_message
 from tritonclient.grpc import service_pb2
 
 from sut_server.calls import Call
@@ -16,6 +18,9 @@ from sut_server.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, simple_spec
 from sut_server.tensors import Array
 
 NULL: Final = "null"
+FIRST_INPUT: Final = b"*"
+"""Tag of ModelInferRequest.inputs: field 5, length-delimited."""
+_TAG_AND_LENGTH: Final = 2
 
 
 def null_spec() -> ModelSpec:
@@ -32,6 +37,30 @@ def ready_answer(spec: ModelSpec) -> bytes:
         message.raw_output_contents.append(np.zeros(shape, dtype="<f4").tobytes())
     answer: bytes = message.SerializeToString()
     return answer
+
+
+class ReadyAnswer:
+    """The framed answer to every ModelInfer; a request's ``id`` is repeated, as KServe v2 asks."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._message = ready_answer(spec)
+        self.plain = frame_message(self._message)
+        self.tag_at = len(spec.name) + _TAG_AND_LENGTH
+        """Where a request without version and id has the tag of its first input."""
+
+    def to(self, request: bytes) -> bytes:
+        """The answer to a request that may have an id. What cannot be read has none."""
+        try:
+            found = service_pb2.ModelInferRequest.FromString(request).id.encode()
+        except DecodeError:
+            return self.plain
+        # A field may stand anywhere in a message, so the id is put behind the rest.
+        return frame_message(self._message, _id_field(found)) if found else self.plain
+
+
+def _id_field(content: bytes) -> bytes:
+    field: bytes = service_pb2.ModelInferResponse(id=content.decode()).SerializeToString()
+    return field
 
 
 class NullEngine:

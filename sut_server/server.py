@@ -6,13 +6,12 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
-from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
 
 from sut_server.batch_engine import BatchEngine, BatchLimits
@@ -22,7 +21,7 @@ from sut_server.errors import UsageError
 from sut_server.http_connection import HttpConnection, HttpShared
 from sut_server.metrics import serve_metrics
 from sut_server.models import Model, open_model
-from sut_server.null import NULL, NullEngine, null_spec, ready_answer
+from sut_server.null import NULL, NullEngine, ReadyAnswer, null_spec
 from sut_server.openai_api import OpenAiApi
 from sut_server.options import NS_PER_US, ServeOptions
 from sut_server.security import bind_address, tls_context
@@ -39,11 +38,21 @@ DRAIN_STEP_S: Final = 0.01
 """How often the end looks whether the last answers are out."""
 
 
+EngineMaker = Callable[[Callable[[], int]], Engine]
+"""Makes an engine of a caller's own, given the clock (monotonic ns)."""
+
+
 class Server:
     """A running server. Make it with ``start``; end it with ``stop``."""
 
-    def __init__(self, options: ServeOptions, models: dict[str, Model]) -> None:
+    def __init__(
+        self,
+        options: ServeOptions,
+        models: dict[str, Model],
+        own: Mapping[str, EngineMaker] | None = None,
+    ) -> None:
         self._options = options
+        self._own = own or {}
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms(self._loop, time.monotonic_ns)
         self._log = ServiceLog(options.service_log) if options.service_log else None
@@ -154,6 +163,8 @@ class Server:
     def _engine(self, flag: str, models: dict[str, Model]) -> Engine:
         options = self._options
         log = self._log.add if self._log is not None else None
+        if flag in self._own:
+            return self._own[flag](time.monotonic_ns)
         if flag == NULL:
             return NullEngine(Desk(null_spec(), time.monotonic_ns, log))
         if flag == SYNTHETIC:
@@ -198,25 +209,28 @@ class Server:
         )
         if list(self.engines) == [NULL]:
             null = self.engines[NULL]
-            shared.ready = {INFER_PATH: frame_message(ready_answer(null.spec))}
+            shared.ready = {INFER_PATH: ReadyAnswer(null.spec)}
             shared.count_ready = null.figures.receive_answered
         return shared
 
 
-async def start(options: ServeOptions) -> Server:
-    """Load the models and listen; returns a ready server. Raises UsageError."""
+async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = None) -> Server:
+    """Load the models and listen; returns a ready server. Raises UsageError.
+
+    ``own``: engines of a program that serves by itself, by the name among ``options.models``.
+    """
     bind_address(options)  # refuse before the long part, loading
     models = {
         flag: open_model(flag, options.thread_count)
         for flag in options.models
-        if flag not in (NULL, SYNTHETIC, SYNTHETIC_STREAM)
+        if flag not in (NULL, SYNTHETIC, SYNTHETIC_STREAM, *(own or {}))
     }
     names = [model.spec.name for model in models.values()] + [
         flag for flag in options.models if flag not in models
     ]
     if len(set(names)) != len(names):
         raise UsageError(f"--model: two models have the same name: {', '.join(sorted(names))}")
-    server = Server(options, models)
+    server = Server(options, models, own)
     try:
         await server.listen()
     except UsageError:

@@ -85,6 +85,22 @@ def test_a_null_server_answers_many_calls_at_once_over_grpc_aio() -> None:
         asyncio.run(main(server.host_port))
 
 
+def test_a_null_server_repeats_a_requests_id_and_counts_it_like_any_model() -> None:
+    with sut_server("--model", "null") as sut:
+        client = triton.InferenceServerClient(sut.host_port)
+        tensor = triton.InferInput("input", [1, 16], "FP32")
+        tensor.set_data_from_numpy(np.zeros((1, 16), dtype=np.float32))
+        ids = [
+            client.infer("null", [tensor], request_id=wanted).get_response().id
+            for wanted in ("", "7", "a longer one")
+        ]
+        counted = client.get_inference_statistics("null").model_stats[0]
+        client.close()
+    assert ids == ["", "7", "a longer one"]
+    assert counted.inference_stats.queue.count == 3
+    assert counted.execution_count == 3
+
+
 def test_the_sut_services_calls_work_over_grpc_aio() -> None:
     async def main(host_port: str) -> None:
         async with grpc.aio.insecure_channel(host_port) as channel:

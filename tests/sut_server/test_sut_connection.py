@@ -14,6 +14,7 @@ from sut_fakes import run
 from sut_server.calls import Call
 from sut_server.connection import Connections, KserveConnection
 from sut_server.errors import Code
+from sut_server.null import ReadyAnswer, null_spec, ready_answer
 
 
 class MemoryTransport(asyncio.Transport):
@@ -41,7 +42,7 @@ class MemoryTransport(asyncio.Transport):
 class Pair:
     """A KserveConnection and a client that share one turn of the loop at a time."""
 
-    def __init__(self, ready: dict[bytes, bytes] | None = None) -> None:
+    def __init__(self, ready: dict[bytes, ReadyAnswer] | None = None) -> None:
         self.calls: dict[bytes, Call] = {}
         self.ready_count = 0
         self.shared = Connections(
@@ -118,10 +119,11 @@ def test_large_answers_arrive_whole() -> None:
 
 def test_ready_paths_are_answered_without_the_servicer_and_counted() -> None:
     async def main() -> None:
-        pair = Pair({b"/a/Null": frame_message(b"ready")})
+        pair = Pair({b"/a/Null": ReadyAnswer(null_spec())})
+        ready = ready_answer(null_spec())
         for key in range(3):
             pair.call(key, "/a/Null", b"ignored")
-        assert done(await pair.turn()) == dict.fromkeys(range(3), (0, b"ready", ""))
+        assert done(await pair.turn()) == dict.fromkeys(range(3), (0, ready, ""))
         assert pair.ready_count == 3
         assert pair.calls == {}
 
