@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.errors",
         "loadgen_service.sut",
         "loadgen_service.qsl",
+        "loadgen_service.mlperf",  # which responses LoadGen's accuracy log would hold
         "loadgen_proto",
     },
     "loadgen_service.report": {"loadgen_service.core", "loadgen_service.errors"},
@@ -43,6 +44,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.errors",
         "loadgen_service.qsl",
         "loadgen_service.report",
+        "loadgen_service.mlperf",  # LoadGen's log files beside ours
         "loadgen_proto",
     },
     "loadgen_service.web": {
@@ -53,6 +55,15 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_proto",
     },
     "loadgen_service.mlperf": {"loadgen_service.core", "loadgen_service.errors"},
+    # a script's way in: it runs or serves one, so it needs both sides (docs/binding.md)
+    "loadgen_service.mlperf.binding": {
+        "loadgen_service.core",
+        "loadgen_service.errors",
+        "loadgen_service.mlperf",
+        "loadgen_service.service",
+        "loadgen_proto",
+        "sut_server",
+    },
     "loadgen_service.fleet": {"loadgen_service.core", "loadgen_service.errors"},
     "loadgen_service.cli": {
         "loadgen_service",

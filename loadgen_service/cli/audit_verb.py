@@ -164,7 +164,7 @@ def _settings(
     return {
         name: read_settings(
             Settings,
-            {**flags, **added[name], "out": str(folder / "runs" / name)},
+            {**flags, **added[name], "mlperf_logs": True, "out": str(folder / "runs" / name)},
             os.environ,
             given.config,
         )

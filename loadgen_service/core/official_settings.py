@@ -6,7 +6,7 @@ LoadGen's spelling. Refuses to know the official package itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -32,6 +32,9 @@ MODE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "find_peak": "FindPeakPerformance",
     }
 )
+
+NETWORK_SUT: Final = "Network SUT: "
+"""The rules want these words in the name that LoadGen logs (specification 9.3)."""
 
 SAME: Final = (
     "min_duration_ms",
@@ -143,3 +146,12 @@ def _rate(qps: OfficialValue) -> float:
 def _percent(quantile: float) -> float:
     """The percentile whose hundredth, in double, is ``quantile`` or the double next to it."""
     return round(quantile * 100, 10)
+
+
+def network_sut_name(names: Iterable[str]) -> str:
+    """What a log calls the SUTs of ``names``, each once.
+
+    LoadGen escapes nothing: a quote or a newline would break its log.
+    """
+    name = NETWORK_SUT + "; ".join(dict.fromkeys(names))
+    return " ".join(name.replace('"', "'").replace("\\", "/").split())

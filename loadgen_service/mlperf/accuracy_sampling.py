@@ -54,3 +54,14 @@ def logged_samples(settings: Settings, counts: SampleCounts, plan: SeriesPlan) -
         shifted = engine.canonical_many(len(block)) + offset
         block[:] = np.where(shifted >= 1.0, shifted - 1.0, shifted) <= probability
     return logged
+
+
+def logged_requests(settings: Settings, counts: SampleCounts, plan: SeriesPlan) -> BoolArray:
+    """Of each of the plan's requests: whether it carries a logged sample."""
+    logged = logged_samples(settings, counts, plan)
+    if plan.samples_per_request == 1:
+        return logged
+    query, part = np.divmod(np.arange(plan.request_count), plan.requests_per_query)
+    starts = query * plan.samples_per_query + part * plan.samples_per_request
+    found: BoolArray = np.logical_or.reduceat(logged, starts)
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from loadgen_service.core.table import RequestTable, assemble, sample_table
 from loadgen_service.core.token_rows import TokenRows
 from loadgen_service.core.verdict import judge, series_facts
 from loadgen_service.errors import LoadgenError
+from loadgen_service.mlperf.log_inputs import SeriesLog, series_log
 from loadgen_service.service.accuracy import score_series
+from loadgen_service.service.mlperf_logs import note_without_logs, wants_logs, write_logs
 from loadgen_service.service.official_logs import place_official_logs
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.store import RunDirectory
@@ -66,31 +69,51 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
     settings, plans = material.settings, material.plans
     directory.write_text("settings.yaml", settings_yaml(settings))
     material = replace(material, facts=_with_accuracy(directory, material))
+    if note := note_without_logs(settings):
+        facts = material.facts
+        material = replace(material, facts=replace(facts, notes=(*facts.notes, note)))
     if settings.engine == "mlcommons":
         official = place_official_logs(directory, plans)
         material = replace(material, facts=replace(material.facts, official=official))
-    results: list[SeriesResult] = []
-
-    def write_records(path: Path) -> None:
-        with _records_writer(path) as write_table:
-            for plan in plans:
-                table = _read_table(directory, material, plan)
-                tokens = read_tokens(directory.segments(plan.spec.index))
-                results.append(_judged(material, plan, table, tokens))
-                _write_samples(write_table, plan, table)
-
-    directory.write_whole("records.parquet", write_records)
-    if "accuracy" in settings.series_kinds or settings.log_responses:
+    results, logs = _write_records(directory, material)
+    if settings.keeps_responses:
         directory.write_whole(
             "responses.parquet", lambda path: _write_responses(path, directory, plans)
         )
     if settings.record_tokens:
         directory.write_whole("tokens.parquet", lambda path: write_tokens(path, directory, plans))
+    if wants_logs(settings):
+        write_logs(
+            directory, settings, material.facts, logs, partial(_read_table, directory, material)
+        )
     summary = build_summary(settings, material.facts, results)
     directory.write_text("report.txt", _rendered(summary))
     directory.write_text("report.html", _page(summary, directory.path))
     directory.write_text("summary.json", summary_to_json(summary))
     return summary
+
+
+def _write_records(
+    directory: RunDirectory, material: Material
+) -> tuple[list[SeriesResult], list[SeriesLog]]:
+    """Write records.parquet; every series' result, and what LoadGen's logs say of it."""
+    settings = material.settings
+    results: list[SeriesResult] = []
+    logs: list[SeriesLog] = []
+
+    def write(path: Path) -> None:
+        with _records_writer(path) as write_table:
+            for plan in material.plans:
+                table = _read_table(directory, material, plan)
+                tokens = read_tokens(directory.segments(plan.spec.index))
+                result = _judged(material, plan, table, tokens)
+                results.append(result)
+                if wants_logs(settings):
+                    logs.append(series_log(settings, material.facts, plan, table, *result[1:]))
+                _write_samples(write_table, plan, table)
+
+    directory.write_whole("records.parquet", write)
+    return results, logs
 
 
 def keeps_latency_promise(directory: RunDirectory, material: Material, plan: SeriesPlan) -> bool:

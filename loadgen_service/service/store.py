@@ -20,6 +20,11 @@ RESULT_FILES = (
     "report.html",
     "records.parquet",
     "responses.parquet",
+    "tokens.parquet",
+    "mlperf_log_summary.txt",
+    "mlperf_log_detail.txt",
+    "mlperf_log_accuracy.json",
+    "mlperf_log_trace.json",
     JOURNAL_NAME,
 )
 

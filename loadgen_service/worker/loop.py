@@ -69,8 +69,9 @@ class SeriesLoop:
         deadline_ns: int,
         on_all_issued: Callable[[], None] = lambda: None,
         on_finished: Callable[[], None] = lambda: None,
-        keep_responses: bool = False,
+        keep_responses: bool | bytes = False,
     ) -> None:
+        """``keep_responses``: all, none, or those of the positions where a byte is not 0."""
         self._pacer = pacer
         self._shard = shard
         self._suts = suts
@@ -79,7 +80,8 @@ class SeriesLoop:
         self._deadline_ns = deadline_ns
         self._on_all_issued = on_all_issued
         self._on_finished = on_finished
-        self._keep_responses = keep_responses
+        self._keep_responses = bool(keep_responses)
+        self._kept_ones = keep_responses if isinstance(keep_responses, bytes) else None
         self._waiter: Waiter | None = None
         self._pending: dict[int, Cell] = {}
         self._ready: range = range(0)
@@ -338,9 +340,11 @@ class SeriesLoop:
     def _read_answers(self, answers: Sequence[tuple[int, int, bytes]]) -> None:
         """Keep responses and the SUT's own timings: after the next requests are on their way."""
         if self._keep_responses:
+            ones = self._kept_ones
             for _, key, message in answers:
-                self.responses.append((key, message))
-                self.response_bytes += len(message)
+                if ones is None or ones[key]:
+                    self.responses.append((key, message))
+                    self.response_bytes += len(message)
         if self._timings_missed >= TIMINGS_MISSED_MAX:
             return
         for index, _, message in answers:

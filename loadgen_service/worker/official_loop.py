@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from loadgen_service.core.columns import Status
 from loadgen_service.core.official_pacer import OfficialPacer
-from loadgen_service.sut.answer_bytes import answer_bytes
+from loadgen_service.qsl.answer_bytes import answer_bytes, piece_bytes
 from loadgen_service.sut.base import DONE, MESSAGE, Event, SystemUnderTest
 from loadgen_service.worker.loop import CHUNK_COUNT, TURN_COUNT_MAX, SeriesLoop
 from loadgen_service.worker.official_test import OfficialTest
@@ -44,7 +44,7 @@ class OfficialLoop(SeriesLoop):
         deadline_ns: int,
         on_all_issued: Callable[[], None],
         on_finished: Callable[[], None],
-        keep_responses: bool,
+        keep_responses: bool | bytes,
     ) -> None:
         super().__init__(
             pacer=pacer,
@@ -163,7 +163,7 @@ class OfficialLoop(SeriesLoop):
             key = event[1]
             if event[0] == MESSAGE and key in self._ids:
                 if key not in self._tokens.open and key not in seen:
-                    data = answer_bytes(event[2]) if self._wants_data else b""
+                    data = piece_bytes(event[2]) if self._wants_data else b""
                     self.test.first_token(self._ids[key], data)
                 seen[key] = seen.get(key, 0) + 1
             elif event[0] == DONE and key in self._ids:

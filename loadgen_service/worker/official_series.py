@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen_service.core.official_pacer import OfficialPacer
-from loadgen_service.core.official_settings import official_fields
+from loadgen_service.core.official_settings import network_sut_name, official_fields
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, SeriesSpec
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
@@ -19,9 +19,6 @@ from loadgen_service.sut.control import SutControl
 from loadgen_service.worker.batches import SealedFile
 from loadgen_service.worker.official_loop import OfficialLoop
 from loadgen_service.worker.official_test import OfficialTest
-
-NETWORK_SUT: Final = "Network SUT: "
-"""The rules want these words in the name that LoadGen logs (specification 9.3)."""
 
 END_TIMEOUT_S: Final = 20.0
 """LoadGen sorts and writes after its last sample; it takes some seconds for ten million."""
@@ -50,7 +47,7 @@ def make_official_test(
             return asking.result(settings.connect_timeout_ms / 1000 + NAME_MARGIN_S)
         except Exception as error:  # LoadGen must get a name, whatever happened to the SUTs
             asking.cancel()
-            return clean_name(f"{NETWORK_SUT}no answer ({type(error).__name__}: {error})")
+            return network_sut_name([f"no answer ({type(error).__name__}: {error})"])
 
     loaded = {spec.index: spec.loaded.tolist() for spec in specs if spec.kind != "warmup"}
     return OfficialTest(official_fields(settings), counts, loaded, ask_name)
@@ -60,13 +57,7 @@ async def network_name(settings: Settings) -> str:
     """The names that all SUTs give now, each once, over the network."""
     async with SutControl(settings, settings.connect_timeout_ms * NS_PER_MS) as control:
         answers = await control.describe()
-    names = [sut.name or sut.address for sut in answers.suts]
-    return clean_name(NETWORK_SUT + "; ".join(dict.fromkeys(names)))
-
-
-def clean_name(name: str) -> str:
-    """LoadGen escapes nothing: a quote or a newline would break its log."""
-    return " ".join(name.replace('"', "'").replace("\\", "/").split())
+    return network_sut_name(sut.name or sut.address for sut in answers.suts)
 
 
 def make_official_loop(
@@ -74,13 +65,12 @@ def make_official_loop(
 ) -> OfficialLoop:
     """The loop of one series."""
     pulled = SCENARIOS[plan.scenario].pulled
-    sampled = settings.accuracy_log_probability > 0 or settings.accuracy_log_sampling_target > 0
     return OfficialLoop(
         test=test,
         pacer=OfficialPacer(settings, plan),
         samples=plan.samples.data,
         window=settings.offline_window * max(1, len(settings.sut)) if pulled else NO_WINDOW,
-        wants_data=plan.spec.kind == "accuracy" or sampled,
+        wants_data=plan.spec.kind == "accuracy" or settings.samples_responses,
         wants_tokens=settings.use_token_latencies,
         **common,
     )

@@ -181,7 +181,7 @@ class WorkerRun:
             outbox=self.outbox,
             build=self._build(arena),
             say=self._say,
-            keep_responses=settings.log_responses or plan.spec.kind == "accuracy",
+            counts=self._counts,
             official=self._official,
             is_last=plan.spec.index == self._specs[-1].index,
         )

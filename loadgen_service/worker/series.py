@@ -14,12 +14,13 @@ from typing import Any, Final
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.pacer import Pacer
-from loadgen_service.core.plan import SeriesPlan, shard_rows
+from loadgen_service.core.plan import SampleCounts, SeriesPlan, shard_rows
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.adapters import Dispatch
 from loadgen_service.sut.base import SystemUnderTest
 from loadgen_service.worker import garbage
 from loadgen_service.worker.batches import RESPONSES_BYTES_MAX, SealedNothing, SealedResponses
+from loadgen_service.worker.kept_responses import kept_responses
 from loadgen_service.worker.loop import SeriesLoop
 from loadgen_service.worker.official_loop import OfficialLoop
 from loadgen_service.worker.official_series import closing_words, make_official_loop
@@ -52,7 +53,7 @@ class Equipment:
     outbox: Outbox
     build: Build
     say: Say
-    keep_responses: bool
+    counts: SampleCounts
     official: OfficialTest | None = None
     """Issues in place of our pacer, where it has this series."""
     is_last: bool = False
@@ -75,7 +76,7 @@ class Series:
             "deadline_ns": settings.deadline_ns,
             "on_all_issued": self._say_issued,
             "on_finished": self._wake_ticker,
-            "keep_responses": equipment.keep_responses,
+            "keep_responses": kept_responses(settings, equipment.counts, plan, rows),
         }
         self._loop: SeriesLoop
         if self._official is not None:

@@ -32,12 +32,14 @@ def systems() -> Iterator[str]:
         yield f"grpc://{server.host_port}"
 
 
-def audit(test: str, systems: str, model: str, out: Path, samples: int, *flags: str):
+def audit(
+    test: str, systems: str, model: str, out: Path, samples: int, *flags: str, engine="mlcommons"
+):
     count = str(samples)
     return subprocess.run(
         [sys.executable, "-m", "loadgen_service", "audit", test, "--sut", systems,
          "--model", model, "--dataset", "random", "--total-sample-count", count,
-         "--performance-sample-count", count, "--quiet", "--engine", "mlcommons",
+         "--performance-sample-count", count, "--quiet", "--engine", engine,
          "--out", str(out), *flags],
         capture_output=True, text=True, timeout=AUDIT_S, check=False,
     )  # fmt: skip
@@ -81,6 +83,39 @@ def test_an_honest_system_passes_test01_and_test04(systems, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert report(tmp_path / "b", "TEST04")["runs"]["performance"] == reference
     assert (tmp_path / "b/TEST04/verify_performance.txt").read_text().endswith("TEST PASS\n")
+
+
+def test_our_own_engine_catches_the_caching_system(systems, tmp_path):
+    done = audit("TEST04", systems, "caching", tmp_path, 400, *STREAM, engine="native")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert any("answers are cached" in one for one in report(tmp_path, "TEST04")["reasons"])
+
+
+def test_our_own_engine_passes_and_fails_test01(systems, tmp_path):
+    done = audit("TEST01", systems, "honest", tmp_path / "a", 30, *OFFLINE, engine="native")
+    assert done.returncode == 0, done.stdout + done.stderr
+    entries = json.loads((tmp_path / "a/TEST01/accuracy/mlperf_log_accuracy.json").read_text())
+    assert len(entries) >= 90
+    done = audit("TEST01", systems, "careless", tmp_path / "b", 30, *OFFLINE, engine="native")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert (
+        "responses differ from the accuracy run's" in report(tmp_path / "b", "TEST01")["reasons"][0]
+    )
+
+
+@pytest.mark.parametrize("engine", ["native", "mlcommons"])
+def test_streamed_tokens_pass_test06(tmp_path, engine):
+    flags = ("--scenario", "server", "--target-qps", "100", "--use-token-latencies")
+    with sut_server("--model=synthetic-stream", "--token-count", "constant:5") as server:
+        address = f"grpc://{server.host_port}"
+        done = audit(
+            "TEST06", address, "synthetic-stream", tmp_path, 20, *flags,
+            "--eos-token-id", "77", engine=engine,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = json.loads((tmp_path / "runs/audit/mlperf_log_accuracy.json").read_text())
+    assert len(log) == 100
+    assert {(one["token_data"], one["token_count"]) for one in log} == {("00000000", 5)}
 
 
 def test_a_setting_that_no_run_can_follow_is_the_users_mistake(systems, tmp_path):

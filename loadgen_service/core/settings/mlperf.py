@@ -23,6 +23,14 @@ class MlperfSettings(BaseModel):
     )
     mlperf_model: str = Field("", description="benchmark whose built-in values hold, as resnet50")
     round: str = Field("", description="submission round of the seeds; empty: v6.1")
+    mlperf_logs: bool = Field(
+        False,
+        description="write LoadGen's log files too; MLPerf runs (mlperf_model, user_conf, "
+        "audit_config, or a mode other than performance) do so anyway",
+    )
+    mlperf_trace: bool = Field(
+        False, description="write LoadGen's mlperf_log_trace.json too: some 300 bytes a sample"
+    )
     strict_loadgen: bool = Field(
         False, description="write LoadGen's log files as it would, its known faults included"
     )

@@ -93,7 +93,19 @@ class Settings(
     @property
     def keeps_responses(self) -> bool:
         """Whether any series of the run keeps its responses."""
-        return self.log_responses or "accuracy" in self.series_kinds
+        return self.log_responses or "accuracy" in self.series_kinds or self.samples_responses
+
+    @property
+    def samples_responses(self) -> bool:
+        """Whether performance series keep some samples' responses, drawn by LoadGen's rule."""
+        return self.accuracy_log_probability > 0 or self.accuracy_log_sampling_target > 0
+
+    @property
+    def writes_mlperf_logs(self) -> bool:
+        """Whether LoadGen's log files are wanted beside ours."""
+        asked = self.mlperf_logs or self.mlperf_trace or self.strict_loadgen
+        named = self.mlperf_model or self.user_conf or self.audit_config or self.test05
+        return asked or bool(named) or self.mode != "performance"
 
     @property
     def deadline_ns(self) -> int:
