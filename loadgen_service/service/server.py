@@ -20,14 +20,14 @@ from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.service.recovery import recover_all
 from loadgen_service.service.security import (
     MAX_MESSAGE_BYTES,
-    TokenInterceptor,
-    read_token,
     require_safe_bind,
     server_credentials,
 )
 from loadgen_service.service.servicer import FleetServicer, LoadGenServicer
 from loadgen_service.service.sessions import Sessions
 from loadgen_service.service.store import RunStore
+from loadgen_service.service.token_guard import TokenGuard
+from loadgen_service.service.tokens import TokenBook, open_tokens
 
 DRAIN_S = 30.0
 """How long a stopping service lets its run drain and write."""
@@ -38,11 +38,12 @@ GRACE_S = 1.0
 
 @dataclass(slots=True)
 class Service:
-    """A service that listens. ``token`` is empty where none is asked for."""
+    """A service that listens. ``token``: the embedded service's own; empty for others."""
 
     address: str
     port: int
     token: str
+    tokens: TokenBook
     coordinator: Coordinator
     sessions: Sessions
     recovered: list[str]
@@ -68,15 +69,16 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
 
     Raises SettingsError for an unsafe bind or bad files, UserError where the port is taken.
     """
-    token = secrets.token_urlsafe(24) if embedded else read_token(settings)
-    require_safe_bind(settings, token)
+    token = secrets.token_urlsafe(24) if embedded else ""
+    tokens = TokenBook.of_secret(token) if embedded else open_tokens(settings)
+    require_safe_bind(settings, bool(tokens))
     credentials = server_credentials(settings)
     results = Path(settings.results)
     recovered = [] if embedded else await asyncio.to_thread(recover_all, RunStore(results))
     sessions = Sessions()
     coordinator = Coordinator(settings, sessions, RunStore(results), trusted=embedded)
     server = grpc.aio.server(
-        interceptors=[TokenInterceptor(token)] if token else [],
+        interceptors=[TokenGuard(tokens)] if tokens else [],
         options=_options(),
     )
     _register(server, coordinator, sessions)
@@ -87,7 +89,7 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
         await coordinator.close(0)
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return Service(f"{host}:{port}", port, token, coordinator, sessions, recovered, server)
+    return Service(f"{host}:{port}", port, token, tokens, coordinator, sessions, recovered, server)
 
 
 def _register(server: grpc.aio.Server, coordinator: Coordinator, sessions: Sessions) -> None:

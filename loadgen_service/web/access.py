@@ -1,4 +1,4 @@
-"""Who may use the HTTP port: the gRPC port's token, and what browsers need besides.
+"""Who may use the HTTP port: the gRPC port's tokens, and what browsers need besides.
 
 A browser carries other people's pages, so a request must come from this page (Origin), must name
 this host (no DNS that was bent towards loopback), and can log in once instead of sending a header.
@@ -6,16 +6,21 @@ this host (no DNS that was bent towards loopback), and can log in once instead o
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from loadgen_service.service.security import is_loopback
+from loadgen_service.service.tokens import NO_SECRET, WANTED, TokenBook, bearer_secret, digest_of
 
 COOKIE: Final = "loadgen_session"
+
+SESSIONS_MAX: Final = 256
+"""Logins that last at the same time; past it the oldest ends."""
+
+WANTED_HERE: Final = "this service wants a token: send it as Authorization: Bearer TOKEN"
 
 OPEN_PATHS: Final = ("/", "/healthz", "/login", "/assets/")
 """No secret is behind these: the empty page, its files, and the way in."""
@@ -29,43 +34,59 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Access:
-    """The rules of one port. ``token`` empty: whoever reaches it may use it.
+    """The rules of one port. Without tokens: whoever reaches it may use it.
 
-    ``session`` is what a browser keeps after a login; it ends with the process.
+    A session is what a browser keeps after a login: it may do what its token may at that time, and
+    ends with the process.
     """
 
-    token: str
-    host: str
-    session: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    def __init__(self, tokens: TokenBook, host: str) -> None:
+        self._tokens = tokens
+        self._host = host
+        self._sessions: dict[bytes, bytes] = {}
+        """Digest of a session -> digest of the token that opened it; oldest first."""
 
     def refusal(
         self, method: str, path: str, headers: Mapping[str, str], cookie: str
     ) -> Refused | None:
         """None if the request may be answered. ``headers``: names in lower case."""
-        if not self.token and is_loopback(self.host) and not _names_loopback(headers):
+        if not self._tokens and is_loopback(self._host) and not _names_loopback(headers):
             return Refused(421, "this port is asked for by a name of this host only: 127.0.0.1")
-        if method not in ("GET", "HEAD"):
+        is_reading = method in ("GET", "HEAD")
+        if not is_reading:
             refused = _cross_site(headers)
             if refused:
                 return refused
-        if self._is_open(path) or self.is_known(headers, cookie):
+        if self._is_open(path):
             return None
-        return Refused(401, "this service wants a token: send it as Authorization: Bearer TOKEN")
+        denial = self._tokens.denial(self._caller(headers, cookie), "read" if is_reading else "run")
+        if denial is None:
+            return None
+        reason = WANTED_HERE if denial.reason == WANTED else denial.reason
+        return Refused(403 if denial.is_known else 401, reason)
 
-    def is_known(self, headers: Mapping[str, str], cookie: str) -> bool:
-        """Whether the request carries the token or a session; true where no token is asked for."""
-        if not self.token:
-            return True
-        given = headers.get("authorization", "").encode()
-        return hmac.compare_digest(given, f"Bearer {self.token}".encode()) or hmac.compare_digest(
-            cookie.encode(), self.session.encode()
-        )
+    def may(self, right: str, headers: Mapping[str, str], cookie: str) -> bool:
+        """Whether the request's token or session gives ``right``; true where none is asked for."""
+        return self._tokens.denial(self._caller(headers, cookie), right) is None
 
-    def opens(self, token: str) -> bool:
-        """Whether a login with this token succeeds."""
-        return hmac.compare_digest(token.encode(), self.token.encode())
+    def open_session(self, token: str) -> str:
+        """A new session for this token; empty where the token opens nothing."""
+        digest = digest_of(token)
+        if not self._tokens.knows(digest):
+            return ""
+        session = secrets.token_urlsafe(24)
+        while len(self._sessions) >= SESSIONS_MAX:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[digest_of(session)] = digest
+        return session
+
+    def _caller(self, headers: Mapping[str, str], cookie: str) -> bytes:
+        given = bearer_secret(headers.get("authorization", ""))
+        if not given and cookie:
+            # found by digest: how long the search takes tells nothing about a session
+            return self._sessions.get(digest_of(cookie), NO_SECRET)
+        return digest_of(given)
 
     @staticmethod
     def _is_open(path: str) -> bool:
@@ -85,3 +106,12 @@ def _cross_site(headers: Mapping[str, str]) -> Refused | None:
     if kind != "application/json":
         return Refused(415, "send application/json")
     return None
+
+
+def session_in(cookies: str) -> str:
+    """Our session among the cookies of a request's header; empty where there is none."""
+    for pair in cookies.split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""

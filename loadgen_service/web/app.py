@@ -23,7 +23,7 @@ from loadgen_service import __version__
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError, UserError
 from loadgen_service.service.coordinator import Coordinator
-from loadgen_service.web.access import COOKIE, Access
+from loadgen_service.web.access import COOKIE, Access, session_in
 from loadgen_service.web.events import Pulse, event_stream
 from loadgen_service.web.exposition import exposition
 from loadgen_service.web.state import PAGE_FILES, run_detail
@@ -95,18 +95,22 @@ class Page:
 
     async def about(self, request: Request) -> Response:
         """What the page must know before it shows anything."""
+        may_start = self.may_start and self.access.may(
+            "run", request.headers, session_in(request.headers.get("cookie", ""))
+        )
         return JSONResponse(
-            {"version": __version__, "may_start": self.may_start, "scenarios": list(SCENARIOS)}
+            {"version": __version__, "may_start": may_start, "scenarios": list(SCENARIOS)}
         )
 
     async def login(self, request: Request) -> Response:
         """Trade the token for a session that lasts as long as this process."""
         body = await _json(request)
-        if not self.access.opens(str(body.get("token", ""))):
+        session = self.access.open_session(str(body.get("token", "")))
+        if not session:
             return _error(401, "not this service's token")
         response = JSONResponse({"ok": True})
         response.set_cookie(
-            COOKIE, self.access.session, httponly=True, samesite="strict", secure=self.is_secure
+            COOKIE, session, httponly=True, samesite="strict", secure=self.is_secure
         )
         return response
 

@@ -20,7 +20,8 @@ from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.service.security import require_safe_bind
 from loadgen_service.service.server import Service
-from loadgen_service.web.access import COOKIE, Access, Refused
+from loadgen_service.service.tokens import TokenBook
+from loadgen_service.web.access import Access, Refused, session_in
 from loadgen_service.web.app import Page, metrics_app, page_app
 from loadgen_service.web.events import Pulse
 from loadgen_service.web.exposition import make_registry
@@ -51,20 +52,12 @@ class Guard:
             return
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         refused = self._access.refusal(
-            scope["method"], scope["path"], headers, _cookie(headers.get("cookie", ""))
+            scope["method"], scope["path"], headers, session_in(headers.get("cookie", ""))
         )
         if refused is None:
             await self._app(scope, receive, send)
         else:
             await _refuse(refused, send)
-
-
-def _cookie(header: str) -> str:
-    for pair in header.split(";"):
-        name, _, value = pair.strip().partition("=")
-        if name == COOKIE:
-            return value
-    return ""
 
 
 async def _refuse(refused: Refused, send: Send) -> None:
@@ -118,13 +111,13 @@ async def serve_web(
     ``embedded``: in ``loadgen run``, on loopback: no token, and no starting of further runs.
     Raises SettingsError for an unsafe bind or bad files, UserError where a port is taken.
     """
-    token = "" if embedded else service.token
-    require_safe_bind(settings, token)
+    tokens = TokenBook() if embedded else service.tokens
+    require_safe_bind(settings, bool(tokens))
     pulse = Pulse(service.coordinator)
     page = Page(
         coordinator=service.coordinator,
         registry=make_registry(service.coordinator),
-        access=Access(token, settings.host),
+        access=Access(tokens, settings.host),
         pulse=pulse,
         may_start=not embedded,
         is_secure=bool(settings.tls_cert),

@@ -42,6 +42,9 @@ CLOCK_COUNT_MAX: Final = 1000
 _LASTING: Final = frozenset({"ready", "armed", "done", "failure", "control", "clock"})
 """Words that the coordinator waits for: said again after a reconnection."""
 
+_REFUSALS: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+"""A token that is wrong, or that gives no right to work: trying again would not help."""
+
 _STEPS: Final = frozenset({"prepare", "arm", "start", "stop", "finish"})
 
 
@@ -134,7 +137,7 @@ class Session:
             try:
                 await self._converse()
             except grpc.aio.AioRpcError as error:
-                if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                if error.code() in _REFUSALS:
                     _tell(f"worker: the coordinator refuses us: {error.details()}")
                     self.leave(2)
                     return

@@ -11,54 +11,30 @@ from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.service.security import (
     is_loopback,
-    read_token,
     require_allowed,
     require_safe_bind,
     server_credentials,
 )
 
-TOKEN = "0123456789abcdef"
-
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]"])
 def test_loopback_needs_nothing(host: str) -> None:
     assert is_loopback(host)
-    require_safe_bind(ServeSettings(host=host), "")
+    require_safe_bind(ServeSettings(host=host), has_token=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.org", ""])
 def test_beyond_loopback_needs_tls_and_token(host: str) -> None:
     tls = {"tls_cert": "c.pem", "tls_key": "k.pem"}
-    for settings, token in (
-        (ServeSettings(host=host), ""),
-        (ServeSettings(host=host), TOKEN),
-        (ServeSettings(host=host, **tls), ""),
+    for settings, has_token in (
+        (ServeSettings(host=host), False),
+        (ServeSettings(host=host), True),
+        (ServeSettings(host=host, **tls), False),
     ):
         with pytest.raises(SettingsError, match="reachable from other hosts"):
-            require_safe_bind(settings, token)
-    require_safe_bind(ServeSettings(host=host, **tls), TOKEN)
-    require_safe_bind(ServeSettings(host=host, insecure=True), "")
-
-
-def test_the_token_file_goes_before_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LOADGEN_TOKEN", "e" * 20)
-    assert read_token(ServeSettings()) == "e" * 20
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-    assert read_token(ServeSettings(token_file=str(tmp_path / "token"))) == TOKEN
-
-
-@pytest.mark.parametrize("content", ["", "short", "ü" * 20])
-def test_weak_tokens_are_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "token").write_text(content)
-    with pytest.raises(SettingsError, match="token"):
-        read_token(ServeSettings(token_file=str(tmp_path / "token")))
-
-
-def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="No such file"):
-        read_token(ServeSettings(token_file=str(tmp_path / "none")))
+            require_safe_bind(settings, has_token)
+    require_safe_bind(ServeSettings(host=host, **tls), has_token=True)
+    require_safe_bind(ServeSettings(host=host, insecure=True), has_token=False)
 
 
 def test_a_file_that_is_no_pem_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from service_fake_worker import Faults
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.service.live import LiveSeries
+from loadgen_service.service.tokens import TokenBook
 from loadgen_service.service.totals import OTHER_SUT, SUTS_MAX, Sums
 from loadgen_service.web.exposition import BOUNDS_NS
 from loadgen_service.web.server import WebServer, serve_web
@@ -130,7 +131,7 @@ def test_a_scrape_after_the_end_ends_the_waiting(bench):
 def test_runs_are_started_stopped_and_read_over_the_page(bench):
     async def test(bench: Any) -> None:
         bench.worker()
-        bench.service.token = ""
+        bench.service.tokens = TokenBook()
         web = await opened(bench, embedded=False)
         url = web.page_url
         more = (
@@ -174,7 +175,7 @@ def test_runs_are_started_stopped_and_read_over_the_page(bench):
 )
 def test_a_mistake_is_one_line_with_400(bench, body, words):
     async def test(bench: Any) -> None:
-        bench.service.token = ""
+        bench.service.tokens = TokenBook()
         web = await opened(bench, embedded=False)
         try:
             status, text, _ = await ask(f"{web.page_url}api/runs", body)
