@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 TRITON_VENV := .venv-triton
+BENCH_VENV := .venv-bench
 LLAMA_VENV := .venv-llama
 BIN := $(VENV)/bin
 HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +18,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet test-web test-servers test-compare-long llama lint format stubs stubs-check bench triton clean
+.PHONY: help setup run test test-fleet test-web test-servers test-compare-long llama lint format stubs stubs-check bench bench-setup triton clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,8 +91,18 @@ stubs: setup ## generate the protobuf stubs
 stubs-check: setup ## the stubs in the tree are what the .proto files give
 	@$(BIN)/python proto/stubs.py check
 
-bench: setup ## every measurement in bench/
-	@shopt -s nullglob; for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+bench-setup: setup triton $(BENCH_VENV)/.ready ## the peers of the comparison, in an environment of their own
+
+$(BENCH_VENV)/.ready: bench/requirements.txt
+	@deploy/host-packages bench "$(HOST_PYTHON)"
+	@[ -x $(BENCH_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(BENCH_VENV)
+	@echo "setup: installing the peers into $(BENCH_VENV)"
+	@$(call RETRY,$(BENCH_VENV)/bin/python $(PIP) install --upgrade 'pip>=24')
+	@$(call RETRY,$(BENCH_VENV)/bin/python $(PIP) install -r bench/requirements.txt)
+	@touch $@
+
+bench: bench-setup ## the comparison with the peers, on two cores: about ten minutes
+	@$(BIN)/python bench/run.py
 
 clean: ## remove both environments and every cache
-	rm -rf $(VENV) $(TRITON_VENV) $(LLAMA_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRITON_VENV) $(BENCH_VENV) $(LLAMA_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,46 @@
+"""Percentiles of many int64 latencies: ``disk`` or ``numpy`` FILE; JSON with values, s and peak.
+
+``disk`` reads the file in passes; ``numpy`` holds everything and partitions it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from loadgen_service.core.percentiles import REPORTED_QUANTILES, quantile_index
+from loadgen_service.core.streamed_percentiles import exact_percentiles
+
+CHUNK = 1 << 20
+
+
+def chunks(path: str) -> Iterator[np.ndarray]:
+    """The file's values, a chunk at a time."""
+    with open(path, "rb") as file:
+        while len(content := np.fromfile(file, np.int64, CHUNK)):
+            yield content
+
+
+def in_memory(path: str) -> list[int]:
+    """All at once."""
+    values = np.fromfile(path, np.int64)
+    places = [quantile_index(len(values), q) for q in REPORTED_QUANTILES]
+    placed = np.partition(values, places)
+    return [int(placed[place]) for place in places]
+
+
+if __name__ == "__main__":
+    how, where = sys.argv[1:]
+    started = time.monotonic()
+    if how == "disk":
+        found = exact_percentiles(lambda: chunks(where), REPORTED_QUANTILES)
+    else:
+        found = in_memory(where)
+    seconds = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"values": found, "seconds": seconds, "peak_bytes": peak}))

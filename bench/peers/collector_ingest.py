@@ -1,0 +1,87 @@
+"""Records a second that a collector takes in and makes durable: SECONDS FOLDER.
+
+Batches as a busy worker sends them (64 KiB of columns), parsed from bytes, checked, appended,
+synced. Prints JSON: records_per_s, rss_growth_bytes between the first and the last quarter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+from loadgen_proto import loadgen_pb2 as pb
+
+from loadgen_service.core.columns import REQUEST_COLUMNS, Status
+from loadgen_service.service.collector import Collector
+from loadgen_service.service.live import LiveSeries
+from loadgen_service.service.store import RunStore, new_run_id
+
+ROWS = 4096
+IN_FLIGHT = 64
+
+
+def batch_bytes(sequence: int) -> bytes:
+    """One serialised batch of ROWS completed requests."""
+    start = (sequence - 1) * ROWS
+    values = {
+        "row": np.arange(start, start + ROWS),
+        "scheduled_ns": np.arange(ROWS) * 1000,
+        "taken_ns": np.arange(ROWS) * 1000 + 100,
+        "issued_ns": np.arange(ROWS) * 1000 + 200,
+        "completed_ns": np.arange(ROWS) * 1000 + 90_000,
+        "status": np.full(ROWS, Status.COMPLETED),
+    }
+    columns = {
+        name: np.asarray(values.get(name, np.zeros(ROWS))).astype(dtype).tobytes()
+        for name, dtype in REQUEST_COLUMNS.items()
+    }
+    crc = 0
+    for content in columns.values():
+        crc = zlib.crc32(content, crc)
+    body = pb.RecordBatch(
+        sequence=sequence,
+        count=ROWS,
+        columns=[pb.Column(name=name, content=content) for name, content in columns.items()],
+        crc32=crc,
+    )
+    return pb.Batch(records=body).SerializeToString()
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def main(seconds: float, folder: str) -> None:
+    """Feed one collector for ``seconds``."""
+    directory = RunStore(Path(folder)).create("server", new_run_id(), "")
+    collector = Collector(directory, lambda: None)
+    collector.begin_series(0, LiveSeries(0))
+    ready = [batch_bytes(sequence) for sequence in range(1, 129)]
+    sequence, waiting, memory = 0, [], []
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        sequence += 1
+        # A number of its own in bytes that were made before: the maker's time is not ours.
+        batch = pb.Batch.FromString(ready[sequence % len(ready)])
+        batch.records.sequence = sequence
+        waiting.append(collector.offer(0, batch))
+        if len(waiting) >= IN_FLIGHT:
+            await waiting.pop(0)
+        if sequence % 256 == 0:
+            memory.append(rss_bytes())
+    await asyncio.gather(*waiting)
+    elapsed = time.monotonic() - started
+    await collector.close()
+    quarter = max(1, len(memory) // 4)
+    growth = max(memory[-quarter:]) - max(memory[:quarter])
+    print(json.dumps({"records_per_s": sequence * ROWS / elapsed, "rss_growth_bytes": growth}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(float(sys.argv[1]), sys.argv[2]))

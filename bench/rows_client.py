@@ -1,0 +1,63 @@
+"""Rows about the generator: closed loops against every other client, large payloads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import clients
+from harness import Row, Side
+from processes import sut_server
+from requests_file import IMAGE_ELEMENTS
+
+SECONDS = 2.0
+IMAGE_SECONDS = 3.0
+
+
+@contextlib.contextmanager
+def closed_loops() -> Iterator[list[Row]]:
+    """One worker through the whole product against each peer, on one null server."""
+    with sut_server("--model", "null") as (address, _):
+        yield [row for outstanding in (1, 16, 64) for row in _at(address, outstanding)]
+
+
+def _at(address: str, outstanding: int) -> list[Row]:
+    def side(name: str, call: object, *more: object) -> Side:
+        return Side(name, lambda: call(address, outstanding, SECONDS, *more))  # type: ignore[operator]
+
+    ours = side("loadgen run", clients.product)
+    what = f"closed loop, {outstanding} outstanding, whole product"
+    unit = "queries/s"
+    analyzer = 1.0 if outstanding == 1 else 4.0
+    return [
+        Row(what, unit, ours, side("perf_analyzer 2.41 async", clients.perf_analyzer, "async"),
+            analyzer, rounds=2),
+        Row(what, unit, ours, side("perf_analyzer 2.41 sync", clients.perf_analyzer, "sync"),
+            analyzer, rounds=2),
+        Row(what, unit, ours, side("grpc.aio, ready bytes", clients.grpc_aio), 6.0, rounds=2),
+        Row(what, unit, ours, side("tritonclient.grpc.aio", clients.tritonclient_aio), 6.0,
+            rounds=2),
+        Row(what, unit, ours, side("h2load", clients.h2load), 0.7),
+        Row(what, unit, ours, side("bare wire loop", clients.wire_loop), 0.9),
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def images() -> Iterator[list[Row]]:
+    """Requests of 602 KB, 8 outstanding."""
+    flags = ("--model", "synthetic", "--service-time", "constant:0")
+    elements = ("--input-elements", str(IMAGE_ELEMENTS), "--max-batch", "1")
+    with sut_server(*flags, *elements) as (address, _):
+        ours = Side("loadgen run", lambda: clients.product(address, 8, IMAGE_SECONDS, "synthetic"))
+
+        def h2load() -> float:
+            return clients.h2load(address, 8, IMAGE_SECONDS, IMAGE_ELEMENTS, model="synthetic")
+
+        def aio() -> float:
+            return clients.grpc_aio(address, 8, IMAGE_SECONDS, IMAGE_ELEMENTS, "synthetic")
+
+        what = "requests of 602 KB, 8 outstanding"
+        yield [
+            Row(what, "queries/s", ours, Side("h2load", h2load), 0.9),
+            Row(what, "queries/s", ours, Side("grpc.aio, ready bytes", aio), 1.0),
+        ]

@@ -1,0 +1,125 @@
+"""Rows about the server: sut-server under h2load, and with the real model beside ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import clients
+from harness import Row, Side
+from processes import (
+    PEERS,
+    ROOT,
+    SERVER_CORE,
+    MissingPeer,
+    output_of,
+    python,
+    started,
+    sut_server,
+)
+
+SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def null_server() -> Iterator[list[Row]]:
+    """Both servers up; h2load drives one after the other."""
+    aio_argv = python(str(PEERS / "grpc_aio_server.py"))
+    with (
+        sut_server("--model", "null") as (ours_at, _),
+        started(aio_argv, SERVER_CORE, "ready on") as (line, _),
+    ):
+        aio_at = line.rsplit(" ", 1)[-1]
+        yield [
+            Row(
+                f"sut-server --model null under h2load, {outstanding} outstanding",
+                "answers/s",
+                Side(
+                    "sut-server", functools.partial(clients.h2load, ours_at, outstanding, SECONDS)
+                ),
+                Side(
+                    "grpc.aio server, ready bytes",
+                    functools.partial(clients.h2load, aio_at, outstanding, SECONDS),
+                ),
+                20.0,
+            )
+            for outstanding in (16, 64)
+        ]
+
+
+@contextlib.contextmanager
+def triton() -> Iterator[list[Row]]:
+    """Real Triton's own unary limit, driven by h2load: an identity model of its Python backend."""
+    with sut_server("--model", "null") as (ours_at, _), _triton_server() as triton_at:
+        yield [
+            Row(
+                f"sut-server --model null under h2load, {outstanding} outstanding",
+                "answers/s",
+                Side(
+                    "sut-server", functools.partial(clients.h2load, ours_at, outstanding, SECONDS)
+                ),
+                Side(
+                    "Triton, ServerLive (its unary limit)",
+                    functools.partial(
+                        clients.h2load, triton_at, outstanding, SECONDS, method="ServerLive"
+                    ),
+                ),
+                5.0,
+            )
+            for outstanding in (16, 64)
+        ]
+
+
+@contextlib.contextmanager
+def real_model() -> Iterator[list[Row]]:
+    """EfficientNet-Lite0, batches of 8, one thread: served, and run in a bare loop."""
+    flags = ("--model", "efficientnet-lite0", "--max-batch", "8", "--max-queue-delay-us", "20000")
+    with sut_server(*flags) as (address, _):
+
+        def served() -> float:
+            return clients.product_summary(address, 32, 8.0, "efficientnet-lite0")[
+                "completed_samples_per_second"
+            ]
+
+        def direct() -> float:
+            argv = python(str(PEERS / "onnxruntime_loop.py"), "8", "8")
+            return float(output_of(argv, SERVER_CORE).split()[-1])
+
+        yield [
+            Row(
+                "sut-server with EfficientNet-Lite0, batch 8, one thread",
+                "samples/s",
+                Side("sut-server", served),
+                Side("onnxruntime in a loop", direct),
+                0.97,
+                rounds=3,
+            )
+        ]
+
+
+@contextlib.contextmanager
+def _triton_server() -> Iterator[str]:
+    """The Triton of the tests, kept on the server's core."""
+    sys.path.insert(0, str(ROOT / "tests" / "triton"))
+    from triton_server import environment_path, make_repository, triton
+
+    from sut_server.zoo import onnx_path
+
+    environment = environment_path()
+    if environment is None:
+        raise MissingPeer("tritonserver is not installed: make triton")
+    own = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory() as folder:
+        repository = make_repository(Path(folder), onnx_path("efficientnet-lite0"))
+        os.sched_setaffinity(0, {SERVER_CORE})  # inherited by what is started now
+        try:
+            with triton(environment, repository, Path(folder) / "triton.log") as address:
+                os.sched_setaffinity(0, own)
+                yield address
+        finally:
+            os.sched_setaffinity(0, own)
