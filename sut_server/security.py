@@ -5,9 +5,13 @@ Nothing listens beyond loopback without TLS or an explicit ``--insecure``.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import os
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Final
 
 from sut_server.errors import UsageError
 from sut_server.options import ServeOptions, TlsFiles
@@ -28,6 +32,52 @@ def bind_address(options: ServeOptions) -> str:
             "or an explicit --insecure"
         )
     return address
+
+
+RELOAD_INTERVAL_S: Final = 1.0
+"""How often the certificate's files are looked at."""
+
+
+class CertificateWatch:
+    """Gives new connections the certificate that lies in its files now.
+
+    Files that cannot be used leave what holds; ``tell`` is told once a change. A changed
+    ``--tls-client-ca`` needs a restart: a context forgets no authority.
+    """
+
+    def __init__(
+        self, context: ssl.SSLContext, files: TlsFiles, tell: Callable[[str], None]
+    ) -> None:
+        self._context = context
+        self._files = files
+        self._tell = tell
+        self._seen = self._state()
+
+    def look(self) -> None:
+        """Take the files in if they changed."""
+        state = self._state()
+        if state is None or state == self._seen:
+            return
+        self._seen = state
+        files = self._files
+        try:
+            tls_context(files)  # a pair that does not fit would leave the context half new
+            self._context.load_cert_chain(files.certificate, files.key)
+        except (UsageError, OSError) as error:
+            self._tell(f"{error}; the certificate from before holds")
+
+    async def run(self) -> None:
+        """Look now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(RELOAD_INTERVAL_S)
+            self.look()
+
+    def _state(self) -> tuple[tuple[int, int, int], ...] | None:
+        try:
+            found = [os.stat(path) for path in (self._files.certificate, self._files.key)]
+        except OSError:
+            return None
+        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
 
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from sut_server.models import Model, open_model
 from sut_server.null import NULL, NullEngine, ReadyAnswer, null_spec
 from sut_server.openai_api import OpenAiApi
 from sut_server.options import NS_PER_US, ServeOptions
-from sut_server.security import bind_address, tls_context
+from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
 from sut_server.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
 from sut_server.synthetic import SyntheticEngine, simple_spec
@@ -71,6 +72,7 @@ class Server:
         self.metrics_port: int | None = None
         self.openai_address = ""
         self._http_listener: asyncio.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._http = HttpShared(OpenAiApi(self._tokens).handle, time.monotonic_ns)
 
     async def listen(self) -> None:
@@ -78,6 +80,9 @@ class Server:
         options = self._options
         address = bind_address(options)
         context = tls_context(options.tls) if options.tls else None
+        if context is not None and options.tls is not None:
+            watch = CertificateWatch(context, options.tls, _tell)
+            self._watching = self._loop.create_task(watch.run())
         make = partial(KserveConnection, self._connections)
         self._listener = await self._listen(make, "--port", address, options.port, context)
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -138,6 +143,8 @@ class Server:
         for engine in self.engines.values():
             engine.close()
         self._alarms.close()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._metrics is not None:
             # shutdown() waits for the serving thread, so it must not run on a thread it needs.
             threading.Thread(target=_end_metrics, args=(self._metrics,), daemon=True).start()
@@ -248,6 +255,10 @@ def _version() -> str:
         return version("loadgen-service")
     except PackageNotFoundError:
         return "0"
+
+
+def _tell(line: str) -> None:
+    print(f"sut-server: {line}", file=sys.stderr, flush=True)
 
 
 def _end_metrics(server: WSGIServer) -> None:

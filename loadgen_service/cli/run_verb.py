@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
+from loadgen_service.cli.ray_fleet import add_fleet_flags, ray_fleet
 from loadgen_service.cli.sources import read_settings
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError, UserError
@@ -39,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
     if given.service:
         _ports(given)
+    if given.service or given.advertise:
+        ray_fleet(given, settings.lease_timeout_ms)
     if not settings.model:
         raise SettingsError("model: name the model to ask, such as --model resnet50")
     import uvloop
@@ -56,7 +59,12 @@ def run_parser(prog: str, description: str) -> OneLineParser:
     group.add_argument("--token-file", default="", metavar="FILE", help="its token; or the "
                        "environment variable LOADGEN_TOKEN")  # fmt: skip
     group.add_argument("--service-tls-ca", default="", metavar="FILE", help="PEM: its authority")
+    group.add_argument(
+        "--service-tls-cert", default="", metavar="FILE", help="PEM: our certificate"
+    )
+    group.add_argument("--service-tls-key", default="", metavar="FILE", help="PEM: its key")
     group.add_argument("--insecure", action="store_true", help="plain text to another host")
+    add_fleet_flags(parser)
     _add_port_flags(parser)
     shown = parser.add_argument_group("output")
     shown.add_argument("--results", default="results", metavar="DIR", help="holds run directories")
@@ -95,7 +103,7 @@ async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
 
     view = choose_view(given.quiet)
     try:
-        async with open_service(given, settings.workers, view.say) as client:
+        async with open_service(given, settings, view.say) as client:
             ended = await run_to_end(client, settings, view)
             if given.service and settings.out and ended.summary_json:
                 await client.fetch(ended.run_id, Path(settings.out))
@@ -107,20 +115,23 @@ async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
 
 @asynccontextmanager
 async def open_service(
-    given: argparse.Namespace, worker_count: int, say: Callable[[str], None]
+    given: argparse.Namespace, settings: Settings, say: Callable[[str], None]
 ) -> AsyncIterator[ServiceClient]:
-    """The service that ``given`` names, else one in this process with local workers."""
+    """The service that ``given`` names, else one in this process with workers here or on the
+    cluster that it names.
+    """
     if not given.service:
         from loadgen_service.cli.local_service import local_service
 
-        ports = _ports(given)
-        async with local_service(worker_count, given.results, say, ports) as client:
+        ports, fleet = _ports(given), ray_fleet(given, settings.lease_timeout_ms)
+        async with local_service(settings.workers, given.results, say, ports, fleet) as client:
             yield client
         return
-    from loadgen_service.cli.service_client import open_client
+    from loadgen_service.cli.service_client import ClientTls, open_client
 
     token = read_token(given.token_file)
-    client = open_client(given.service, token, given.service_tls_ca, given.insecure)
+    tls = ClientTls(given.service_tls_ca, given.service_tls_cert, given.service_tls_key)
+    client = open_client(given.service, token, tls, given.insecure)
     try:
         yield client
     finally:
@@ -132,9 +143,15 @@ def read_token(path: str) -> str:
     if not path:
         return os.environ.get(TOKEN_VARIABLE, "").strip()
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+        token = Path(path).expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
         raise UserError(f"token_file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"token_file {path}: not text; write the one token there") from None
+    if len(token.split()) != 1 or not token.isascii():
+        # the service's own file, with names and rights, is no user's
+        raise UserError(f"token_file {path}: write one token there, and nothing else")
+    return token
 
 
 def _tell(ended: Ended, as_json: bool) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.errors import LoadgenError, RunError, UserError
+from loadgen_service.worker.options import tls_trouble
 
 CALL_TIMEOUT_S: Final = 15.0
 MAX_MESSAGE_BYTES: Final = 64 << 20
@@ -32,9 +34,12 @@ _USERS_MISTAKES: Final = {
 class ServiceClient:
     """Calls one service. Use :func:`open_client` to make one; close it at the end."""
 
-    def __init__(self, address: str, channel: grpc.aio.Channel, token: str) -> None:
+    def __init__(
+        self, address: str, channel: grpc.aio.Channel, token: str, has_tls: bool = False
+    ) -> None:
         self._address = address
         self._channel = channel
+        self._has_tls = has_tls
         self._stub: Any = pb_grpc.LoadGenStub(channel)  # type: ignore[no-untyped-call]
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
@@ -95,6 +100,9 @@ class ServiceClient:
         if error.code() in _USERS_MISTAKES:
             return UserError(text)
         unreachable = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        trouble = tls_trouble(text, "--service-") if self._has_tls else ""
+        if starting and trouble:
+            return UserError(f"service {self._address}: {trouble}")
         if starting and error.code() in unreachable:
             return UserError(
                 f"service {self._address}: cannot be reached; is `loadgen serve` running there, "
@@ -105,10 +113,31 @@ class ServiceClient:
         return RunError(text)
 
 
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """PEM files: the service's authority, our certificate and its key. All empty: no TLS."""
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """None without TLS. Raises UserError naming a file that cannot be read."""
+        if bool(self.cert) != bool(self.key):
+            raise UserError("service_tls_cert, service_tls_key: give both or neither")
+        if not self.ca and not self.cert:
+            return None
+        return grpc.ssl_channel_credentials(
+            _read("service_tls_ca", self.ca),
+            _read("service_tls_key", self.key),
+            _read("service_tls_cert", self.cert),
+        )
+
+
 def open_client(
-    address: str, token: str = "", tls_ca: str = "", insecure: bool = False
+    address: str, token: str = "", tls: ClientTls | None = None, insecure: bool = False
 ) -> ServiceClient:
-    """A client of ``HOST:PORT``; TLS where an authority is named, plain on loopback.
+    """A client of ``HOST:PORT``; TLS where a file of it is named, plain on loopback.
 
     Raises UserError before a token would cross a network in plain text.
     """
@@ -117,8 +146,8 @@ def open_client(
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if tls_ca:
-        credentials = grpc.ssl_channel_credentials(_read(tls_ca))
+    credentials = tls.credentials() if tls else None
+    if credentials:
         channel = grpc.aio.secure_channel(address, credentials, options)
     elif insecure or _is_loopback(address):
         channel = grpc.aio.insecure_channel(address, options)
@@ -127,7 +156,7 @@ def open_client(
             f"service {address}: is on another host; give --service-tls-ca, "
             "or --insecure on a network that you trust"
         )
-    return ServiceClient(address, channel, token)
+    return ServiceClient(address, channel, token, has_tls=credentials is not None)
 
 
 def _is_loopback(address: str) -> bool:
@@ -135,11 +164,13 @@ def _is_loopback(address: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _read(path: str) -> bytes:
+def _read(setting: str, path: str) -> bytes | None:
+    if not path:
+        return None
     try:
         return Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise UserError(f"service_tls_ca {path}: {error.strerror}") from None
+        raise UserError(f"{setting} {path}: {error.strerror}") from None
 
 
 def _write(folder: Path, name: str, pieces: list[bytes]) -> Path:

@@ -12,8 +12,6 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import grpc
-
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
@@ -48,29 +46,6 @@ def require_safe_bind(settings: ServeSettings, has_token: bool) -> None:
             f"host {settings.host} is reachable from other hosts: give {' and '.join(lacking)} "
             "(--token-file), or listen on 127.0.0.1, or say --insecure"
         )
-
-
-def server_credentials(settings: ServeSettings) -> grpc.ServerCredentials | None:
-    """TLS of the service from its PEM files; None where it has none."""
-    if not settings.tls_cert:
-        return None
-    key, cert = _read_pem("tls_key", settings.tls_key), _read_pem("tls_cert", settings.tls_cert)
-    client_ca = settings.tls_client_ca
-    return grpc.ssl_server_credentials(
-        [(key, cert)],
-        root_certificates=_read_pem("tls_client_ca", client_ca) if client_ca else None,
-        require_client_auth=bool(client_ca),
-    )
-
-
-def _read_pem(field: str, path: str) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{field} {path}: {error.strerror}") from None
-    if b"-----BEGIN" not in content:
-        raise SettingsError(f"{field} {path}: not a PEM file")
-    return content
 
 
 _SCHEME = re.compile(r"^[a-z0-9+.-]+://", re.IGNORECASE)

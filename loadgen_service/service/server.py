@@ -16,18 +16,18 @@ from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import UserError
+from loadgen_service.service.certificates import server_credentials
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.service.recovery import recover_all
 from loadgen_service.service.security import (
     MAX_MESSAGE_BYTES,
     require_safe_bind,
-    server_credentials,
 )
 from loadgen_service.service.servicer import FleetServicer, LoadGenServicer
 from loadgen_service.service.sessions import Sessions
 from loadgen_service.service.store import RunStore
 from loadgen_service.service.token_guard import TokenGuard
-from loadgen_service.service.tokens import TokenBook, open_tokens
+from loadgen_service.service.tokens import ALL_RIGHTS, Token, TokenBook, digest_of, open_tokens
 
 DRAIN_S = 30.0
 """How long a stopping service lets its run drain and write."""
@@ -38,11 +38,14 @@ GRACE_S = 1.0
 
 @dataclass(slots=True)
 class Service:
-    """A service that listens. ``token``: the embedded service's own; empty for others."""
+    """A service that listens. ``token``: the embedded service's own; ``worker_token``: the one that
+    it gives to its workers, who may not start runs with it. Both are empty for others.
+    """
 
     address: str
     port: int
     token: str
+    worker_token: str
     tokens: TokenBook
     coordinator: Coordinator
     sessions: Sessions
@@ -69,8 +72,8 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
 
     Raises SettingsError for an unsafe bind or bad files, UserError where the port is taken.
     """
-    token = secrets.token_urlsafe(24) if embedded else ""
-    tokens = TokenBook.of_secret(token) if embedded else open_tokens(settings)
+    token, worker_token = (secrets.token_urlsafe(24) if embedded else "" for _ in range(2))
+    tokens = _own_tokens(token, worker_token) if embedded else open_tokens(settings)
     require_safe_bind(settings, bool(tokens))
     credentials = server_credentials(settings)
     results = Path(settings.results)
@@ -89,7 +92,18 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
         await coordinator.close(0)
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return Service(f"{host}:{port}", port, token, tokens, coordinator, sessions, recovered, server)
+    return Service(
+        f"{host}:{port}", port, token, worker_token, tokens, coordinator, sessions, recovered, server
+    )
+
+
+def _own_tokens(token: str, worker_token: str) -> TokenBook:
+    return TokenBook(
+        (
+            Token("all", ALL_RIGHTS, digest_of(token)),
+            Token("worker", frozenset({"work"}), digest_of(worker_token)),
+        )
+    )
 
 
 def _register(server: grpc.aio.Server, coordinator: Coordinator, sessions: Sessions) -> None:

@@ -18,6 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
+from loadgen_service.service.certificates import (
+    RELOAD_INTERVAL_S,
+    CertificateFiles,
+    tell_kept,
+)
 from loadgen_service.service.security import require_safe_bind
 from loadgen_service.service.server import Service
 from loadgen_service.service.tokens import TokenBook
@@ -78,6 +83,7 @@ class WebServer:
     _page: Page
     _tasks: list[asyncio.Task[None]]
     _listeners: list[_Listener] = field(default_factory=list)
+    _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def lines(self) -> list[str]:
@@ -98,9 +104,10 @@ class WebServer:
         self._page.pulse.close()
         for listener in self._listeners:
             listener.should_exit = True
-        beating, *serving = self._tasks
-        beating.cancel()
-        await asyncio.gather(beating, *serving, return_exceptions=True)
+        beating, *_ = self._tasks
+        for endless in (beating, *self._watching):
+            endless.cancel()
+        await asyncio.gather(*self._tasks, *self._watching, return_exceptions=True)
 
 
 async def serve_web(
@@ -152,12 +159,28 @@ async def _listen(
     task = asyncio.create_task(listener.serve([bound]))
     web._listeners.append(listener)
     web._tasks.append(task)
+    if settings.tls_cert:
+        web._watching.append(asyncio.create_task(_keep_certificate(listener.config, settings)))
     await _until(lambda: listener.started or task.done(), "the HTTP port did not open")
     if task.done():
         await task
         raise UserError(f"{flag} {port}: cannot listen on {settings.host}")
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{host}:{bound.getsockname()[1]}"
+
+
+async def _keep_certificate(config: uvicorn.Config, settings: ServeSettings) -> None:
+    """Give new connections the certificate that lies in the files now."""
+    files, context = CertificateFiles(settings), config.ssl
+    assert context is not None
+    while True:
+        await asyncio.sleep(RELOAD_INTERVAL_S)
+        if files.take_change():
+            try:
+                files.configuration()  # a pair that does not fit would leave the context half new
+                context.load_cert_chain(settings.tls_cert, settings.tls_key)
+            except (SettingsError, OSError) as error:
+                tell_kept(error)
 
 
 async def _until(is_met: Callable[[], bool], cause: str) -> None:

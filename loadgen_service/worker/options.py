@@ -47,6 +47,11 @@ class WorkerOptions:
     labels: tuple[str, ...] = ()
 
     @property
+    def has_tls(self) -> bool:
+        """Whether the coordinator is spoken to over TLS."""
+        return bool(self.tls_ca or self.tls_cert)
+
+    @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Goes with every call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
@@ -68,7 +73,7 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
     ]
     if options.tls_server_name:
         channel_options.append(("grpc.ssl_target_name_override", options.tls_server_name))
-    if options.tls_ca or options.tls_cert:
+    if options.has_tls:
         credentials = grpc.ssl_channel_credentials(
             _read("tls_ca", options.tls_ca),
             _read("tls_key", options.tls_key),
@@ -81,6 +86,27 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
             "or --insecure on a network that you trust"
         )
     return grpc.aio.insecure_channel(options.coordinator, channel_options)
+
+
+def tls_trouble(details: str, flag_prefix: str = "--") -> str:
+    """What grpc's words of a failed connection say about certificates, with the flags that mend
+    it; empty where they say nothing of the kind.
+    """
+    _, found, cause = details.partition("CERTIFICATE_VERIFY_FAILED: ")
+    if found:
+        cause = cause.partition(":")[0].strip()
+        return (
+            f"its certificate is refused here ({cause}): have it renewed, or see "
+            f"{flag_prefix}tls-ca and this host's clock"
+        )
+    if "WRONG_VERSION_NUMBER" in details:
+        return f"it speaks no TLS; leave {flag_prefix}tls-ca out, or name its TLS port"
+    if "handshake" in details or "Socket closed" in details:
+        return (
+            "it ended the TLS handshake: if it asks for client certificates, see "
+            f"{flag_prefix}tls-cert and {flag_prefix}tls-key, and whether ours has expired"
+        )
+    return ""
 
 
 def is_loopback(target: str) -> bool:

@@ -79,9 +79,14 @@ def _token(path: str) -> str:
     if not path:
         return os.environ.get(TOKEN_VARIABLE, "")
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+        token = Path(path).expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
         raise UserError(f"token_file: cannot read {path} ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"token_file {path}: not text; write the one token there") from None
+    if len(token.split()) != 1 or not token.isascii():
+        raise UserError(f"token_file {path}: write one token there, and nothing else")
+    return token
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from loadgen_service.errors import LoadgenError
 from loadgen_service.worker.clock import ClockSample, OffsetEstimate, estimate_offset
 from loadgen_service.worker.controls import answer_control
 from loadgen_service.worker.official_test import is_left_behind
-from loadgen_service.worker.options import WorkerOptions
+from loadgen_service.worker.options import WorkerOptions, tls_trouble
 from loadgen_service.worker.run import WorkerRun
 from loadgen_service.worker.vitals import Vitals, rss_bytes
 
@@ -74,6 +74,7 @@ class Session:
         self._leaving = asyncio.Event()
         self._exit_code = 0
         self._signal = ""
+        self._told = ""
 
     # ------------------------------------------------------------ life
     async def run(self) -> int:
@@ -141,6 +142,7 @@ class Session:
                     _tell(f"worker: the coordinator refuses us: {error.details()}")
                     self.leave(2)
                     return
+                self._tell_trouble(error.details() or "")
             except asyncio.CancelledError:
                 if not self._is_silent:
                     raise
@@ -150,6 +152,13 @@ class Session:
             if time.monotonic_ns() - self._heard_ns >= ALONE_NS and await self._go_alone():
                 return
             await asyncio.sleep(RECONNECT_S)
+
+    def _tell_trouble(self, details: str) -> None:
+        """Certificates do not mend themselves: say once what is wrong, and go on trying."""
+        trouble = tls_trouble(details) if self._options.has_tls else ""
+        if trouble and trouble != self._told:
+            _tell(f"worker: coordinator {self._options.coordinator}: {trouble}")
+        self._told = trouble or self._told
 
     async def _converse(self) -> None:
         outgoing: asyncio.Queue[pb.FromWorker] = asyncio.Queue()

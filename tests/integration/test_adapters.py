@@ -13,7 +13,7 @@ import grpc
 import pytest
 from adapter_rig import ADAPTERS, PARTS, WAIT_S, echo, grpcio_server, opened, request_for, run
 from sut_process import sut_server
-from test_sut_server_tls import Authority
+from tls_authority import Authority
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SutError

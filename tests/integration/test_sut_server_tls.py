@@ -2,73 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+import time
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from sut_process import sut_server
+from tls_authority import Authority
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 DEADLINE_S = 20.0
-
-
-@dataclass
-class Authority:
-    """A certificate authority in a folder; makes certificates for 127.0.0.1."""
-
-    folder: Path
-    name: str
-
-    def __post_init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
-        made = self._builder(self._subject, self._key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        self.certificate = self.folder / f"{self.name}.pem"
-        self._write(self.certificate, made.sign(self._key, hashes.SHA256()))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Paths of a certificate and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-        made = self._builder(subject, key.public_key()).add_extension(address, critical=False)
-        certificate = self.folder / f"{name}.pem"
-        key_file = self.folder / f"{name}.key"
-        self._write(certificate, made.sign(self._key, hashes.SHA256()))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return certificate, key_file
-
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey
-    ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return x509.CertificateBuilder(
-            issuer_name=self._subject,
-            subject_name=subject,
-            public_key=key,
-            serial_number=x509.random_serial_number(),
-            not_valid_before=now - datetime.timedelta(days=1),
-            not_valid_after=now + datetime.timedelta(days=1),
-        )
-
-    @staticmethod
-    def _write(path: Path, certificate: x509.Certificate) -> None:
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def ask(host_port: str, credentials: grpc.ChannelCredentials) -> bool:
@@ -104,3 +47,24 @@ def test_with_tls_the_server_may_listen_beyond_loopback(tmp_path: Path) -> None:
     with sut_server("--model", "null", "--host", "0.0.0.0", *tls) as server:
         credentials = grpc.ssl_channel_credentials(authority.certificate.read_bytes())
         assert ask(f"127.0.0.1:{server.port}", credentials)
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ours")
+    authority.days = -1
+    certificate, key = authority.issue("server")
+    tls = ("--tls-cert", str(certificate), "--tls-key", str(key))
+    credentials = grpc.ssl_channel_credentials(authority.certificate.read_bytes())
+    with sut_server("--model", "null", *tls) as server:
+        with pytest.raises(grpc.RpcError, match="expired"):
+            ask(server.host_port, credentials)
+        key.write_text("-----BEGIN nothing")
+        authority.days = 1
+        authority.issue("server")
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                assert ask(server.host_port, credentials)
+                break
+            except grpc.RpcError:
+                assert time.monotonic() < deadline

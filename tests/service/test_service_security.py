@@ -9,11 +9,11 @@ import pytest
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
+from loadgen_service.service.certificates import server_credentials
 from loadgen_service.service.security import (
     is_loopback,
     require_allowed,
     require_safe_bind,
-    server_credentials,
 )
 
 
