@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import clients
 from harness import Row, Side
@@ -22,8 +23,8 @@ def closed_loops() -> Iterator[list[Row]]:
 
 
 def _at(address: str, outstanding: int) -> list[Row]:
-    def side(name: str, call: object, *more: object) -> Side:
-        return Side(name, lambda: call(address, outstanding, SECONDS, *more))  # type: ignore[operator]
+    def side(name: str, call: Callable[..., float], *more: str) -> Side:
+        return Side(name, functools.partial(call, address, outstanding, SECONDS, *more))
 
     ours = side("loadgen run", clients.product)
     what = f"closed loop, {outstanding} outstanding, whole product"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import tempfile
@@ -107,7 +108,7 @@ def start_up(quick: bool) -> list[Row]:
     bare = "import numpy, pydantic"
     peer = Side(f"python -c '{bare}'", lambda: seconds("-c", bare))
     return [
-        Row(what, "s", Side(what, lambda a=argv: seconds(*a)), peer, 1 / 1.5, inverse=True)  # type: ignore[misc]
+        Row(what, "s", Side(what, functools.partial(seconds, *argv)), peer, 1 / 1.5, inverse=True)
         for what, argv in (
             ("import loadgen_service", ("-c", "import loadgen_service")),
             ("loadgen --help", ("-m", "loadgen_service", "--help")),

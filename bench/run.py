@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -54,8 +55,8 @@ def groups(quick: bool) -> dict[str, Callable[[], list[Result]]]:
         "plan-memory": rows_cost.plan_memory,
     }
     return {
-        **{name: lambda r=each: _measured(r, quick) for name, each in rows.items()},  # type: ignore[misc]
-        **{name: lambda r=each: r(quick) for name, each in whole.items()},  # type: ignore[misc]
+        **{name: functools.partial(_measured, each, quick) for name, each in rows.items()},
+        **{name: functools.partial(each, quick) for name, each in whole.items()},
     }
 
 
