@@ -90,8 +90,9 @@ class OfficialFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Facts of the whole run. ``rated_series``: the series of a peak search that speaks for the run
-    (the best that passed, else the base); None: every measured series does."""
+    """Facts of the whole run. ``searched``: of each run of a peak search, in order, whether it kept
+    the latency limits. ``rated_series``: the one that speaks for the whole (the best that passed,
+    else the base); None: every measured series does."""
 
     run_id: str
     plan_hash: str
@@ -108,6 +109,7 @@ class RunFacts:
     accuracy: dict[str, float] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    searched: Sequence[bool] = ()
     rated_series: int | None = None
     peak_qps: float | None = None
     official: OfficialFacts | None = None

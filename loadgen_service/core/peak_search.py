@@ -6,6 +6,7 @@ Says which rate to try next, given whether the last one passed; runs nothing and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from loadgen_service.core.settings import Settings
@@ -105,3 +106,35 @@ class PeakSearch:
 
     def _end(self, why: Literal["precision", "base_failed", "ceiling", "failed_run"]) -> None:
         self.phase, self.next_qps, self.ended_by = "done", None, why
+
+
+def replay(settings: Settings, passed: Sequence[bool]) -> tuple[PeakSearch, list[tuple[str, ...]]]:
+    """The search after runs of which ``passed`` tells, and what it said before each of them.
+
+    The last entry, one more than there are runs, is what it said after the last.
+    """
+    search = PeakSearch.of(settings)
+    said: list[tuple[str, ...]] = []
+    heard = 0
+    for one in passed:
+        said.append(tuple(search.messages[heard:]))
+        heard = len(search.messages)
+        search.record(one)
+    return search, [*said, tuple(search.messages[heard:])]
+
+
+def ending(settings: Settings, search: PeakSearch) -> str:
+    """Why a search has no settled peak, and what to do; empty where it has one."""
+    limit = f"the {settings.latency_limit_ns / 1e6:g} ms limit"
+    if settings.use_token_latencies:
+        limit = "the limits of ttft and tpot"
+    if search.ended_by == "precision":
+        return ""
+    if search.ended_by == "base_failed":
+        return (
+            f"find_peak: the first rate, {settings.target_qps:g} queries/s, does not keep {limit}; "
+            "lower --target-qps"
+        )
+    if search.ended_by == "ceiling":
+        return f"find_peak: no rate failed up to {CEILING_QPS:g} queries/s, so none is the peak"
+    return "find_peak: the search was cut short; the peak is the best rate so far"

@@ -38,6 +38,18 @@ _ENDED: Final = "Ending naturally: Minimum query count and test duration met."
 _ESCAPED: Final = frozenset({"loadgen_git_log_message", "loadgen_git_status_message"})
 """The only strings that LoadGen escapes."""
 
+_HALVING: Final = "FindPeakPerformanceBinarySearch:"
+"""Begins the one kind of step that LoadGen says after loading the samples."""
+
+_SEARCH_LINES: Final = {
+    "Starting FindPeakPerformance": 954,
+    "FindPeakPerformance: Check validity": 976,
+    "FindBoundaries": 758,
+    "FindPeakPerformance: Found boundaries": 1050,
+    _HALVING: 814,
+    "FindPeakPerformance: Found peak": 1075,
+}
+
 _NOTICE_PLACES: Final = {
     "warning_generic_message": ("loadgen.cc", 1235),
     "error_invalid_config": ("test_settings_internal.cc", 661),
@@ -80,6 +92,8 @@ def detail_entries(inputs: LogInputs) -> Iterator[LogEntry]:
     said: set[str] = set()
     for one in inputs.logged:
         yield from _series(inputs, one, said)
+    for text in inputs.closing:
+        yield _said(text, _last_ns(inputs))
     judged = inputs.judged
     if judged is not None:
         result = judged_result(inputs.settings, judged, error_count(inputs))
@@ -139,10 +153,14 @@ def _series(inputs: LogInputs, one: SeriesLog, said: set[str]) -> Iterator[LogEn
         line = 1101 if plan.spec.kind == "accuracy" else 848
         text = f"Starting {plan.spec.kind} mode"
         yield LogEntry("generic_message", text, at, place=("loadgen.cc", line))
+    after = [text for text in one.messages if text.startswith(_HALVING)]
     for text in one.messages:
-        yield LogEntry("generic_message", text, at, place=("loadgen.cc", 758))
+        if text not in after:
+            yield _said(text, at)
     if one.loads:
         yield LogEntry("loaded_qsl_set", plan.spec.loaded.tolist(), at)
+    for text in after:
+        yield _said(text, at)
     yield LogEntry("generated_query_count", plan.generated_query_count, at)
     yield LogEntry("generated_samples_per_query", plan.samples_per_query, at)
     yield LogEntry("generated_query_duration", plan.generated_duration_ns, at)
@@ -159,6 +177,12 @@ def _series(inputs: LogInputs, one: SeriesLog, said: set[str]) -> Iterator[LogEn
     yield LogEntry("power_end", power_time(one.start_unix_ns + one.last_completed_ns), end_ns)
 
 
+def _said(text: str, time_ns: int) -> LogEntry:
+    """A step of a peak search."""
+    line = next((n for words, n in _SEARCH_LINES.items() if text.startswith(words)), 0)
+    return LogEntry("generic_message", text, time_ns, place=("loadgen.cc", line))
+
+
 def _problem(inputs: LogInputs, problem: Problem, time_ns: int) -> Iterator[LogEntry]:
     text, lines = problem.text, 1
     if inputs.strict:
@@ -168,6 +192,11 @@ def _problem(inputs: LogInputs, problem: Problem, time_ns: int) -> Iterator[LogE
     entry = LogEntry("error_runtime", text, time_ns, is_error=True, place=problem.place)
     for _ in range(lines):
         yield entry
+
+
+def _last_ns(inputs: LogInputs) -> int:
+    ends = [_since_began(inputs, one) + one.last_completed_ns for one in inputs.logged]
+    return max(ends, default=0)
 
 
 def _since_began(inputs: LogInputs, one: SeriesLog) -> int:

@@ -93,7 +93,8 @@ class LogInputs:
     """A whole run. ``start_unix_ns``: when the logs begin (0: with the first series).
 
     ``utc_offset_s``: of the local time, which LoadGen writes. ``result``: place in ``series`` of
-    the one whose result is told; None: the last performance series.
+    the one whose result is told; None: the last performance series. ``closing``: lines said after
+    the last series (a peak search's last words).
     """
 
     settings: Settings
@@ -108,6 +109,7 @@ class LogInputs:
     build: Build = field(default_factory=Build)
     notices: Sequence[Notice] = ()
     result: int | None = None
+    closing: Sequence[str] = ()
 
     @property
     def strict(self) -> bool:

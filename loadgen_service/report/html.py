@@ -25,7 +25,14 @@ from loadgen_service.report.html_tables import (
 from loadgen_service.report.page import Page, badge, bullets, html_table, paragraph, tiles
 from loadgen_service.report.record_batches import main_series
 from loadgen_service.report.series_traces import SeriesTraces, read_traces
-from loadgen_service.report.wording import say_count, say_metric, say_ns, say_rate, say_verdict
+from loadgen_service.report.wording import (
+    say_count,
+    say_metric,
+    say_ns,
+    say_peak,
+    say_rate,
+    say_verdict,
+)
 
 REPORT_FILE: Final = "report.html"
 
@@ -51,6 +58,8 @@ def _head(page: Page, summary: Summary) -> None:
     latency, samples = summary.latency_ns, summary.counts.samples
     missed = samples.failed + samples.timed_out + samples.lost
     boxes = [("measured", say_metric(summary.metric))] if summary.metric else []
+    if peak := say_peak(summary):
+        boxes.insert(0, ("found", peak))
     boxes += [(name, f"{value:.4g}") for name, value in (summary.accuracy or {}).items()]
     if latency:
         boxes += [("median latency", say_ns(latency.p50)), ("p99 latency", say_ns(latency.p99))]

@@ -24,6 +24,7 @@ from loadgen_service.report.wording import (
     say_count,
     say_metric,
     say_ns,
+    say_peak,
     say_rate,
     say_verdict,
     table,
@@ -61,6 +62,8 @@ def _head(summary: Summary) -> list[str]:
     if summary.invalid_reason:
         lines.append(f"  because {summary.invalid_reason}")
     lines.append(f"  LoadGen's own verdict: {_loadgen_verdict(summary)}")
+    if peak := say_peak(summary):
+        lines.append(f"  {peak}")
     if summary.metric:
         lines.append(f"  {say_metric(summary.metric)}")
     lines += [

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadgen_service.core.summary import Summary
-from loadgen_service.report.wording import say_count, say_metric, say_ns, say_verdict
+from loadgen_service.report.wording import say_count, say_metric, say_ns, say_peak, say_verdict
 
 COLUMNS: Final = (
     "scenario",
@@ -36,7 +36,7 @@ def row(summary: Summary) -> tuple[str, ...]:
     return (
         f"{summary.scenario} accuracy" if accuracy else summary.scenario,
         say_verdict(summary.valid, summary.state),
-        _say_accuracy(summary) if accuracy else say_metric(summary.metric),
+        _say_accuracy(summary) if accuracy else say_peak(summary) or say_metric(summary.metric),
         say_count(counts.completed),
         say_ns(latency.p50) if latency else "-",
         say_ns(latency.p99) if latency else "-",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadgen_service.core.findings.finding import say_ns
+from loadgen_service.core.summary import Summary
 from loadgen_service.core.summary_parts import Metric
 
-__all__ = ["say_count", "say_metric", "say_ns", "say_rate", "say_verdict", "table"]
+__all__ = ["say_count", "say_metric", "say_ns", "say_peak", "say_rate", "say_verdict", "table"]
 
 
 def say_verdict(valid: bool | None, state: str = "DONE") -> str:
@@ -41,6 +42,16 @@ def say_metric(metric: Metric | None) -> str:
     if metric.unit == "ns":
         return f"{name} {say_ns(int(metric.value))}"
     return f"{name.removesuffix(' per second')} {say_rate(metric.value)}/s"
+
+
+def say_peak(summary: Summary) -> str:
+    """What a peak search found: ``peak 849.2 queries/s in 15 runs``; empty for other runs."""
+    if summary.mode != "find_peak":
+        return ""
+    if summary.peak_qps is None:
+        return "no peak: the first rate failed"
+    runs = sum(one.kind == "performance" for one in summary.series)
+    return f"peak {summary.peak_qps:,.10g} queries/s in {runs} runs"
 
 
 def table(rows: Sequence[Sequence[str]], indent: int = 2) -> list[str]:

@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.facts import RunFacts, SeriesFacts, SutFacts
-from loadgen_service.core.plan import SeriesPlan, plan_series
+from loadgen_service.core.peak_search import PeakSearch
+from loadgen_service.core.plan import SeriesPlan, SeriesSpec, peak_series, plan_series
 from loadgen_service.core.run_state import RunEvent, RunState
 from loadgen_service.core.summary import Summary, public_settings, summary_to_json
 from loadgen_service.errors import LoadgenError, RunError
@@ -18,7 +19,7 @@ from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew, Interrupted
 from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Journal
 from loadgen_service.service.preparation import Prepared, prepare
-from loadgen_service.service.results import Material, write_results
+from loadgen_service.service.results import Material, keeps_latency_promise, write_results
 from loadgen_service.service.run import Run
 from loadgen_service.service.series import SeriesConductor
 from loadgen_service.service.sessions import Sessions, Worker
@@ -35,6 +36,7 @@ class RunConductor:
         self._sessions = sessions
         self._plans: list[SeriesPlan] = []
         self._series: list[SeriesFacts] = []
+        self._searched: list[bool] = []
 
     async def conduct(self) -> None:
         """Take the run to DONE, FAILED or INTERRUPTED; errors become its status."""
@@ -115,27 +117,52 @@ class RunConductor:
         return tuple(_with_clock(s, clocks.get(f"sut {s.sut_index}")) for s in prepared.suts)
 
     async def _conduct_series(self, journal: Journal, prepared: Prepared) -> None:
+        searches = self._run.settings.searches_peak
+        for spec in prepared.specs[:-1] if searches else prepared.specs:
+            if not await self._conduct_one(journal, prepared, spec):
+                return
+        if searches:
+            await self._search_peak(journal, prepared)
+
+    async def _search_peak(self, journal: Journal, prepared: Prepared) -> None:
+        """One series after another, each at the rate that the last one led to."""
+        run, base = self._run, prepared.specs[-1]
+        search = PeakSearch.of(run.settings)
+        while search.next_qps is not None:
+            index = base.index + search.run_count
+            run.series_count = index + 1
+            spec = peak_series(base, index, search.next_qps)
+            if not await self._conduct_one(journal, prepared, spec):
+                return
+            facts, plan = self._facts(prepared, prepared.suts), self._plans[-1]
+            passed = await asyncio.to_thread(
+                keeps_latency_promise, run.directory, self._material(prepared, facts), plan
+            )
+            journal.write("searched", series_index=index, passed=passed)
+            self._searched.append(passed)
+            search.record(passed)
+
+    async def _conduct_one(self, journal: Journal, prepared: Prepared, spec: SeriesSpec) -> bool:
+        """Whether another series may follow. Raises what ends the run: all before its first."""
         run = self._run
         assert run.crew is not None
         assert run.collector is not None
-        for spec in prepared.specs:
-            plan = await asyncio.to_thread(
-                plan_series, run.settings, prepared.counts, spec, prepared.trace_ns
-            )
-            conductor = SeriesConductor(run, run.crew, run.collector, journal, prepared, plan)
-            try:
-                facts = await conductor.conduct()
-            except (LoadgenError, Interrupted) as error:
-                # Before the first load this ends the run; later, what was measured is kept.
-                if not self._series or run.state is not RunState.DRAINING:
-                    raise
-                run.note(f"series {spec.name} and later were not run: {_reason(error)}")
-                return
-            self._plans.append(plan)
-            self._series.append(facts)
-            journal.write("series", facts=asdict(facts))
-            if not self._may_go_on(facts):
-                return
+        plan = await asyncio.to_thread(
+            plan_series, run.settings, prepared.counts, spec, prepared.trace_ns
+        )
+        conductor = SeriesConductor(run, run.crew, run.collector, journal, prepared, plan)
+        try:
+            facts = await conductor.conduct()
+        except (LoadgenError, Interrupted) as error:
+            # Before the first load this ends the run; later, what was measured is kept.
+            if not self._series or run.state is not RunState.DRAINING:
+                raise
+            run.note(f"series {spec.name} and later were not run: {_reason(error)}")
+            return False
+        self._plans.append(plan)
+        self._series.append(facts)
+        journal.write("series", facts=asdict(facts))
+        return self._may_go_on(facts)
 
     def _may_go_on(self, facts: SeriesFacts) -> bool:
         run = self._run
@@ -149,9 +176,14 @@ class RunConductor:
         return not lost and not run.collector.disk_error
 
     async def _write(self, prepared: Prepared, suts: tuple[SutFacts, ...]) -> None:
+        material = self._material(prepared, self._facts(prepared, suts))
+        summary = await asyncio.to_thread(write_results, self._run.directory, material)
+        self._finish(summary)
+
+    def _facts(self, prepared: Prepared, suts: tuple[SutFacts, ...]) -> RunFacts:
         run = self._run
         assert run.collector is not None
-        facts = RunFacts(
+        return RunFacts(
             run_id=run.run_id,
             plan_hash=prepared.plan_hash,
             workload_hash=prepared.workload_hash,
@@ -166,16 +198,17 @@ class RunConductor:
             gaps=tuple(run.collector.gaps),
             environment=environment(),
             interrupted=run.is_stopped(),
+            searched=tuple(self._searched),
         )
-        material = Material(
-            settings=run.settings,
+
+    def _material(self, prepared: Prepared, facts: RunFacts) -> Material:
+        return Material(
+            settings=self._run.settings,
             facts=facts,
             plans=tuple(self._plans),
-            worker_count=run.settings.workers,
+            worker_count=self._run.settings.workers,
             labels=prepared.library.labels,
         )
-        summary = await asyncio.to_thread(write_results, run.directory, material)
-        self._finish(summary)
 
     def _finish(self, summary: Summary) -> None:
         run = self._run

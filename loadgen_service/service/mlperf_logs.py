@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from loadgen_service import __version__
 from loadgen_service.core.facts import RunFacts
 from loadgen_service.core.official_settings import network_sut_name
+from loadgen_service.core.peak_search import replay
 from loadgen_service.core.plan import SampleCounts, SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
@@ -84,6 +86,7 @@ def log_inputs(settings: Settings, facts: RunFacts, series: Sequence[SeriesLog])
         for place, one in enumerate(series)
         if facts.rated_series is not None and one.plan.spec.index == facts.rated_series
     ]
+    series, closing = _with_search(settings, facts, series)
     workers = [worker for one in facts.series for worker in one.workers]
     return LogInputs(
         settings=settings,
@@ -96,7 +99,28 @@ def log_inputs(settings: Settings, facts: RunFacts, series: Sequence[SeriesLog])
         build=Build(version=f"loadgen-service {__version__}"),
         notices=_notices(settings),
         result=rated[0] if rated else None,
+        closing=closing,
     )
+
+
+def _with_search(
+    settings: Settings, facts: RunFacts, series: Sequence[SeriesLog]
+) -> tuple[Sequence[SeriesLog], tuple[str, ...]]:
+    """A peak search's series with what was said before each, and what was said after the last."""
+    if not settings.searches_peak:
+        return series, ()
+    _, said = replay(settings, facts.searched)
+    measured = [one for one in series if one.plan.spec.kind == "performance"]
+    first_halving = next(
+        (n for n, lines in enumerate(said) if any("Found boundaries" in one for one in lines)),
+        len(measured),
+    )
+    told = [
+        replace(one, messages=said[n] if n < len(said) else (), loads=n <= first_halving)
+        for n, one in enumerate(measured)
+    ]
+    others = [one for one in series if one.plan.spec.kind != "performance"]
+    return [*others, *told], said[len(measured)] if len(measured) < len(said) else ()
 
 
 def _notices(settings: Settings) -> list[Notice]:

@@ -72,7 +72,10 @@ def recover(directory: RunDirectory) -> None:
         directory,
         Material(
             settings=settings,
-            facts=_run_facts(run, prepared, series),
+            facts=replace(
+                _run_facts(run, prepared, series),
+                searched=tuple(entry["passed"] for entry in entries_of(entries, "searched")),
+            ),
             plans=_plans(settings, prepared, started),
             worker_count=worker_count,
         ),

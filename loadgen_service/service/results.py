@@ -19,6 +19,7 @@ import yaml
 from loadgen_service.core.columns import NEVER, SERVER_COLUMNS
 from loadgen_service.core.facts import RunFacts
 from loadgen_service.core.figures import series_figures
+from loadgen_service.core.peak_search import ending, replay
 from loadgen_service.core.plan import SeriesPlan, shard_rows
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.summary import (
@@ -69,6 +70,7 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
     settings, plans = material.settings, material.plans
     directory.write_text("settings.yaml", settings_yaml(settings))
     material = replace(material, facts=_with_accuracy(directory, material))
+    material = replace(material, facts=_with_peak(material))
     if note := note_without_logs(settings):
         facts = material.facts
         material = replace(material, facts=replace(facts, notes=(*facts.notes, note)))
@@ -147,6 +149,19 @@ def _with_accuracy(directory: RunDirectory, material: Material) -> RunFacts:
         # The measurement stands; the accuracy is missing, and that is said and judged.
         return replace(facts, notes=(*facts.notes, f"accuracy was not scored: {error}"))
     return replace(facts, accuracy=scores or None)
+
+
+def _with_peak(material: Material) -> RunFacts:
+    """The run of a peak search that speaks for all, and its rate."""
+    settings, facts = material.settings, material.facts
+    measured = [plan for plan in material.plans if plan.spec.kind == "performance"]
+    if not settings.searches_peak or not measured:
+        return facts
+    search, _ = replay(settings, facts.searched)
+    rated = measured[search.peak_run or 0].spec.index
+    note = ending(settings, search)
+    notes = (*facts.notes, note) if note else facts.notes
+    return replace(facts, rated_series=rated, peak_qps=search.peak_qps, notes=notes)
 
 
 def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -> RequestTable:

@@ -18,6 +18,7 @@ from loadgen_service.core.arrivals import trace_from_bytes
 from loadgen_service.core.columns import REQUEST_COLUMNS, Status
 from loadgen_service.core.plan import (
     SampleCounts,
+    peak_series,
     plan_hash,
     plan_series,
     series_specs,
@@ -52,6 +53,8 @@ class FakeWorker:
     address: str
     token: str
     latency_ns: int = 1_000_000
+    capacity_qps: float = float("inf")
+    """Of a series at a higher rate every answer takes a second."""
     faults: Faults = field(default_factory=Faults)
     has_sut_proto: bool = True
     input_shape: tuple[int, ...] = (-1, 16)
@@ -156,6 +159,7 @@ class FakeWorker:
             self.call.cancel()
             return
         self.stopped.clear()
+        self.armed_qps = body.target_qps
         await self.say(armed=pb.SeriesArmed(series_index=body.series_index))
 
     async def _on_stop(self, body: pb.Stop) -> None:
@@ -167,7 +171,9 @@ class FakeWorker:
 
     async def _on_start(self, body: pb.Start) -> None:
         index = body.series_index
-        spec = series_specs(self.settings, self.counts)[index]
+        specs = series_specs(self.settings, self.counts)
+        spec = peak_series(specs[-1], index, rate) if (rate := self.armed_qps) else specs[index]
+        self.answer_ns = 1_000_000_000 if rate > self.capacity_qps else self.latency_ns
         plan = plan_series(self.settings, self.counts, spec, self.trace_ns)
         shard = shard_rows(plan, self.order.worker_index, self.order.worker_count, self.settings)
         self.plan = plan
@@ -246,8 +252,8 @@ class FakeWorker:
             "scheduled_ns": scheduled,
             "taken_ns": scheduled,
             "issued_ns": scheduled + 1_000,
-            "first_response_ns": scheduled + self.latency_ns,
-            "completed_ns": scheduled + self.latency_ns,
+            "first_response_ns": scheduled + self.answer_ns,
+            "completed_ns": scheduled + self.answer_ns,
             "status": np.where(failed, Status.FAILED, Status.COMPLETED),
             "code": np.where(failed, 14, 0),
             "sut_index": queries % max(1, len(self.settings.sut)),
