@@ -191,7 +191,7 @@ async def _measure(given: argparse.Namespace, audit: Audit) -> dict[str, Ended]:
     view = choose_view(given.quiet)
     ended: dict[str, Ended] = {}
     try:
-        async with open_service(given, audit.settings["audit"].workers, view.say) as client:
+        async with open_service(given, audit.settings["audit"], view.say) as client:
             for name in audit.test.runs:
                 if name in audit.existing:
                     continue

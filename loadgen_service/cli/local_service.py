@@ -1,4 +1,4 @@
-"""The LoadGen service inside this process, with worker processes on this host: plain ``run``.
+"""The LoadGen service inside this process, with its workers on this host or a cluster: ``run``.
 
 The same service and the same workers as on many hosts; only their start and end are here.
 """
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from socket import gethostname
 from typing import TYPE_CHECKING
 
-from loadgen_service.cli.service_client import ServiceClient, open_client
+from loadgen_service.cli.service_client import ClientTls, ServiceClient, open_client
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.fleet.local import LocalWorkers
 from loadgen_service.service.server import Service, serve
 
 if TYPE_CHECKING:
+    from loadgen_service.cli.ray_fleet import RayFleet
+    from loadgen_service.fleet.ray_workers import RayWorkers
     from loadgen_service.web.server import WebServer
 
 
@@ -40,49 +42,71 @@ async def local_service(
     results: str,
     say: Callable[[str], None],
     ports: LocalPorts = LocalPorts(),
+    fleet: RayFleet | None = None,
 ) -> AsyncIterator[ServiceClient]:
-    """A service on a free loopback port with ``worker_count`` workers; ends both, in order.
+    """A service in this process with ``worker_count`` workers; ends both, in order.
 
-    ``say`` gets one line for a worker process that ends by itself.
+    It listens on a free loopback port and its workers are processes of this host, unless a
+    ``fleet`` places them. ``say`` gets one line for a worker process that ends by itself.
     """
-    settings = ServeSettings.model_validate(
-        {
-            "port": 0,
-            "results": results,
-            "http_port": ports.http_port,
-            "metrics_port": ports.metrics_port,
-        }
-    )
-    service = await serve(settings, embedded=True)
+    listening = fleet.serve_settings() if fleet else {"port": 0}
+    try:
+        settings = ServeSettings.model_validate({"results": results, **listening})
+        service = await serve(settings, embedded=True)
+        web: WebServer | None = None
+        try:
+            web = await _open_web(service, ports, say)
+            async with _workers_and_client(service, worker_count, say, fleet) as client:
+                yield client
+                if web is not None:
+                    await _linger(web, ports.linger_s, say)
+        finally:
+            await service.stop()
+            if web is not None:
+                await web.stop()
+    finally:
+        if fleet:
+            fleet.close()
 
-    def worker_left(pid: int, reason: str) -> None:
+
+@asynccontextmanager
+async def _workers_and_client(
+    service: Service, count: int, say: Callable[[str], None], fleet: RayFleet | None
+) -> AsyncIterator[ServiceClient]:
+    workers: LocalWorkers | RayWorkers
+    if fleet:
+        workers = fleet.workers(count, service, say)
+        client = open_client(
+            fleet.own_address(service), service.token, ClientTls(ca=fleet.authority), fleet.insecure
+        )
+    else:
+        workers = _local_workers(service, count, say)
+        client = open_client(service.address, service.token)
+    try:
+        await workers.start()
+        yield client
+    finally:
+        await client.close()
+        await workers.stop()
+
+
+def _local_workers(service: Service, count: int, say: Callable[[str], None]) -> LocalWorkers:
+    def left(pid: int, reason: str) -> None:
         say(f"worker process {pid} ended: {reason}")
         service.worker_left(pid, gethostname(), reason)
 
-    web: WebServer | None = None
-    try:
-        web = await _open_web(service, settings, say)
-        workers = LocalWorkers(worker_count, service.address, service.token, on_exit=worker_left)
-        client = open_client(service.address, service.token)
-        try:
-            await workers.start()
-            yield client
-            if web is not None:
-                await _linger(web, ports.linger_s, say)
-        finally:
-            await client.close()
-            await workers.stop()
-    finally:
-        await service.stop()
-        if web is not None:
-            await web.stop()
+    return LocalWorkers(count, service.address, service.worker_token, on_exit=left)
 
 
 async def _open_web(
-    service: Service, settings: ServeSettings, say: Callable[[str], None]
+    service: Service, ports: LocalPorts, say: Callable[[str], None]
 ) -> WebServer | None:
-    if settings.http_port is None and settings.metrics_port is None:
+    if ports.http_port is None and ports.metrics_port is None:
         return None
+    # on loopback whatever the service listens on: nobody but this host's user is to look
+    settings = ServeSettings.model_validate(
+        {"http_port": ports.http_port, "metrics_port": ports.metrics_port}
+    )
     from loadgen_service.web.server import serve_web
 
     web = await serve_web(service, settings, embedded=True)

@@ -93,7 +93,7 @@ class LocalWorkers:
                 if code is not None and process.pid not in told:
                     told.add(process.pid)
                     if self._on_exit is not None:
-                        self._on_exit(process.pid, exit_reason(code, _last_line(errors)))
+                        self._on_exit(process.pid, exit_reason(code, last_line(errors)))
             await asyncio.sleep(WATCH_S)
 
     async def stop(self) -> None:
@@ -137,7 +137,8 @@ def exit_reason(code: int, last_line: str) -> str:
     return f"{how}: {last_line}" if last_line else how
 
 
-def _last_line(errors: IO[bytes]) -> str:
+def last_line(errors: IO[bytes]) -> str:
+    """The last line that a process wrote into its file of errors, or ``""``."""
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - LAST_WORDS_BYTES))
     lines = errors.read().decode(errors="replace").strip().splitlines()

@@ -35,6 +35,16 @@ DRAIN_S = 30.0
 GRACE_S = 1.0
 """How long open calls may take to end once everything is written."""
 
+STREAMS_MAX = 256
+"""Open calls of one connection; a worker has two, a user's page a handful."""
+
+METADATA_BYTES_MAX = 16 << 10
+HANDSHAKE_MS = 10_000
+"""How long a caller may take to say anything that is gRPC over TLS."""
+
+IDLE_MS = 3_600_000
+"""A connection without a call is closed after it; a worker's session is a call."""
+
 
 @dataclass(slots=True)
 class Service:
@@ -92,8 +102,9 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
         await coordinator.close(0)
         raise
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{port}"
     return Service(
-        f"{host}:{port}", port, token, worker_token, tokens, coordinator, sessions, recovered, server
+        address, port, token, worker_token, tokens, coordinator, sessions, recovered, server
     )
 
 
@@ -122,6 +133,11 @@ def _options() -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_concurrent_streams", STREAMS_MAX),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
     ]
 
 
