@@ -22,7 +22,8 @@ from loadgen_service.service.live import LiveSeries
 from loadgen_service.service.store import RunStore, new_run_id
 
 ROWS = 4096
-IN_FLIGHT = 64
+IN_FLIGHT = 256
+"""What the service takes of one stream before the disk has it."""
 
 
 def batch_bytes(sequence: int) -> bytes:

@@ -18,6 +18,8 @@ from loadgen_service.core.percentiles import Int64Array, quantile_index
 SUB_BITS: Final = 7
 """Each octave is cut into 2**SUB_BITS equal buckets; values below that are counted exactly."""
 
+_MANTISSA_BITS: Final = 52
+_EXPONENT_BIAS: Final = 1023
 _SUB_COUNT: Final = 1 << SUB_BITS
 BUCKET_COUNT: Final = (63 - SUB_BITS + 1) * _SUB_COUNT
 RELATIVE_ERROR: Final = 2.0 ** -(SUB_BITS + 1)
@@ -160,8 +162,9 @@ def exact_bounds(first_octave: int, last_octave: int, steps: int) -> tuple[int, 
 
 def bucket_indexes(values: Int64Array) -> Int64Array:
     """Bucket of each value; values are at least 0."""
-    _, exponents = np.frexp(values.astype(np.float64))
-    octave = np.maximum(exponents.astype(np.int64) - 1, SUB_BITS)
+    # a double's exponent is its octave; that of 0 lies far below
+    exponents = (values.astype(np.float64).view(np.int64) >> _MANTISSA_BITS) - _EXPONENT_BIAS
+    octave = np.maximum(exponents, SUB_BITS)
     # a double rounds values above 2**53 up, at times across the power of two
     octave -= (values >> octave == 0) & (octave > SUB_BITS)
     shift = octave - SUB_BITS

@@ -122,14 +122,17 @@ class LiveSeries:
         completed = columns["completed_ns"].astype(np.int64, copy=False)
         issued = columns["issued_ns"].astype(np.int64, copy=False)
         latency, service = completed - scheduled, completed - issued
-        self.all.add(status, latency, service)
-        delay = (issued - scheduled)[issued != NEVER]
-        self.issue_delay_ns.record_many(delay)
-        self.by_worker.setdefault(worker_index, Issuing()).issue_delay_ns.record_many(delay)
         self.last_completed_ns = max(self.last_completed_ns, int(completed.max(initial=0)))
+        # Each value finds its bucket once; merging costs the same whatever the batch's size.
+        delays = Histogram()
+        delays.record_many((issued - scheduled)[issued != NEVER])
+        self.issue_delay_ns.merge(delays)
+        self.by_worker.setdefault(worker_index, Issuing()).issue_delay_ns.merge(delays)
         for sut in np.unique(suts).tolist():
-            mine = suts == sut
-            self.by_sut.setdefault(sut, Tally()).add(status[mine], latency[mine], service[mine])
+            tally, mine = Tally(), suts == sut
+            tally.add(status[mine], latency[mine], service[mine])
+            self.all.merge(tally)
+            self.by_sut.setdefault(sut, Tally()).merge(tally)
 
     def counts(self, issued: int) -> pb.Counts:
         """Counts of requests; ``issued`` is what the workers say."""
