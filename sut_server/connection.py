@@ -26,10 +26,14 @@ from grpc_wire.server import ServerConnection
 from sut_server.calls import Call
 from sut_server.errors import Code
 from sut_server.null import FIRST_INPUT, ReadyAnswer
+from sut_server.patience import Patience, PatienceLimits
 from sut_server.streams import Stream
 
 JOINED_BYTES: Final = 16_384
 """Answers up to this size are copied into one piece with their prefix; larger ones are not."""
+
+UNSENT_BYTES_MAX: Final = 1 << 30
+"""Answers that wait for a caller's windows; past it the caller asks and does not take."""
 
 
 @dataclass(slots=True)
@@ -48,6 +52,7 @@ class Connections:
     )
     """One request of a streaming call."""
     open: set[KserveConnection] = field(default_factory=set)
+    patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
 
 
 class KserveConnection(asyncio.Protocol):
@@ -62,6 +67,27 @@ class KserveConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_flush_due = False
         self._is_paused = False
+        self.received_bytes = 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """The caller has begun a greeting, a frame or a header block, and not ended it."""
+        return self._wire.is_unfinished
+
+    @property
+    def is_stalled(self) -> bool:
+        """The caller does not read, or gives no window for what waits."""
+        return self._is_paused or self._wire.blocked_bytes > 0
+
+    @property
+    def is_busy(self) -> bool:
+        """A call waits for our answer."""
+        return self.open_count > 0
+
+    def abort(self) -> None:
+        """End it without waiting for anything to be written."""
+        if self._transport is not None:
+            self._transport.abort()
 
     @property
     def open_count(self) -> int:
@@ -71,12 +97,16 @@ class KserveConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._shared.open.add(self)
+        if not self._shared.patience.admit(self):
+            self.abort()
+            return
         self._wire.start()
         self._flush()
 
     def data_received(self, data: bytes) -> None:
         shared = self._shared
         now_ns = shared.clock_ns()
+        self.received_bytes += len(data)
         wire = self._wire
         respond = wire.respond
         ready = shared.ready
@@ -97,6 +127,8 @@ class KserveConnection(asyncio.Protocol):
         if ready_count:
             shared.count_ready(ready_count, now_ns)
         self._flush()
+        if wire.blocked_bytes > UNSENT_BYTES_MAX:
+            self.abort()
 
     def _take_rare(self, event: ServerEvent, now_ns: int) -> None:
         """Whatever is no unary request."""
@@ -117,6 +149,7 @@ class KserveConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
+        self._shared.patience.forget(self)
         self._transport = None
         self._wire.eof()
         for stream_id in [*self._calls, *self._streams]:

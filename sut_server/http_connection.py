@@ -14,8 +14,15 @@ from typing import Any, Final, cast
 
 import httptools
 
+from sut_server.patience import Patience, PatienceLimits
+
 BODY_BYTES_MAX: Final = 64 << 20
 _PIPELINED_MAX: Final = 16
+HEAD_BYTES_MAX: Final = 64 << 10
+"""The parser itself would take headers without end."""
+
+UNREAD_BYTES_MAX: Final = 64 << 20
+"""Answers that a caller has not read; past it nobody will."""
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -88,6 +95,7 @@ class HttpShared:
     handle: Callable[[HttpCall, HttpRequest], None]
     clock_ns: Callable[[], int]
     open: set[HttpConnection] = field(default_factory=set)
+    patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
 
 
 class HttpConnection(asyncio.Protocol):
@@ -101,6 +109,9 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: deque[HttpRequest] = deque()
         self._closing = False
         self._now_ns = 0
+        self._is_paused = False
+        self._is_reading = self._in_head = False
+        self.received_bytes = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -108,6 +119,34 @@ class HttpConnection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._head_bytes = 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """A request has begun and is not whole; a caller that has sent nothing has begun one."""
+        return self._is_reading or not self.received_bytes
+
+    @property
+    def is_stalled(self) -> bool:
+        """The caller does not read."""
+        return self._is_paused
+
+    def abort(self) -> None:
+        """End it without waiting for anything to be written."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """The caller does not read its answer: take no more requests from it meanwhile."""
+        self._is_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._is_paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     @property
     def is_busy(self) -> bool:
@@ -118,24 +157,41 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._shared.open.add(self)
+        if not self._shared.patience.admit(self):
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         self._now_ns = self._shared.clock_ns()
+        self.received_bytes += len(data)
+        if self._in_head:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
+            self.close()
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self.close()
         if self._body_bytes > BODY_BYTES_MAX or len(self._waiting) > _PIPELINED_MAX:
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
+        self._shared.patience.forget(self)
         self._transport = None
         call, self._call = self._call, None
         if call is not None:
             call.gone()
 
     # ------------------------------------------------------------ the parser's callbacks
+    def on_message_begin(self) -> None:
+        self._is_reading = self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if sum(map(len, self._headers.values())) + len(self._url) > HEAD_BYTES_MAX:
+            self.close()
+
     def on_url(self, url: bytes) -> None:
         self._url += url
 
@@ -147,6 +203,7 @@ class HttpConnection(asyncio.Protocol):
         self._body_bytes += len(body)
 
     def on_message_complete(self) -> None:
+        self._is_reading = False
         parser: Any = self._parser
         request = HttpRequest(
             parser.get_method().decode(),
@@ -166,6 +223,8 @@ class HttpConnection(asyncio.Protocol):
         """Send bytes now, if the caller is still there."""
         if self._transport is not None:
             self._transport.write(data)
+            if self._is_paused and self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                self.abort()
 
     def finish(self) -> None:
         """The open answer is whole: take the next request, or close as the caller asked."""

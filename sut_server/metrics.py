@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -16,6 +17,7 @@ from sut_server.figures import Buckets
 from sut_server.options import TlsFiles
 
 NS_PER_S = 1e9
+SCRAPE_S = 10.0
 _SPANS = (
     ("latency", "sut_server_latency_seconds", "From receipt of a request to its answer."),
     ("queue", "sut_server_queue_seconds", "From receipt of a request to the start of its batch."),
@@ -88,6 +90,9 @@ def serve_metrics(
             client_cafile=str(tls.client_ca) if tls and tls.client_ca else None,
             client_auth_required=bool(tls and tls.client_ca),
         )
+        handler: Any = server.RequestHandlerClass
+        # a scraper that stops in the middle of its request would hold a thread for ever
+        server.RequestHandlerClass = type("Scrape", (handler,), {"timeout": SCRAPE_S})
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"--metrics-port {port}: cannot listen on {host}: {error}") from error
     return server

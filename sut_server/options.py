@@ -10,12 +10,14 @@ from typing import Final, NoReturn
 
 from sut_server.errors import UsageError
 from sut_server.faults import FaultPlan
+from sut_server.patience import PatienceLimits
 from sut_server.service_time import parse_service_time
 from sut_server.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, SyntheticOptions
 from sut_server.token_times import TokenTimes, parse_token_times
 
 NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000
+USUAL_PATIENCE: Final = PatienceLimits()
 MAX_PORT: Final = 65_535
 
 
@@ -50,6 +52,7 @@ class ServeOptions:
     token_times: TokenTimes
     token_log: Path | None = None
     openai_port: int | None = None
+    patience: PatienceLimits = USUAL_PATIENCE
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -79,6 +82,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         token_times=parse_token_times(flags.token_count, flags.first_token_time, flags.token_time),
         token_log=flags.token_log,
         openai_port=flags.openai_port,
+        patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
     )
 
 
@@ -196,6 +200,25 @@ def _add_security(group: argparse._ArgumentGroup) -> None:
         default=65_536,
         help="open calls a connection that callers are told of (%(default)s)",
     )
+    usual = USUAL_PATIENCE
+    add(
+        "--max-connections",
+        type=_positive,
+        default=usual.connections_max,
+        help="of all ports together; more are closed (%(default)s)",
+    )
+    add(
+        "--slow-limit-s",
+        type=_over_zero,
+        default=usual.slow_s,
+        help="how long a request may trickle in, or an answer lie unread (%(default)g)",
+    )
+    add(
+        "--idle-limit-s",
+        type=_over_zero,
+        default=usual.idle_s,
+        help="how long a connection may be open without a call (%(default)g)",
+    )
     add("--insecure", action="store_true", help="listen beyond loopback without TLS")
 
 
@@ -252,6 +275,13 @@ def _number(text: str) -> float:
     number = float(text)
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number >= 0")
+    return number
+
+
+def _over_zero(text: str) -> float:
+    number = _number(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
 
 

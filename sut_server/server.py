@@ -25,6 +25,7 @@ from sut_server.models import Model, open_model
 from sut_server.null import NULL, NullEngine, ReadyAnswer, null_spec
 from sut_server.openai_api import OpenAiApi
 from sut_server.options import NS_PER_US, ServeOptions
+from sut_server.patience import HANDSHAKE_S, Patience
 from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
 from sut_server.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
@@ -63,6 +64,7 @@ class Server:
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
         }
+        self._patience = Patience(options.patience)
         self._servicer = Servicer(self.engines, self._identity(), self._loop)
         self._connections = self._make_connections()
         self._listener: asyncio.Server | None = None
@@ -72,8 +74,10 @@ class Server:
         self.metrics_port: int | None = None
         self.openai_address = ""
         self._http_listener: asyncio.Server | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._http = HttpShared(OpenAiApi(self._tokens).handle, time.monotonic_ns)
+        self._watching: list[asyncio.Task[None]] = []
+        self._http = HttpShared(
+            OpenAiApi(self._tokens).handle, time.monotonic_ns, patience=self._patience
+        )
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -82,7 +86,8 @@ class Server:
         context = tls_context(options.tls) if options.tls else None
         if context is not None and options.tls is not None:
             watch = CertificateWatch(context, options.tls, _tell)
-            self._watching = self._loop.create_task(watch.run())
+            self._watching.append(self._loop.create_task(watch.run()))
+        self._watching.append(self._loop.create_task(self._patience.run()))
         make = partial(KserveConnection, self._connections)
         self._listener = await self._listen(make, "--port", address, options.port, context)
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -108,7 +113,14 @@ class Server:
         context: ssl.SSLContext | None,
     ) -> asyncio.Server:
         try:
-            return await self._loop.create_server(make, address, port, ssl=context, backlog=4096)
+            return await self._loop.create_server(
+                make,
+                address,
+                port,
+                ssl=context,
+                backlog=4096,
+                ssl_handshake_timeout=HANDSHAKE_S if context else None,
+            )
         except OSError as error:
             text = f"{flag} {port}: cannot listen on {address}: {error.strerror or error}"
             raise UsageError(text) from error
@@ -143,8 +155,8 @@ class Server:
         for engine in self.engines.values():
             engine.close()
         self._alarms.close()
-        if self._watching is not None:
-            self._watching.cancel()
+        for endless in self._watching:
+            endless.cancel()
         if self._metrics is not None:
             # shutdown() waits for the serving thread, so it must not run on a thread it needs.
             threading.Thread(target=_end_metrics, args=(self._metrics,), daemon=True).start()
@@ -208,6 +220,7 @@ class Server:
             handle=self._servicer.handle,
             handle_streamed=self._servicer.handle_streamed,
             clock_ns=time.monotonic_ns,
+            patience=self._patience,
             make_wire=partial(
                 ServerConnection,
                 max_concurrent_streams=self._options.max_streams,

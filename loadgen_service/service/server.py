@@ -72,8 +72,12 @@ class Service:
         await self._server.stop(GRACE_S)
 
     def worker_left(self, pid: int, host: str, reason: str) -> None:
-        """A worker process on this host ended: what it had not sent is lost now."""
+        """A worker process that we started ended: what it had not sent is lost now."""
         self.sessions.forget_process(pid, host, reason)
+
+    def worker_doubted(self, pid: int, host: str, doubt: str) -> None:
+        """Whoever started a worker cannot reach it; its own heartbeats decide whether it is lost."""
+        self.sessions.doubt_process(pid, host, doubt)
 
 
 async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:

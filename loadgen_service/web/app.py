@@ -31,6 +31,8 @@ from loadgen_service.web.state import PAGE_FILES, run_detail
 BODY_BYTES_MAX: Final = 1 << 20
 """Settings of a run take a few kB."""
 
+BODY_S: Final = 10.0
+
 WATCHERS_MAX: Final = 32
 """Pages that may follow at the same time."""
 
@@ -198,10 +200,14 @@ def _asset(package: str, name: str) -> bytes:
 async def _json(request: Request) -> dict[str, object]:
     """The body as an object. Raises UserError for anything else."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise UserError(f"body: larger than {BODY_BYTES_MAX} bytes")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES_MAX:
+                    raise UserError(f"body: larger than {BODY_BYTES_MAX} bytes")
+    except TimeoutError:
+        raise UserError(f"body: not whole after {BODY_S:g} s") from None
     try:
         value = json.loads(bytes(body))
     except ValueError:

@@ -30,6 +30,7 @@ from loadgen_service.web.access import Access, Refused, session_in
 from loadgen_service.web.app import Page, metrics_app, page_app
 from loadgen_service.web.events import Pulse
 from loadgen_service.web.exposition import make_registry
+from loadgen_service.web.slow_callers import CONNECTIONS_MAX, HEAD_BYTES_MAX, PatientProtocol
 
 START_S: Final = 10.0
 CLOSE_S: Final = 2
@@ -195,7 +196,9 @@ async def _until(is_met: Callable[[], bool], cause: str) -> None:
 def _config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=PatientProtocol,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        limit_concurrency=CONNECTIONS_MAX,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -80,6 +80,11 @@ class Connection(Generic[Event]):
         """Bytes of messages that wait for the peer's windows."""
         return self._send.blocked_bytes
 
+    @property
+    def is_unfinished(self) -> bool:
+        """The peer has begun a greeting, a frame or a header block, and not ended it."""
+        return not self._is_settled or self._held_bytes > 0 or self._continued is not None
+
     def take_output(self) -> list[Piece]:
         """Return the bytes to write now, in order: small pieces joined, large ones uncopied."""
         out = self._out
