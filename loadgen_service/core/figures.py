@@ -29,6 +29,7 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stream_figures import StreamFigures, stream_figures
 from loadgen_service.core.table import Column, Int64Array, RequestTable, samples_in_rows
+from loadgen_service.core.token_figures import TokenFigures, token_figures
 from loadgen_service.core.token_rows import TokenRows
 
 
@@ -72,8 +73,8 @@ class SeriesFigures:
     ``latency_ns`` covers completed ``latency_unit``s ("query", offline "sample") and counts from
     the scheduled instant. ``elapsed_ns``: from the start to the last good answer, in a concurrency
     run the window. Rates divide by it. ``outside_window_count``: queries of a concurrency run that
-    began after the stop instant and are in the counts only. ``server_batch`` and tokens are not
-    here yet.
+    began after the stop instant and are in the counts only. ``tokens``: where the settings ask for
+    LoadGen's token rules.
     """
 
     queries: Counts
@@ -95,6 +96,7 @@ class SeriesFigures:
     unexpected_count: int
     outside_window_count: int = 0
     streams: StreamFigures | None = None
+    tokens: TokenFigures | None = None
 
 
 def series_figures(
@@ -118,6 +120,9 @@ def series_figures(
     elapsed_ns = window_ns if windowed else _last(table.completed_ns[_completed(table)])
     bursts = _burst_latencies(settings, plan, table, queries)
     counts = Counts.of(all_queries.status)
+    own = loadgen_figures(
+        settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
+    )
     return SeriesFigures(
         queries=counts,
         requests=Counts.of(table.status),
@@ -128,9 +133,7 @@ def series_figures(
         elapsed_ns=elapsed_ns,
         completed_qps=_rate_by(done_ns, None, elapsed_ns),
         completed_samples_per_second=_samples_rate(table, sample_counts, elapsed_ns),
-        loadgen=loadgen_figures(
-            settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
-        ),
+        loadgen=own,
         bursts=burst_figures(settings, table) if bursts else None,
         suts=tuple(_parts(table, table.sut_index, sample_counts, elapsed_ns)),
         workers=tuple(_parts(table, table.worker_index, sample_counts, elapsed_ns)),
@@ -140,7 +143,14 @@ def series_figures(
         unexpected_count=table.unexpected_count,
         outside_window_count=len(all_queries.status) - len(queries.status),
         streams=stream_figures(settings, plan, table, tokens, elapsed_ns) if tokens else None,
+        tokens=token_figures(settings, table, own, _query_latencies(queries))
+        if settings.use_token_latencies
+        else None,
     )
+
+
+def _query_latencies(queries: QueryRows) -> Latencies:
+    return Latencies(queries.latency_ns, Counts.of(queries.status).unanswered)
 
 
 def _completed(table: RequestTable) -> BoolArray:
@@ -179,7 +189,7 @@ def _latencies(
 ) -> Latencies:
     """Latencies of the judged unit: every sample's in Offline, every query's elsewhere."""
     if not SCENARIOS[settings.scenario].pulled:
-        return Latencies(queries.latency_ns, Counts.of(queries.status).unanswered)
+        return _query_latencies(queries)
     done = _completed(table)
     latency = table.completed_ns[done] - table.scheduled_ns[done]
     unanswered = Counts.of(table.status, sample_counts).unanswered

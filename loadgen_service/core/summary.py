@@ -34,6 +34,7 @@ from loadgen_service.core.summary_parts import (
     counts_of,
     times_fields,
 )
+from loadgen_service.core.token_figures import TokenFigures
 from loadgen_service.core.verdict import Verdict, series_facts
 from loadgen_service.errors import UserError
 
@@ -97,6 +98,7 @@ class Summary(MeasuredTimes):
     latency_unit: str = Field(description="what latency_ns counts: query, or sample (offline)")
     latency_ns: Distribution | None = Field(description="completed ones only, from scheduled")
     streams: StreamFigures | None = Field(None, description="answers that came in pieces")
+    tokens: TokenFigures | None = Field(None, description="use_token_latencies: token figures")
     preprocess_ns: int | None = Field(description="mean decode and preprocessing of a sample")
     accuracy: dict[str, float] | None
     dataset: DatasetSummary
@@ -150,6 +152,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         latency_unit=rated[0].latency_unit if rated else "query",
         latency_ns=only.latency_ns if only else None,
         streams=only.streams if only else None,
+        tokens=only.tokens if only else None,
         preprocess_ns=facts.preprocess_ns,
         accuracy=facts.accuracy,
         dataset=_dataset(facts),
@@ -250,6 +253,7 @@ def _series_summary(settings: Settings, facts: RunFacts, result: SeriesResult) -
         loadgen=figures.loadgen,
         bursts=figures.bursts,
         streams=figures.streams,
+        tokens=figures.tokens,
         outside_window_count=figures.outside_window_count,
         errors=[ErrorSummary.of(error) for error in own.errors],
         suts=[SutSummary.of(sut, suts.get(sut.sut_index)) for sut in facts.suts],
@@ -261,6 +265,8 @@ def _series_summary(settings: Settings, facts: RunFacts, result: SeriesResult) -
 def _metric(settings: Settings, figures: SeriesFigures) -> Metric:
     name, unit = _METRICS[settings.scenario]
     own = figures.loadgen
+    if figures.tokens is not None and unit == "1/s":  # what LoadGen's submissions of LLMs take
+        return Metric(name="tokens_per_second", value=figures.tokens.tokens_per_second, unit=unit)
     values: dict[str, float | None] = {
         "early_stopping_latency": own.early_stopping.estimate_ns if own.early_stopping else None,
         "completed_samples_per_second": own.completed_samples_per_second,

@@ -14,6 +14,7 @@ from loadgen_service.core.loadgen_figures import LoadgenFigures
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.query_rows import Counts
 from loadgen_service.core.stream_figures import StreamFigures
+from loadgen_service.core.token_figures import TokenFigures
 
 
 class Part(BaseModel):
@@ -162,6 +163,7 @@ class SeriesSummary(MeasuredTimes):
     loadgen: LoadgenFigures
     bursts: BurstFigures | None
     streams: StreamFigures | None = None
+    tokens: TokenFigures | None = None
     outside_window_count: int
     errors: list[ErrorSummary]
     suts: list[SutSummary]

@@ -11,7 +11,7 @@ from typing import Final
 
 from loadgen_service.core.facts import RunFacts, SeriesFacts
 from loadgen_service.core.figures import SeriesFigures
-from loadgen_service.core.findings import ending, generator, loadgen, official, records
+from loadgen_service.core.findings import ending, generator, loadgen, official, records, tokens
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
@@ -101,6 +101,8 @@ def _service_part(
         ending.ended_early(series, minima_met=all(minima)),
         ending.interrupted(facts, series),
     ]
+    if figures.tokens is not None:
+        findings.insert(0, tokens.token_answers(settings, figures.tokens))
     if plan.spec.kind == "accuracy":
         scored = ending.accuracy(settings, facts)
         first = [scored] if scored else []

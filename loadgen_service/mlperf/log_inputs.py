@@ -160,14 +160,12 @@ def series_log(
 ) -> SeriesLog:
     """Reduce one series to what the logs say of it."""
     own = series_facts(facts, plan.spec.index)
-    tokens = None
-    if settings.use_token_latencies:
+    tokens = figures.tokens
+    if tokens is not None and settings.strict_loadgen:
         rows = query_rows(plan, table)
         answered = int(np.count_nonzero(rows.status == Status.COMPLETED))
         latencies = Latencies(rows.latency_ns, figures.queries.issued - answered)
-        tokens = token_figures(
-            settings, table, figures.loadgen, latencies, official=settings.strict_loadgen
-        )
+        tokens = token_figures(settings, table, figures.loadgen, latencies, official=True)
     done_ns = table.completed_ns[table.status == Status.COMPLETED]
     return SeriesLog(
         plan=plan,

@@ -20,6 +20,7 @@ from loadgen_service.core.summary_parts import (
     SutSummary,
     WorkerSummary,
 )
+from loadgen_service.core.token_figures import TokenFigures
 from loadgen_service.report.wording import (
     say_count,
     say_metric,
@@ -97,6 +98,8 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
     ]
     if series.streams:
         lines += ["", *_streams(series.streams)]
+    if series.tokens:
+        lines += ["", *_tokens(series.tokens)]
     if series.bursts:
         lines += ["", *_bursts(series.bursts)]
     if len(series.suts) > 1:
@@ -128,6 +131,13 @@ def _distributions(series: SeriesSummary) -> list[str]:
 
 def _quantiles(found: Distribution) -> list[str]:
     return [say_ns(getattr(found, name)) for name in _QUANTILES]
+
+
+def _tokens(tokens: TokenFigures) -> list[str]:
+    rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
+    named = (("time to first token", tokens.ttft_ns), ("time per token", tokens.tpot_ns))
+    rows += [[name, *_quantiles(found)] for name, found in named if found]
+    return [f"  {say_rate(tokens.tokens_per_second)} tokens/s", *table(rows)]
 
 
 def _streams(streams: StreamFigures) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from loadgen_service.core.figures import SeriesFigures
 from loadgen_service.core.findings.finding import Finding, say_count, say_ns, say_percentile
+from loadgen_service.core.findings.tokens import token_limits, token_stopping
 from loadgen_service.core.loadgen_figures import EarlyStopping
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
@@ -32,9 +33,14 @@ def loadgen_findings(settings: Settings, plan: SeriesPlan, figures: SeriesFigure
         _min_query_count(settings, plan, figures),
     ]
     row = SCENARIOS[settings.scenario]
-    if row.latency_judged:
+    tokens = figures.tokens
+    if row.latency_judged and tokens is not None:
+        findings = [*token_limits(settings, tokens), *findings]
+    elif row.latency_judged:
         findings.insert(0, latency(settings, figures, source_is_loadgen=True))
-    if figures.loadgen.early_stopping is not None:
+    if tokens is not None:
+        findings += token_stopping(settings, tokens)
+    elif figures.loadgen.early_stopping is not None:
         findings.append(_early_stopping(settings, figures.loadgen.early_stopping))
     return findings
 
