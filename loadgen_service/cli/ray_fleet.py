@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen_service.cli.flags import OneLineParser
 from loadgen_service.errors import SettingsError, UserError
-from loadgen_service.fleet.ray_cluster import RayCluster, head_of, import_ray
+from loadgen_service.fleet.ray_cluster import Ended, RayCluster, head_of, import_ray
 from loadgen_service.fleet.ray_workers import RayWorkers
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ class RayFleet:
         if self.insecure:
             arguments.append("--insecure")
 
-        def left(host: str, pid: int, reason: str) -> None:
-            service.worker_left(pid, host, reason)
+        def left(one: Ended) -> None:
+            tell = service.worker_left if one.is_sure else service.worker_doubted
+            tell(one.placed.started.pid, one.placed.started.host, one.reason)
 
         return RayWorkers(
             RayCluster(self.address), count, arguments, service.worker_token, self.certificate,

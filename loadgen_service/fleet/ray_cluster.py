@@ -30,11 +30,13 @@ STOP_S: Final = 8.0
 
 CHATTY: Final = ("ray._private.worker", "ray.client_builder", "ray.util.client")
 
-REASONS: Final = {
-    "ActorDiedError": "Ray says its actor died",
-    "ActorUnavailableError": "Ray says its actor cannot be reached",
-    "NodeDiedError": "Ray says its node died",
-    "WorkerCrashedError": "Ray says its actor's process crashed",
+UNREACHABLE: Final = "ActorUnavailableError"
+"""A broken connection: the node may be dead, or may be back in a second. Ray knows after 15 s."""
+
+DEAD: Final = {
+    "ActorDiedError": "Ray says that its actor died",
+    "NodeDiedError": "Ray says that its node died",
+    "WorkerCrashedError": "Ray says that its actor's process crashed",
 }
 
 
@@ -48,10 +50,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process that ended by itself, or that Ray has lost, and why."""
+    """A process that ended by itself or that Ray has lost, and why. ``is_sure``: it is gone; else
+    Ray cannot reach it for now.
+    """
 
     placed: Placed
     reason: str
+    is_sure: bool = True
 
 
 class RayCluster:
@@ -62,7 +67,10 @@ class RayCluster:
         self._ray: Any = None
         self._group: Any = None
         self._actors: list[Any] = []
-        self._waiting: dict[Any, Placed] = {}
+        self._placed: list[Placed] = []
+        # reference to the end of a process -> its place among the actors
+        self._waiting: dict[Any, int] = {}
+        self._doubted: set[int] = set()
 
     def connect(self) -> None:
         """Raises UserError where Ray is not installed, or the head does not answer or agree."""
@@ -118,28 +126,41 @@ class RayCluster:
                 f"fleet: a Ray node cannot start its worker ({first_line(error)}); each needs this "
                 "version of loadgen-service in the Python that runs Ray"
             ) from None
-        placed = [Placed(node, started) for node, started in answers]
-        waits = [actor.wait.remote() for actor in self._actors]
-        self._waiting = dict(zip(waits, placed, strict=True))
-        return placed
+        self._placed = [Placed(node, started) for node, started in answers]
+        self._waiting = {actor.wait.remote(): i for i, actor in enumerate(self._actors)}
+        return self._placed
 
     def ended(self, wait_s: float) -> list[Ended]:
-        """Workers that ended since the last call; looks for up to ``wait_s``. Each is told once."""
+        """What befell workers since the last call; looks for up to ``wait_s``.
+
+        Each end is told once, and before it at most one doubt. Raises RunError when Ray is gone.
+        """
         if not self._waiting:
             time.sleep(wait_s)
             return []
         try:
             ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=wait_s)
+            told = [self._end_of(one) for one in ready]
         except Exception as error:
             raise RunError(f"fleet: the Ray cluster is lost ({first_line(error)})") from None
-        return [Ended(self._waiting.pop(one), self._reason_of(one)) for one in ready]
+        if ready and not any(told):
+            time.sleep(wait_s)  # an unreachable actor says so at once, every time
+        return [one for one in told if one is not None]
 
-    def _reason_of(self, waited: Any) -> str:
+    def _end_of(self, waited: Any) -> Ended | None:
+        index = self._waiting.pop(waited)
         try:
-            return str(self._ray.get(waited, timeout=START_S))
+            return Ended(self._placed[index], str(self._ray.get(waited, timeout=START_S)))
         except Exception as error:
-            said = REASONS.get(type(error).__name__, "Ray says")
-            return f"{said}: {first_line(error)}"
+            kind = type(error).__name__
+            if kind != UNREACHABLE:
+                reason = f"{DEAD.get(kind, 'Ray says')}: {first_line(error)}"
+                return Ended(self._placed[index], reason)
+        self._waiting[self._actors[index].wait.remote()] = index
+        if index in self._doubted:
+            return None
+        self._doubted.add(index)
+        return Ended(self._placed[index], "Ray cannot reach its actor", is_sure=False)
 
     def close(self) -> None:
         """Stop what runs, give the bundles back, leave the cluster. May be called at any time."""
@@ -188,10 +209,14 @@ def head_of(address: str) -> tuple[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, cut to the line that says most: Ray's run over pages."""
+    """The line of an error that says most: Ray's run over pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
+    causes = [line for line in lines if "is dead because" in line]
+    if causes:
+        # what follows are identifiers and advice to look into Ray's logs
+        return causes[0].partition(". ")[0][:300].rstrip(".")
     # a failed import in an actor comes as a whole traceback, the cause last
-    line = lines[-1] if lines[0].startswith("Traceback") or "Traceback" in str(error) else lines[0]
+    line = lines[-1] if "Traceback" in str(error) else lines[0]
     return line[:300].rstrip(".")

@@ -30,8 +30,8 @@ class RayWorkers:
     """``count`` workers of one coordinator, a bundle each.
 
     ``arguments``: flags of ``loadgen worker``; ``authority``: PEM of the service's certificate;
-    ``wait_s``: how long free bundles are waited for. ``on_exit`` gets host, process id and reason
-    of a worker that ends by itself; ``say`` gets lines for the user.
+    ``wait_s``: how long free bundles are waited for. ``on_exit`` gets what befalls a worker, sure
+    or not; ``say`` gets lines for the user.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RayWorkers:
         *,
         wait_s: float,
         say: Callable[[str], None],
-        on_exit: Callable[[str, int, str], None],
+        on_exit: Callable[[Ended], None],
     ) -> None:
         self._cluster = cluster
         self._count = count
@@ -75,8 +75,9 @@ class RayWorkers:
                 self._say(str(error))
                 return
             for one in ended:
-                self._say(f"worker on {one.placed.node} ended: {one.reason}")
-                self._on_exit(one.placed.started.host, one.placed.started.pid, one.reason)
+                what = "ended" if one.is_sure else "in doubt"
+                self._say(f"worker on {one.placed.node} {what}: {one.reason}")
+                self._on_exit(one)
 
     async def stop(self) -> None:
         """End all workers and leave the cluster; bounded, also when nodes are gone."""

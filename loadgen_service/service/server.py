@@ -76,7 +76,7 @@ class Service:
         self.sessions.forget_process(pid, host, reason)
 
     def worker_doubted(self, pid: int, host: str, doubt: str) -> None:
-        """Whoever started a worker cannot reach it; its own heartbeats decide whether it is lost."""
+        """Whoever started a worker cannot reach it; its heartbeats decide whether it is lost."""
         self.sessions.doubt_process(pid, host, doubt)
 
 

@@ -40,7 +40,10 @@ class SeriesWords:
 
 @dataclass(slots=True)
 class Worker:
-    """One worker process, over all its connections. ``index`` is its place in the leased run."""
+    """One worker process, over all its connections. ``index`` is its place in the leased run.
+
+    ``doubt``: what a cluster says against it, which is told when its silence has lost it.
+    """
 
     worker_id: str
     host: str
@@ -53,10 +56,12 @@ class Worker:
     run_id: str = ""
     index: int = -1
     left: str = ""
+    doubt: str = ""
     ready: pb.Ready | None = None
     failure: pb.Failure | None = None
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     clock: pb.ClockOffset | None = None
+    clocks: list[pb.ClockOffset] = field(default_factory=list)
     series: dict[int, SeriesWords] = field(default_factory=dict)
     replies: dict[int, pb.ControlReply] = field(default_factory=dict)
     outgoing: asyncio.Queue[pb.ToWorker] | None = None
@@ -75,7 +80,9 @@ class Worker:
         if self.left:
             return self.left
         silent = self.silence_ns(now_ns)
-        return f"silent for {silent / 1e9:.1f} s" if silent > lost_ns else ""
+        if silent <= lost_ns:
+            return ""
+        return f"silent for {silent / 1e9:.1f} s" + (f"; {self.doubt}" if self.doubt else "")
 
     def send(self, message: pb.ToWorker) -> None:
         """Queue a message. One that begins a phase is kept and sent again after a reconnection.
@@ -162,6 +169,12 @@ class Sessions:
                     self.workers.pop(worker.worker_id)
         self.changed.set()
 
+    def doubt_process(self, pid: int, host: str, doubt: str) -> None:
+        """Somebody else cannot reach a worker: it is no loss, and its reason if it becomes one."""
+        for worker in self.workers.values():
+            if worker.pid == pid and worker.host == host:
+                worker.doubt = doubt
+
     def idle(self) -> list[Worker]:
         """Connected workers without a run, first come first."""
         free = (w for w in self.workers.values() if not w.run_id and w.outgoing and not w.left)
@@ -188,7 +201,7 @@ class Sessions:
 def _begin_run(worker: Worker, run_id: str, index: int) -> None:
     worker.run_id, worker.index = run_id, index
     worker.ready = worker.failure = worker.unanswered = worker.clock = None
-    worker.series, worker.replies = {}, {}
+    worker.series, worker.replies, worker.clocks = {}, {}, []
 
 
 def _welcome(worker: Worker) -> pb.ToWorker:
@@ -235,6 +248,8 @@ def _take_armed(worker: Worker, message: pb.FromWorker) -> None:
 
 def _take_clock(worker: Worker, message: pb.FromWorker) -> None:
     worker.clock = message.clock
+    if message.clock not in worker.clocks:  # said again after a reconnection
+        worker.clocks.append(message.clock)
 
 
 def _take_heartbeat(worker: Worker, message: pb.FromWorker) -> None:
