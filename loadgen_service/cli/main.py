@@ -20,6 +20,7 @@ VERBS: Final[dict[str, str]] = {
     "report": "show the verdict of finished runs again",
     "sweep": "measure latency and throughput over a range of rates",
     "compare": "say which of several systems is better for one job, and how surely",
+    "accuracy": "score the answers of a finished run",
     "audit": "measure what an MLPerf compliance test needs, and apply its rule",
     "submission": "build and check an MLPerf submission folder",
     "schema": "print the JSON schema of the settings",
