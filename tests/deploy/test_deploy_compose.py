@@ -35,7 +35,7 @@ def real_compose() -> Path:
 def judged(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [real_compose(), "-f", file, "--project-directory", ROOT, "config", "--quiet"],
-        env={**os.environ, "LOADGEN_TOKEN": "0123456789abcdef"},
+        env={**os.environ, "LOADGEN_TOKEN_FILE": "/dev/null"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -106,7 +106,11 @@ def test_load_stays_on_the_host_and_service_is_aimed_at_its_neighbours() -> None
 
 
 def test_token_is_a_secret_and_in_no_command_or_environment() -> None:
-    assert COMPOSE["secrets"] == {"loadgen_token": {"environment": "LOADGEN_TOKEN"}}
+    # Compose refuses to give a secret of the environment to a read-only service, once it is up
+    assert COMPOSE["secrets"] == {
+        "loadgen_token": {"file": "${LOADGEN_TOKEN_FILE:-./secrets/token}"}
+    }
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
     for name in ("loadgen", "worker"):
         assert "--token-file=/run/secrets/loadgen_token" in SERVICES[name]["command"]
         assert SERVICES[name]["secrets"] == ["loadgen_token"]
