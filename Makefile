@@ -18,7 +18,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet test-web test-servers test-compare-long llama lint format stubs stubs-check bench bench-setup triton clean
+.PHONY: help setup run test test-fleet test-web test-servers test-long test-compare-long llama lint format stubs stubs-check bench bench-setup triton clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ $(LLAMA_VENV)/.ready: tests/servers/requirements-llama.txt tests/servers/require
 test-web: setup ## the pages in headless Chromium (about a minute)
 	@deploy/host-packages browser "$(HOST_PYTHON)"
 	@$(BIN)/python -m pytest -m web -p no:cacheprovider
+
+test-long: setup ## what takes minutes: thousands of drawn settings and worlds
+	@$(BIN)/python -m pytest -m long -s -p no:cacheprovider
 
 test-compare-long: setup ## how often compare is right, by 80 real runs (a quiet machine, half an hour)
 	@$(BIN)/python bench/compare_power.py --real

@@ -1,15 +1,17 @@
 """The official LoadGen as a judge: run in a process of its own, one JSON request a line.
 
-Request: {settings: {field: value}, total, performance, stall_at}: the SUT stalls for STALL_S at its
-query number stall_at of each series, so that a series with more queries is late. Answer: {issued,
-generated_query_count, generated_samples_per_query, generated_query_duration, loaded_qsl_set,
-effective, errors, messages, accuracy_log}; lists over series, accuracy_log one [sequence id, sample
-index] a logged response.
+Request: {settings: {field: value}, total, performance, stall_at, trace}: the SUT stalls for
+STALL_S at its query number stall_at of each series, so that a series with more queries is late.
+Answer: {issued, generated_query_count, generated_samples_per_query, generated_query_duration,
+loaded_qsl_set, effective, errors, messages, accuracy_log}; lists over series, accuracy_log one
+[sequence id, sample index] a logged response; with ``trace`` due_ns too, the scheduled instant of
+every sample since the first one's, in order.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ KEYS = (
 )
 
 STALL_S = 0.03
+SAMPLE_BEGINS = re.compile(r'"name":"Sample".*"ph":"b".*"ts":(\d+)\.(\d{3}),.*"sample_seq":(\d+),')
 
 
 class OfficialLoadGen:
@@ -40,7 +43,12 @@ class OfficialLoadGen:
         )
 
     def run(
-        self, settings: dict[str, Any], total: int, performance: int, stall_at: int = -1
+        self,
+        settings: dict[str, Any],
+        total: int,
+        performance: int,
+        stall_at: int = -1,
+        trace: bool = False,
     ) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -49,6 +57,7 @@ class OfficialLoadGen:
             "total": total,
             "performance": performance,
             "stall_at": stall_at,
+            "trace": trace,
         }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
@@ -72,12 +81,12 @@ def _test_settings(loadgen: Any, fields: dict[str, Any]) -> Any:
     return settings
 
 
-def _log_settings(loadgen: Any, directory: str) -> Any:
+def _log_settings(loadgen: Any, directory: str, trace: bool) -> Any:
     output = loadgen.LogOutputSettings()
     output.outdir = directory
     settings = loadgen.LogSettings()
     settings.log_output = output
-    settings.enable_trace = False
+    settings.enable_trace = trace
     return settings
 
 
@@ -96,15 +105,27 @@ def _answer(loadgen: Any, request: dict[str, Any], directory: str) -> dict[str, 
         request["total"], request["performance"], lambda _: None, lambda _: None
     )
     settings = _test_settings(loadgen, request["settings"])
-    loadgen.StartTestWithLogSettings(sut, qsl, settings, _log_settings(loadgen, directory), "")
+    logs = _log_settings(loadgen, directory, request["trace"])
+    loadgen.StartTestWithLogSettings(sut, qsl, settings, logs, "")
     loadgen.DestroyQSL(qsl)
     loadgen.DestroyFastSUT(sut)
     logged = json.loads((Path(directory) / "mlperf_log_accuracy.json").read_text())
     return {
         "issued": issued,
         "accuracy_log": [[entry["seq_id"], entry["qsl_idx"]] for entry in logged],
+        "due_ns": _due_ns(Path(directory) / "mlperf_log_trace.json") if request["trace"] else [],
         **_logged(Path(directory) / "mlperf_log_detail.txt"),
     }
+
+
+def _due_ns(path: Path) -> list[int]:
+    """The trace is no JSON; its times are microseconds with three decimals."""
+    found = {}
+    for line in path.read_text().splitlines():
+        if match := SAMPLE_BEGINS.search(line):
+            found[int(match[3])] = int(match[1]) * 1000 + int(match[2])
+    due = [found[place] for place in sorted(found)]
+    return [at - due[0] for at in due]
 
 
 def _logged(path: Path) -> dict[str, Any]:

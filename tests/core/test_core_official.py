@@ -124,7 +124,13 @@ def test_plan_is_the_official_one(
     total: int,
     performance: int,
 ) -> None:
-    ours = data.draw(drawn_settings(scenario))
+    compare_plans(judge, data.draw(drawn_settings(scenario)), total, performance)
+
+
+def compare_plans(
+    judge: OfficialLoadGen, ours: Settings, total: int, performance: int, *, trace: bool = False
+) -> None:
+    """Every derived value of one drawing; with ``trace`` every due time of a server run too."""
     loaded = ours.performance_sample_count or performance
     # The official LoadGen reads past the end of a last set that is too small.
     last_set = min(ours.accuracy_sample_count or total, total) % loaded or loaded
@@ -132,7 +138,7 @@ def test_plan_is_the_official_one(
     assume(not accuracy or ours.performance_issue_same_index < min(last_set, loaded, total))
     # One offline query of more unique samples than exist: the official LoadGen plans no query.
     assume(not (ours.scenario == "offline" and ours.performance_issue_unique and loaded > total))
-    official = judge.run(official_settings(ours), total, performance)
+    official = judge.run(official_settings(ours), total, performance, trace=trace)
     counts = SampleCounts(total, performance)
     specs = series_specs(ours, counts)
     plans = [plan_series(ours, counts, spec) for spec in specs]
@@ -152,6 +158,9 @@ def test_plan_is_the_official_one(
     else:
         assert issued == planned
         assert logged == ids_and_samples(plans)
+    if trace and ours.scenario == "server" and len(plans) == 1:
+        due = plans[0].scheduled_ns
+        assert (due - due[:1]).tolist() == official["due_ns"]
 
 
 def assert_effective_settings_agree(plan: SeriesPlan, official: dict[str, Any]) -> None:
