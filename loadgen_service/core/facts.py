@@ -7,11 +7,28 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class ClockFacts:
+    """One measurement by one worker of a peer's monotonic clock: a SUT's, or the service's (None).
+
+    ``offset_ns``: the peer's clock less the worker's, true within ``error_ns``; ``at_ns``: when,
+    on the worker's clock since the series' start (before it: negative).
+    """
+
+    worker_index: int
+    sut_index: int | None
+    at_ns: int
+    offset_ns: int
+    error_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerFacts:
     """One worker's part in one series. ``issued_count`` counts requests, in the order of its shard.
 
     ``lost`` means that it died or fell silent: rows of its shard that no record reached are lost.
     ``lost_reason`` without ``lost``: it left before its time, and said what it had issued.
+    ``start_clock_ns``: the series' start on its own monotonic clock; ``clock_offset_ns``: the
+    service's clock less its own, as measured before that start.
     """
 
     worker_index: int
@@ -26,6 +43,7 @@ class WorkerFacts:
     blocked_by_streams: int = 0
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
+    start_clock_ns: int = 0
 
     @property
     def is_gone(self) -> bool:
@@ -35,14 +53,12 @@ class WorkerFacts:
 
 @dataclass(frozen=True, slots=True)
 class SutFacts:
-    """One system under test: where it is, what it says it is, and its clock if it has one."""
+    """One system under test: where it is, and what it says it is."""
 
     sut_index: int
     address: str
     name: str = ""
     platform: str = ""
-    clock_offset_ns: int | None = None
-    clock_error_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,8 @@ class ErrorFacts:
 class SeriesFacts:
     """Facts of one series. ``stop_ns``: end of the measured window of a concurrency run, since t0.
 
-    ``start_unix_ns`` dates the report and is never used for an interval.
+    ``start_unix_ns`` dates the report and is never used for an interval. ``clocks``: measured
+    before, during and after the load.
     """
 
     series_index: int
@@ -68,6 +85,7 @@ class SeriesFacts:
     stop_ns: int | None = None
     start_unix_ns: int = 0
     interrupted: bool = False
+    clocks: Sequence[ClockFacts] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +110,8 @@ class OfficialFacts:
 class RunFacts:
     """Facts of the whole run. ``searched``: of each run of a peak search, in order, whether it kept
     the latency limits. ``rated_series``: the one that speaks for the whole (the best that passed,
-    else the base); None: every measured series does."""
+    else the base); None: every measured series does. ``interruption``: what cut the run short, if
+    no person did."""
 
     run_id: str
     plan_hash: str
@@ -109,6 +128,7 @@ class RunFacts:
     accuracy: dict[str, float] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    interruption: str = ""
     searched: Sequence[bool] = ()
     rated_series: int | None = None
     peak_qps: float | None = None

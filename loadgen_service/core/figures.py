@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from loadgen_service.core.burst_figures import BurstFigures, burst_figures, burst_latencies
 from loadgen_service.core.columns import NEVER, Status
 from loadgen_service.core.facts import SeriesFacts
+from loadgen_service.core.hops import Hops, request_hops
 from loadgen_service.core.loadgen_figures import (
     EarlyStopping,
     Latencies,
@@ -32,6 +34,8 @@ from loadgen_service.core.table import Column, Int64Array, RequestTable, samples
 from loadgen_service.core.token_figures import TokenFigures, token_figures
 from loadgen_service.core.token_rows import TokenRows
 
+_NONE: Final[Int64Array] = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -40,7 +44,8 @@ class Times:
     issue_delay = issued - scheduled = late (taken - scheduled: the generator's own) + blocked
     (issued - taken: a full window, no free stream, a broken connection). service = completed -
     issued, of completed requests. server_*: the SUT's own timings; network = service less the time
-    between the SUT's receiving and sending.
+    between the SUT's receiving and sending = to_sut + from_sut. These two mix two hosts' clocks and
+    are true within hop_error_ns, the largest of any request.
     """
 
     issue_delay_ns: Distribution | None
@@ -52,6 +57,9 @@ class Times:
     server_compute_ns: Distribution | None
     server_total_ns: Distribution | None
     network_ns: Distribution | None
+    to_sut_ns: Distribution | None = None
+    from_sut_ns: Distribution | None = None
+    hop_error_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,7 @@ def series_figures(
     elapsed_ns = window_ns if windowed else _last(table.completed_ns[_completed(table)])
     bursts = _burst_latencies(settings, plan, table, queries)
     counts = Counts.of(all_queries.status)
+    hops = request_hops(table, facts)
     own = loadgen_figures(
         settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
     )
@@ -129,14 +138,14 @@ def series_figures(
         samples=Counts.of(table.status, sample_counts),
         latency_unit="sample" if SCENARIOS[settings.scenario].pulled else "query",
         latency_ns=Distribution.of(latencies.completed_ns),
-        times=_times(table, slice(None)),
+        times=_times(table, hops, slice(None)),
         elapsed_ns=elapsed_ns,
         completed_qps=_rate_by(done_ns, None, elapsed_ns),
         completed_samples_per_second=_samples_rate(table, sample_counts, elapsed_ns),
         loadgen=own,
         bursts=burst_figures(settings, table) if bursts else None,
-        suts=tuple(_parts(table, table.sut_index, sample_counts, elapsed_ns)),
-        workers=tuple(_parts(table, table.worker_index, sample_counts, elapsed_ns)),
+        suts=tuple(_parts(table, hops, table.sut_index, sample_counts, elapsed_ns)),
+        workers=tuple(_parts(table, hops, table.worker_index, sample_counts, elapsed_ns)),
         unaccounted_count=_unaccounted(table, facts),
         duplicate_count=table.duplicate_count,
         foreign_count=table.foreign_count,
@@ -245,7 +254,11 @@ def _unaccounted(table: RequestTable, facts: SeriesFacts) -> int:
 
 
 def _parts(
-    table: RequestTable, key: Column, sample_counts: Int64Array, elapsed_ns: int | None
+    table: RequestTable,
+    hops: Hops | None,
+    key: Column,
+    sample_counts: Int64Array,
+    elapsed_ns: int | None,
 ) -> Iterator[PartFigures]:
     """One breakdown: the rows grouped by ``key``, those without one (below 0) left out."""
     order = np.argsort(key, kind="stable")
@@ -262,16 +275,17 @@ def _parts(
             samples=Counts.of(status, weights),
             completed_samples_per_second=_rate_by(done_ns, weights[done], elapsed_ns),
             latency_ns=Distribution.of(done_ns - table.scheduled_ns[rows][done]),
-            times=_times(table, rows),
+            times=_times(table, hops, rows),
         )
 
 
-def _times(table: RequestTable, rows: slice | Int64Array) -> Times:
+def _times(table: RequestTable, hops: Hops | None, rows: slice | Int64Array) -> Times:
     done = table.status[rows] == Status.COMPLETED
     scheduled, taken = table.scheduled_ns[rows], table.taken_ns[rows]
     issued, completed = table.issued_ns[rows], table.completed_ns[rows]
     service = np.where(done, completed, NEVER)
     received, sent = _server(table, "received", rows), _server(table, "sent", rows)
+    to_sut, from_sut, error = hops.select(rows) if hops else (_NONE, _NONE, _NONE)
     return Times(
         issue_delay_ns=_between(scheduled, issued),
         late_ns=_between(scheduled, taken),
@@ -282,6 +296,9 @@ def _times(table: RequestTable, rows: slice | Int64Array) -> Times:
         server_compute_ns=_known(_server(table, "compute", rows)),
         server_total_ns=_between(received, sent),
         network_ns=_outside_server(issued, service, received, sent),
+        to_sut_ns=Distribution.of(to_sut),
+        from_sut_ns=Distribution.of(from_sut),
+        hop_error_ns=int(error.max()) if len(error) else None,
     )
 
 

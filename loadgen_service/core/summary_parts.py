@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from loadgen_service.core.burst_figures import BurstFigures
-from loadgen_service.core.facts import ErrorFacts, SutFacts, WorkerFacts
+from loadgen_service.core.facts import ClockFacts, ErrorFacts, SutFacts, WorkerFacts
 from loadgen_service.core.figures import PartFigures, SeriesFigures, Times
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.loadgen_figures import LoadgenFigures
@@ -51,9 +52,16 @@ class MeasuredTimes(Part):
     server_compute_ns: Distribution | None = Field(None, description="computing in the SUT")
     server_total_ns: Distribution | None = Field(None, description="sent - received in the SUT")
     network_ns: Distribution | None = Field(None, description="service_ns less server_total_ns")
+    to_sut_ns: Distribution | None = Field(
+        None, description="issued to received by the SUT, over two clocks: +- hop_error_ns"
+    )
+    from_sut_ns: Distribution | None = Field(
+        None, description="sent by the SUT to completed, over two clocks: +- hop_error_ns"
+    )
+    hop_error_ns: int | None = Field(None, description="error bar of both, the widest there was")
 
 
-def times_fields(times: Times | None) -> dict[str, Distribution | None]:
+def times_fields(times: Times | None) -> dict[str, Any]:
     """The fields of ``MeasuredTimes``; all null without ``times``."""
     return {name: getattr(times, name, None) for name in MeasuredTimes.model_fields}
 
@@ -98,6 +106,10 @@ class WorkerSummary(MeasuredTimes):
     late_start_ns: int
     clock_offset_ns: int
     clock_error_ns: int
+    start_clock_ns: int = Field(0, description="the start on the worker's monotonic clock")
+    clocks: list[ClockFacts] = Field(
+        default_factory=list, description="every measurement of the service's and the SUTs' clocks"
+    )
     blocked_by_streams: int
     requests: Counts | None
     samples: Counts | None
@@ -105,8 +117,10 @@ class WorkerSummary(MeasuredTimes):
     latency_ns: Distribution | None
 
     @classmethod
-    def of(cls, facts: WorkerFacts, part: PartFigures | None) -> Self:
-        """Join what the worker reported with what its records show."""
+    def of(
+        cls, facts: WorkerFacts, part: PartFigures | None, clocks: Sequence[ClockFacts] = ()
+    ) -> Self:
+        """Join what the worker reported with what its records show. ``clocks``: all workers'."""
         return cls(
             worker_index=facts.worker_index,
             host=facts.host,
@@ -117,6 +131,8 @@ class WorkerSummary(MeasuredTimes):
             late_start_ns=facts.late_start_ns,
             clock_offset_ns=facts.clock_offset_ns,
             clock_error_ns=facts.clock_error_ns,
+            start_clock_ns=facts.start_clock_ns,
+            clocks=[one for one in clocks if one.worker_index == facts.worker_index],
             blocked_by_streams=facts.blocked_by_streams,
             requests=part.requests if part else None,
             samples=part.samples if part else None,

@@ -28,6 +28,8 @@ _TIMES: Final = {
     "server_queue_ns": "server queue",
     "server_compute_ns": "server compute",
     "network_ns": "network, rest",
+    "to_sut_ns": "to the SUT",
+    "from_sut_ns": "back from it",
 }
 _SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed", "data_seed")
 
@@ -67,7 +69,11 @@ def distributions_table(series: SeriesSummary) -> str:
         # one message an answer: the first response is the answer
         and not (name == "first_response_ns" and found == series.latency_ns)
     ]
-    return html_table(["", *(name.replace("_", ".") for name in _QUANTILES)], rows)
+    found_table = html_table(["", *(name.replace("_", ".") for name in _QUANTILES)], rows)
+    if series.hop_error_ns is None:
+        return found_table
+    bar = escape(say_ns(series.hop_error_ns))
+    return f"{found_table}<p>To the SUT and back from it: over two clocks, ± {bar}.</p>"
 
 
 def _quantiles(found: Distribution) -> list[str]:

@@ -40,6 +40,8 @@ _TIMES = {
     "server_queue_ns": "  server queue",
     "server_compute_ns": "  server compute",
     "network_ns": "  network, rest",
+    "to_sut_ns": "    to the SUT",
+    "from_sut_ns": "    back from it",
 }
 _COUNTS = ("planned", "not_issued", "issued", "completed", "failed", "timed_out", "lost")
 _QUANTILES = ("min", "mean", "p50", "p90", "p95", "p97", "p99", "p99_9", "max")
@@ -126,7 +128,10 @@ def _distributions(series: SeriesSummary) -> list[str]:
         measured = [row for row in measured if row[0] != _TIMES["first_response_ns"]]
     rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
     rows += [[title, *_quantiles(found)] for title, found in measured if found]
-    return table(rows) if len(rows) > 1 else ["  nothing was completed"]
+    lines = table(rows) if len(rows) > 1 else ["  nothing was completed"]
+    if series.hop_error_ns is not None:
+        lines.append(f"  to the SUT and back: over two clocks, +- {say_ns(series.hop_error_ns)}")
+    return lines
 
 
 def _quantiles(found: Distribution) -> list[str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.facts import RunFacts, SeriesFacts, SutFacts
+from loadgen_service.core.facts import RunFacts, SeriesFacts
 from loadgen_service.core.peak_search import PeakSearch
 from loadgen_service.core.plan import SeriesPlan, SeriesSpec, peak_series, plan_series
 from loadgen_service.core.run_state import RunEvent, RunState
 from loadgen_service.core.summary import Summary, public_settings, summary_to_json
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.collector import Collector
-from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew, Interrupted
+from loadgen_service.service.crew import NS_PER_MS, Crew, Interrupted
 from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Journal
 from loadgen_service.service.preparation import Prepared, prepare
@@ -23,9 +23,6 @@ from loadgen_service.service.results import Material, keeps_latency_promise, wri
 from loadgen_service.service.run import Run
 from loadgen_service.service.series import SeriesConductor
 from loadgen_service.service.sessions import Sessions, Worker
-
-SUT_CLOCK_PINGS = 15
-SUT_CLOCK_TIMEOUT_NS = 10 * NS_PER_S
 
 
 class RunConductor:
@@ -74,13 +71,12 @@ class RunConductor:
         for worker in crew.workers:
             journal.write("worker", **_worker_entry(worker))
         prepared = await prepare(run, crew)
-        suts = await self._measure_sut_clocks(prepared)
         run.series_count = len(prepared.specs)
         journal.write("prepared", **prepared_entry(prepared, len(crew.workers)))
         await self._conduct_series(journal, prepared)
         run.move(RunEvent.ALL_DRAINED)
         await run.collector.close()
-        await self._write(prepared, suts)
+        await self._write(prepared)
 
     async def _lease(self) -> Crew:
         """Exactly as many workers as the run asked for, within its lease timeout."""
@@ -100,22 +96,6 @@ class RunConductor:
                 )
             await Crew(self._sessions, (), 0).tick()
 
-    async def _measure_sut_clocks(self, prepared: Prepared) -> tuple[SutFacts, ...]:
-        if not prepared.has_sut_proto:
-            return prepared.suts
-        assert self._run.crew is not None
-        call = pb.Control(
-            settings_json=self._run.settings.model_dump_json(),
-            clocks=pb.MeasureSutClocks(count=SUT_CLOCK_PINGS),
-        )
-        try:
-            reply = await self._run.crew.control(call, SUT_CLOCK_TIMEOUT_NS, self._run.is_stopped)
-        except LoadgenError as error:
-            self._run.note(f"the SUTs' clocks were not measured: {error}")
-            return prepared.suts
-        clocks = {clock.peer: clock for clock in reply.clocks}
-        return tuple(_with_clock(s, clocks.get(f"sut {s.sut_index}")) for s in prepared.suts)
-
     async def _conduct_series(self, journal: Journal, prepared: Prepared) -> None:
         searches = self._run.settings.searches_peak
         for spec in prepared.specs[:-1] if searches else prepared.specs:
@@ -134,7 +114,7 @@ class RunConductor:
             spec = peak_series(base, index, search.next_qps)
             if not await self._conduct_one(journal, prepared, spec):
                 return
-            facts, plan = self._facts(prepared, prepared.suts), self._plans[-1]
+            facts, plan = self._facts(prepared), self._plans[-1]
             passed = await asyncio.to_thread(
                 keeps_latency_promise, run.directory, self._material(prepared, facts), plan
             )
@@ -175,12 +155,12 @@ class RunConductor:
             run.note(f"later series were not run: {why}")
         return not lost and not run.collector.disk_error
 
-    async def _write(self, prepared: Prepared, suts: tuple[SutFacts, ...]) -> None:
-        material = self._material(prepared, self._facts(prepared, suts))
+    async def _write(self, prepared: Prepared) -> None:
+        material = self._material(prepared, self._facts(prepared))
         summary = await asyncio.to_thread(write_results, self._run.directory, material)
         self._finish(summary)
 
-    def _facts(self, prepared: Prepared, suts: tuple[SutFacts, ...]) -> RunFacts:
+    def _facts(self, prepared: Prepared) -> RunFacts:
         run = self._run
         assert run.collector is not None
         return RunFacts(
@@ -188,7 +168,7 @@ class RunConductor:
             plan_hash=prepared.plan_hash,
             workload_hash=prepared.workload_hash,
             series=tuple(self._series),
-            suts=suts,
+            suts=prepared.suts,
             preprocess_ns=prepared.arena.preprocess_ns,
             dataset_name=prepared.library.name,
             dataset_hash=prepared.library.dataset_hash,
@@ -230,12 +210,6 @@ class RunConductor:
 
 def _reason(error: BaseException) -> str:
     return "stopped" if isinstance(error, Interrupted) else str(error)
-
-
-def _with_clock(sut: SutFacts, clock: pb.ClockOffset | None) -> SutFacts:
-    if clock is None:
-        return sut
-    return replace(sut, clock_offset_ns=clock.offset_ns, clock_error_ns=clock.error_ns)
 
 
 def _worker_entry(worker: Worker) -> dict[str, object]:

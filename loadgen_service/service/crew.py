@@ -108,19 +108,50 @@ class Crew:
         alive = self.alive()
         if not alive:
             raise RunError("no worker is left to speak to the SUTs")
-        elected, number = alive[0], next(self.sessions.control_ids)
+        return await self._control(alive[0], call, timeout_ns, stopped)
+
+    async def control_each(
+        self, call: pb.Control, timeout_ns: int
+    ) -> tuple[dict[int, pb.ControlReply], list[str]]:
+        """Let every living worker make the call: replies by worker index, and what went wrong."""
+        replies: dict[int, pb.ControlReply] = {}
+        errors: list[str] = []
+
+        async def ask(worker: Worker) -> None:
+            try:
+                replies[worker.index] = await self._control(worker, _copy(call), timeout_ns)
+            except LoadgenError as error:
+                errors.append(f"worker {worker.index}: {error}")
+
+        await asyncio.gather(*(ask(worker) for worker in self.alive()))
+        return replies, errors
+
+    async def _control(
+        self,
+        worker: Worker,
+        call: pb.Control,
+        timeout_ns: int,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> pb.ControlReply:
+        number = next(self.sessions.control_ids)
         call.id, call.timeout_ns = number, timeout_ns
-        elected.send(pb.ToWorker(control=call))
+        worker.send(pb.ToWorker(control=call))
         name = call.WhichOneof("call")
         deadline_ns = self.now_ns() + timeout_ns + 2 * NS_PER_S
-        while number not in elected.replies:
+        while number not in worker.replies:
             if stopped():
                 raise Interrupted
-            reason = self.lost_reason(elected)
+            reason = self.lost_reason(worker)
             if reason or self.now_ns() >= deadline_ns:
                 raise RunError(f"no answer to the control call {name}: {reason or 'time ran out'}")
             await self.tick()
-        reply = elected.replies.pop(number)
+        reply = worker.replies.pop(number)
         if reply.error:
             raise error_from(reply.error, reply.error_exit_code)
         return reply
+
+
+def _copy(call: pb.Control) -> pb.Control:
+    copied = pb.Control()
+    copied.CopyFrom(call)
+    return copied

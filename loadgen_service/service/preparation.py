@@ -40,9 +40,6 @@ DESCRIBE_MARGIN_NS = 20 * NS_PER_S
 PREPARE_TIMEOUT_NS = 300 * NS_PER_S
 """A worker may have to fetch gigabytes of samples and plan millions of queries."""
 
-CLOCK_PINGS = 15
-CLOCK_TIMEOUT_NS = 10 * NS_PER_S
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -206,17 +203,4 @@ def prepare_message(run: Run, prepared: Prepared, worker: Worker, worker_count: 
         performance_sample_count=prepared.counts.performance,
         expected_plan_hash=prepared.plan_hash,
         trace_ns=trace_to_bytes(prepared.trace_ns),
-    )
-
-
-async def measure_clocks(run: Run, crew: Crew) -> None:
-    """Ask every worker to measure its clock against ours; again before every series."""
-    for worker in crew.workers:
-        worker.clock = None
-    crew.tell(pb.ToWorker(measure_clock=pb.MeasureClock(count=CLOCK_PINGS)))
-    await crew.wait(
-        lambda: all(worker.clock is not None for worker in crew.workers),
-        CLOCK_TIMEOUT_NS,
-        "workers did not measure their clocks",
-        run.is_stopped,
     )

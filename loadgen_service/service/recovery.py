@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from loadgen_service.core.facts import (
+    ClockFacts,
     ErrorFacts,
     RunFacts,
     SeriesFacts,
@@ -127,6 +128,7 @@ def _from_journal(facts: dict[str, Any]) -> SeriesFacts:
             **facts,
             "workers": tuple(WorkerFacts(**worker) for worker in facts["workers"]),
             "errors": tuple(ErrorFacts(**error) for error in facts["errors"]),
+            "clocks": tuple(ClockFacts(**clock) for clock in facts["clocks"]),
         }
     )
 

@@ -17,11 +17,12 @@ from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.run_state import RunEvent
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError
+from loadgen_service.service.clocks import SeriesClocks
 from loadgen_service.service.collector import Collector
 from loadgen_service.service.crew import NS_PER_S, Crew
-from loadgen_service.service.journal import Journal
+from loadgen_service.service.journal import Entry, Journal
 from loadgen_service.service.live import LiveSeries
-from loadgen_service.service.preparation import Prepared, measure_clocks
+from loadgen_service.service.preparation import Prepared
 from loadgen_service.service.run import Run
 from loadgen_service.service.sessions import Worker
 
@@ -61,6 +62,7 @@ class SeriesConductor:
         self._prepared = prepared
         self._plan = plan
         self._index = plan.spec.index
+        self._clocks = SeriesClocks(run, crew, with_suts=prepared.has_sut_proto)
         self._t0_ns = 0
         self._start_unix_ns = 0
         self._stop_ns: int | None = None
@@ -69,9 +71,27 @@ class SeriesConductor:
     async def conduct(self) -> SeriesFacts:
         """Run the series to its end. Raises LoadgenError only before the start."""
         await self._load()
-        await measure_clocks(self._run, self._crew)
+        await self._clocks.measure_first()
         await self._arm()
         self._start()
+        return await self._see_through()
+
+    async def resume(self, start: Entry, stop_ns: int | None) -> SeriesFacts:
+        """Go on with a series that an earlier service started and wrote into the journal.
+
+        What the workers say and what is on the disk is all that is known of it. ``stop_ns``: of the
+        stop that was told last, if any.
+        """
+        self._t0_ns, self._start_unix_ns = start["t0_ns"], start["start_unix_ns"]
+        self._stop_ns = stop_ns
+        self._clocks.resume(start["clocks"])
+        self._run.planned_ns = _planned_ns(self._plan)
+        self._crew.tell(self._start_message())
+        if stop_ns is not None:
+            self._tell_stop(pb.INTERRUPT)
+        return await self._see_through()
+
+    async def _see_through(self) -> SeriesFacts:
         await self._watch_issuing()
         self._run.move(RunEvent.ALL_ISSUED)
         # Beside the draining: a SUT may answer the flush only after its slowest request.
@@ -80,6 +100,8 @@ class SeriesConductor:
         if self._is_abandoned:
             flushing.cancel()
         await asyncio.gather(flushing, return_exceptions=True)
+        if not self._is_abandoned and self._crew.alive():
+            await self._clocks.measure_last()
         await self._unload()
         self._settle_live()
         return self._facts()
@@ -116,7 +138,8 @@ class SeriesConductor:
     def _start(self) -> None:
         """One absolute instant for all, written down before anyone is told."""
         run, plan = self._run, self._plan
-        self._t0_ns = self._crew.now_ns() + START_MARGIN_NS + 2 * self._worst_clock_error_ns()
+        self._t0_ns = self._crew.now_ns() + START_MARGIN_NS + 2 * self._clocks.worst_error_ns()
+        self._clocks.start_at(self._t0_ns)
         self._start_unix_ns = time.time_ns() + (self._t0_ns - self._crew.now_ns())
         self._journal.write(
             "start",
@@ -125,16 +148,16 @@ class SeriesConductor:
             start_unix_ns=self._start_unix_ns,
             plan_hash=self._prepared.plan_hash,
             target_qps=self._plan.spec.target_qps,
+            clocks=self._clocks.journalled(),
         )
         run.t0_ns, run.series = self._t0_ns, plan.spec
         run.planned_ns = _planned_ns(plan)
         self._collector.begin_series(self._index, LiveSeries.of_plan(plan))
-        message = pb.Start(series_index=self._index, t0_coordinator_ns=self._t0_ns)
-        self._crew.tell(pb.ToWorker(start=message))
+        self._crew.tell(self._start_message())
         run.move(RunEvent.SERIES_STARTED)
 
-    def _worst_clock_error_ns(self) -> int:
-        return max((w.clock.error_ns for w in self._crew.workers if w.clock), default=0)
+    def _start_message(self) -> pb.ToWorker:
+        return pb.ToWorker(start=pb.Start(series_index=self._index, t0_coordinator_ns=self._t0_ns))
 
     async def _watch_issuing(self) -> None:
         """Until every living worker has issued its all."""
@@ -148,6 +171,7 @@ class SeriesConductor:
                 self._give_up(pending, "issued nothing more")
                 return
             self._consider_stop()
+            self._clocks.look_again()
             await self._crew.tick()
 
     def _bury_the_failed(self) -> None:
@@ -171,6 +195,9 @@ class SeriesConductor:
         if self._stop_ns is None:
             self._stop_ns = max(0, self._crew.now_ns() - self._t0_ns + STOP_MARGIN_NS)
         self._journal.write("stop", series_index=self._index, stop_ns=self._stop_ns)
+        self._tell_stop(reason)
+
+    def _tell_stop(self, reason: pb.StopReason) -> None:
         message = pb.Stop(series_index=self._index, stop_ns=self._stop_ns, reason=reason)
         self._crew.tell(pb.ToWorker(stop=message))
 
@@ -274,6 +301,7 @@ class SeriesConductor:
             stop_ns=stop_ns,
             start_unix_ns=self._start_unix_ns,
             interrupted=self._run.is_stopped(),
+            clocks=self._clocks.facts(),
         )
 
     def _worker_facts(self, worker: Worker) -> WorkerFacts:
@@ -295,8 +323,9 @@ class SeriesConductor:
             late_start_ns=done.late_start_ns,
             ended_by=done.ended_by,
             blocked_by_streams=done.blocked_by_streams,
-            clock_offset_ns=worker.clock.offset_ns if worker.clock else 0,
-            clock_error_ns=worker.clock.error_ns if worker.clock else 0,
+            clock_offset_ns=self._clocks.used(worker).offset_ns,
+            clock_error_ns=self._clocks.used(worker).error_ns,
+            start_clock_ns=self._clocks.start_clock_ns(worker),
         )
 
     def _errors(self) -> tuple[ErrorFacts, ...]:

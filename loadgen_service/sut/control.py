@@ -26,6 +26,8 @@ from loadgen_service.sut.credentials import channel_credentials, read_headers
 
 NS_PER_S: Final = 1_000_000_000
 CLOCK_EXCHANGE_COUNT: Final = 16
+CLOCK_PATIENCE_S: Final = 2.0
+"""An exchange that takes longer would tell nothing, and its SUT is probably gone."""
 
 _ABSENT: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 _Reply = TypeVar("_Reply", bound=Message)
@@ -97,22 +99,32 @@ class SutControl:
     async def clocks(self, count: int = CLOCK_EXCHANGE_COUNT) -> Answers:
         """Exchanges with the clock of every SUT that has one."""
         answers = Answers()
-        for index, stub in enumerate(self._stubs()):
-            exchanges: list[ClockExchange] = []
-            for _ in range(count):
-                sent_ns = time.monotonic_ns()
-                request = sut_pb2.ClockRequest(sent_ns=sent_ns)
-                reply = await self._optional(
-                    "Clock", index, stub.Clock(request, **self._options()), answers
-                )
-                if reply is None:
-                    break
-                exchanges.append(
-                    ClockExchange(sent_ns, reply.received_ns, reply.replied_ns, time.monotonic_ns())
-                )
-            if exchanges:
-                answers.clocks[index] = exchanges
+        found = await asyncio.gather(
+            *(self._clock(index, count, answers) for index in range(len(self._channels)))
+        )
+        answers.clocks = {index: exchanges for index, exchanges in enumerate(found) if exchanges}
         return answers
+
+    async def _clock(self, index: int, count: int, answers: Answers) -> list[ClockExchange]:
+        """Exchanges with one SUT, one after another; a SUT that is gone hides no other's clock."""
+        stub, options = self._stubs()[index], self._options()
+        options["timeout"] = min(self._timeout_s, CLOCK_PATIENCE_S)
+        exchanges: list[ClockExchange] = []
+        for _ in range(count):
+            sent_ns = time.monotonic_ns()
+            request = sut_pb2.ClockRequest(sent_ns=sent_ns)
+            try:
+                reply = await self._optional(
+                    "Clock", index, stub.Clock(request, **options), answers
+                )
+            except SutError:
+                break
+            if reply is None:
+                break
+            exchanges.append(
+                ClockExchange(sent_ns, reply.received_ns, reply.replied_ns, time.monotonic_ns())
+            )
+        return exchanges
 
     async def statistics(self) -> Answers:
         """KServe's model statistics of every SUT that keeps them, serialised."""

@@ -134,7 +134,7 @@ class Fleet:
     def finish(self, asker: Process, started: float) -> Ended:
         """Wait for the run's end and find its files with the service."""
         code = asker.wait(END_S)
-        directory = self.only_directory()
+        directory = max(path for path in self.results.iterdir() if path.is_dir())
         return Ended(code, asker.said, directory, time.monotonic() - started)
 
     def only_directory(self) -> Path:

@@ -142,7 +142,8 @@ class FiveHosts:
         return [self.namespace(host), self.addresses[host]]
 
     def shape(self, a: str, b: str, **shape: object) -> None:
-        """Shape one link from now on: delay_ms (one way), loss, rate_mbit, down."""
+        """Shape one link from now on: delay_ms (one way), delay_back_ms (from the second host of
+        ``LINKS`` to the first, if it differs), loss, rate_mbit, down."""
         self._shapes[link_name(a, b)] = dict(shape)
         self._write_shapes()
         time.sleep(0.05)  # the links look every 20 ms

@@ -1,8 +1,8 @@
 """Point-to-point links between network namespaces, in user space: delay, loss, rate, partition.
 
 ``python link_process.py CONTROL.json`` with {"links": [{name, a: [namespace, address], b: ...}],
-"shape": {name: {delay_ms, loss, rate_mbit, down}}}. The shapes are read again when the file
-changes. Stands in for netem, which many kernels lack. Ends with its standard input.
+"shape": {name: {delay_ms, delay_back_ms, loss, rate_mbit, down}}}. The shapes are read again when
+the file changes. Stands in for netem, which many kernels lack. Ends with its standard input.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ QUEUE_PACKETS = 4096
 
 @dataclass(slots=True)
 class Shape:
-    """What a link does to packets, the same in both directions. Delay is one way."""
+    """What a link does to packets. ``delay_ms`` is one way; back from ``b`` to ``a`` it is
+    ``delay_back_ms`` where that is given. The rest is the same in both directions."""
 
     delay_ms: float = 0.0
+    delay_back_ms: float | None = None
     loss: float = 0.0
     rate_mbit: float = 0.0
     down: bool = False
@@ -57,7 +59,9 @@ class Link:
         if self.shape.rate_mbit:
             at = max(now, self.free_at[side]) + size * 8 / (self.shape.rate_mbit * 1e6)
             self.free_at[side] = at
-        return at + self.shape.delay_ms / 1e3
+        shape = self.shape
+        back_ms = shape.delay_ms if shape.delay_back_ms is None else shape.delay_back_ms
+        return at + (back_ms if side else shape.delay_ms) / 1e3
 
 
 def _device(name: str) -> int:

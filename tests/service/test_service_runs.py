@@ -38,9 +38,10 @@ def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
         controls = [call for call in worker.calls if call.startswith("control ")]
         assert controls == [
             "control describe",
-            "control clocks",
             "control load",
+            "control clocks",
             "control flush",
+            "control clocks",
             "control unload",
         ]
 

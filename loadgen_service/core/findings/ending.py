@@ -35,14 +35,16 @@ def ended_early(facts: SeriesFacts, *, minima_met: bool) -> Finding:
 
 
 def interrupted(facts: RunFacts, series: SeriesFacts) -> Finding:
-    """A run that a person stopped is honest about its figures and is no result."""
+    """A run that was cut short is honest about its figures and is no result."""
     stopped = facts.interrupted or series.interrupted
+    cause = facts.interruption or "stopped by a person"
+    advice = "run it again" if facts.interruption else "let it run to its end"
     return Finding(
         name="interrupted",
         met=not stopped,
-        measured="stopped by a person" if stopped else "ran to its end",
+        measured=cause if stopped else "ran to its end",
         required="runs to its end",
-        advice="let it run to its end" if stopped else "",
+        advice=advice if stopped else "",
     )
 
 
