@@ -27,7 +27,12 @@ SCENARIO = {
     "Server": "server",
     "Offline": "offline",
 }
-MODE = {"PerformanceOnly": "performance", "AccuracyOnly": "accuracy", "SubmissionRun": "submission"}
+MODE = {
+    "PerformanceOnly": "performance",
+    "AccuracyOnly": "accuracy",
+    "SubmissionRun": "submission",
+    "FindPeakPerformance": "find_peak",
+}
 SAMPLE = re.compile(
     r'"name":"(Sample|Token)".*"ph":"b".*"ts":([-\d.]+),'
     r'"args":\{"sample_seq":(\d+),"query_seq":(\d+),'
@@ -93,6 +98,10 @@ def our_settings(values: dict[str, Any], **changed: Any) -> Settings:
         "coalesce_queries": asked.get("server_coalesce_queries", False),
         "max_async_queries": asked.get("server_max_async_queries", 0),
         "target_latency_ms": asked.get("server_target_latency_ns", 0) / 1e6,
+        "find_peak_decimals_of_precision": asked.get(
+            "server_find_peak_qps_decimals_of_precision", 1
+        ),
+        "find_peak_boundary_step_size": asked.get("server_find_peak_qps_boundary_step_size", 1),
         "use_token_latencies": asked.get("use_token_latencies", False),
         "ttft_latency_ms": asked.get("server_ttft_latency", 100_000_000) // 1_000_000,
         "tpot_latency_ms": asked.get("server_tpot_latency", 100_000_000) // 1_000_000,
