@@ -10,6 +10,7 @@ VENV := .venv
 TRITON_VENV := .venv-triton
 BENCH_VENV := .venv-bench
 LLAMA_VENV := .venv-llama
+RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := -m pip --disable-pip-version-check --no-input -q
@@ -18,7 +19,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet test-web test-servers test-long test-compare-long llama lint format stubs stubs-check bench bench-setup triton clean
+.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama lint format stubs stubs-check bench bench-setup triton clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,9 +52,23 @@ test: setup triton ## every test, the real Triton and the real Prometheus includ
 	@deploy/host-packages prometheus "$(HOST_PYTHON)" || echo "setup: tests against it will be skipped"
 	@LOADGEN_TEST_TRITON=$(TRITON_VENV) $(BIN)/python -m pytest
 
-test-fleet: setup ## five hosts in network namespaces, with faults (root; about ten minutes)
+test-fleet: setup ## hosts and a Ray cluster in network namespaces, with faults (root; about ten minutes)
 	@deploy/host-packages fleet "$(HOST_PYTHON)"
-	@$(BIN)/python -m pytest -m fleet -p no:cacheprovider
+	@$(MAKE) --no-print-directory ray || echo "setup: no Ray here: its tests will be skipped"
+	@LOADGEN_TEST_RAY=$(RAY_VENV) $(BIN)/python -m pytest -m fleet -p no:cacheprovider
+
+ray: $(RAY_VENV)/.ready ## make .venv-ray: loadgen beside Ray, for a cluster of the tests
+
+# its own environment: Ray is half a gigabyte
+$(RAY_VENV)/.ready: pyproject.toml
+	@[ -x $(RAY_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(RAY_VENV)
+	@echo "setup: installing Ray into $(RAY_VENV)"
+	@$(call RETRY,$(RAY_VENV)/bin/python $(PIP) install -e '.[ray]')
+	@touch $@
+
+test-containers: setup ## the images built and compose brought up with podman (root; five minutes)
+	@deploy/host-packages containers "$(HOST_PYTHON)"
+	@$(BIN)/python -m pytest -m containers -s -p no:cacheprovider
 
 # a server that cannot be installed here is skipped by name
 test-servers: setup ## other projects' servers, each in its own environment (about two minutes)

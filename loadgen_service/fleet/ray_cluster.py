@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +22,9 @@ PORT: Final = 10001
 """Where ``ray start --head`` listens for Ray clients, if it is told nothing."""
 
 CONNECT_S: Final = 5.0
+SLOW_HEAD: Final = "Starting Ray client server failed"
+"""What a busy head says when a client's process there took too long; the next is quicker."""
+
 START_S: Final = 30.0
 """How long a node may take to start a Python process and import us."""
 
@@ -33,9 +35,10 @@ CHATTY: Final = ("ray._private.worker", "ray.client_builder", "ray.util.client")
 UNREACHABLE: Final = "ActorUnavailableError"
 """A broken connection: the node may be dead, or may be back in a second. Ray knows after 15 s."""
 
+NODE_DEAD: Final = "Ray says that its node died"
 DEAD: Final = {
     "ActorDiedError": "Ray says that its actor died",
-    "NodeDiedError": "Ray says that its node died",
+    "NodeDiedError": NODE_DEAD,
     "WorkerCrashedError": "Ray says that its actor's process crashed",
 }
 
@@ -84,13 +87,18 @@ class RayCluster:
                 f"{where}: no Ray head answers there ({error.strerror or error}); its port for "
                 f"clients is --ray-client-server-port of `ray start --head`, {PORT} if not given"
             ) from None
-        try:
-            self._ray.init(f"{SCHEME}{host}:{port}", log_to_driver=False)
-        except Exception as error:  # Ray raises whatever its gRPC, pickle and versions do
-            raise UserError(
-                f"{where}: {first_line(error)}; Ray and Python must be of the same versions here "
-                "and there"
-            ) from None
+        for is_last in (False, True):
+            try:
+                self._ray.init(f"{SCHEME}{host}:{port}", log_to_driver=False)
+                return
+            except Exception as error:  # Ray raises whatever its gRPC, pickle and versions do
+                if SLOW_HEAD in str(error) and not is_last:
+                    self._ray.shutdown()
+                    continue
+                raise UserError(
+                    f"{where}: {first_line(error)}; see the head's own logs, and have the same "
+                    "versions of Ray and Python here and there"
+                ) from None
 
     def place(self, count: int, wait_s: float) -> None:
         """Reserve ``count`` bundles of one CPU, on different nodes as far as there are.
@@ -136,15 +144,12 @@ class RayCluster:
         Each end is told once, and before it at most one doubt. Raises RunError when Ray is gone.
         """
         if not self._waiting:
-            time.sleep(wait_s)
             return []
         try:
             ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=wait_s)
             told = [self._end_of(one) for one in ready]
         except Exception as error:
             raise RunError(f"fleet: the Ray cluster is lost ({first_line(error)})") from None
-        if ready and not any(told):
-            time.sleep(wait_s)  # an unreachable actor says so at once, every time
         return [one for one in told if one is not None]
 
     def _end_of(self, waited: Any) -> Ended | None:
@@ -154,13 +159,19 @@ class RayCluster:
         except Exception as error:
             kind = type(error).__name__
             if kind != UNREACHABLE:
-                reason = f"{DEAD.get(kind, 'Ray says')}: {first_line(error)}"
-                return Ended(self._placed[index], reason)
+                said = DEAD.get(kind, "Ray says")
+                if kind in DEAD and self._is_dead(self._placed[index].node):
+                    said = NODE_DEAD
+                return Ended(self._placed[index], f"{said}: {first_line(error)}")
         self._waiting[self._actors[index].wait.remote()] = index
         if index in self._doubted:
             return None
         self._doubted.add(index)
         return Ended(self._placed[index], "Ray cannot reach its actor", is_sure=False)
+
+    def _is_dead(self, node: str) -> bool:
+        known = [one["Alive"] for one in self._ray.nodes() if one["NodeManagerAddress"] == node]
+        return not any(known)
 
     def close(self) -> None:
         """Stop what runs, give the bundles back, leave the cluster. May be called at any time."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from loadgen_service.errors import RunError
 from loadgen_service.fleet.ray_cluster import Ended, Placed
 
-LOOK_S = 0.5
+LOOK_S = 0.25
 
 
 class Cluster(Protocol):
@@ -78,6 +78,8 @@ class RayWorkers:
                 what = "ended" if one.is_sure else "in doubt"
                 self._say(f"worker on {one.placed.node} {what}: {one.reason}")
                 self._on_exit(one)
+            # an unreachable actor says so at once, every time it is asked
+            await asyncio.sleep(LOOK_S)
 
     async def stop(self) -> None:
         """End all workers and leave the cluster; bounded, also when nodes are gone."""

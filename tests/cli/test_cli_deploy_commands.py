@@ -1,4 +1,6 @@
-"""The commands in the compose file and the Dockerfiles are accepted by the real parsers."""
+"""The commands in the compose file, the Dockerfiles and the Kubernetes manifests are accepted by
+the real parsers.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from command_lines import complaint
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {"deploy/Dockerfile.service": "loadgen", "deploy/Dockerfile.sut-server": "sut-server"}
+KUBERNETES = ("base/service.yaml", "base/workers.yaml")
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
 
@@ -40,6 +43,24 @@ def test_command_of_a_compose_service_is_accepted(name: str) -> None:
 def test_compose_runs_every_program() -> None:
     assert {words[0] for words in built_commands().values()} == {"loadgen", "sut-server"}
     assert {"loadgen", "worker", "sut-server"} <= set(built_commands())
+
+
+def kubernetes_commands() -> dict[str, list[str]]:
+    """Container -> its command line; the image's own program is `loadgen`."""
+    found = {}
+    for file in KUBERNETES:
+        for one in yaml.safe_load_all((ROOT / "deploy/kubernetes" / file).read_text()):
+            pod = one["spec"].get("template", {}).get("spec", {})
+            for container in pod.get("containers", []):
+                assert container["image"] == "loadgen/service"
+                found[container["name"]] = ["loadgen", *container["args"]]
+    return found
+
+
+@pytest.mark.parametrize("name", ["loadgen", "worker"])
+def test_command_of_a_kubernetes_container_is_accepted(name: str) -> None:
+    assert set(kubernetes_commands()) == {"loadgen", "worker"}
+    assert complaint(kubernetes_commands()[name]) == ""
 
 
 @pytest.mark.parametrize("dockerfile", PROGRAMS)
