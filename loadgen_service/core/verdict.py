@@ -101,7 +101,7 @@ def _service_part(
         ending.ended_early(series, minima_met=all(minima)),
         ending.interrupted(facts, series),
     ]
-    if figures.tokens is not None:
+    if figures.tokens is not None and settings.scenario in LOADGEN_SCENARIOS:
         findings.insert(0, tokens.token_answers(settings, figures.tokens))
     if plan.spec.kind == "accuracy":
         scored = ending.accuracy(settings, facts)

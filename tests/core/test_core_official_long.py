@@ -31,6 +31,7 @@ def judge() -> Iterator[OfficialLoadGen]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("scenario", sorted(OFFICIAL_SCENARIO))
 def test_no_drawn_setting_differs(
     judge: OfficialLoadGen, scenario: ScenarioName, record_property
