@@ -110,7 +110,7 @@ def read_wish(body: bytes, chat: bool) -> Wish:
     """What a request's body asks for. Raises BadRequest."""
     try:
         asked = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadRequest(400, "the body is not JSON") from None
     if not isinstance(asked, dict):
         raise BadRequest(400, "the body is no JSON object")

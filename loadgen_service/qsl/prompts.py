@@ -100,7 +100,7 @@ def _read_lines(path: Path) -> list[tuple[int, Any]]:
             continue
         try:
             found.append((number, json.loads(line)))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"dataset: {path} line {number} is not JSON") from None
     if not found:
         raise UserError(f"dataset: {path} holds no prompt; give one JSON object a line")

@@ -40,9 +40,12 @@ def read_journal(run_directory: Path) -> list[Entry]:
     entries = []
     for line in lines[:-1]:
         try:
-            entries.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(entry, dict) or "event" not in entry:
+            break  # a disk's garbage; what follows it is not trusted either
+        entries.append(entry)
     return entries
 
 

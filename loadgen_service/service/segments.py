@@ -85,9 +85,10 @@ def _next_frame(file: BinaryIO) -> bytes | None:
 
 
 def whole_bytes(path: Path) -> int:
-    """Length of the file up to the end of its last whole frame; 0 where the magic is not whole."""
-    if path.stat().st_size < len(MAGIC):
-        return 0
+    """Length of the file up to the end of its last whole frame; 0 where it has no magic."""
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return 0  # what is appended behind a broken magic would never be read
     return len(MAGIC) + sum(_FRAME.size + len(payload) for payload in frames(path))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.sut.base import DONE, MESSAGE, Event
@@ -15,6 +16,9 @@ from loadgen_service.sut.base import DONE, MESSAGE, Event
 CODE_UNKNOWN: Final = 2
 """gRPC's UNKNOWN: an error message on a stream has a text and no code."""
 
+CODE_INTERNAL: Final = 13
+
+_NO_ANSWER: Final = "the stream carried no ModelStreamInferResponse"
 _ERROR_TAG: Final = b"\x0a"  # ModelStreamInferResponse.error_message = 1, never behind field 2
 
 
@@ -54,14 +58,20 @@ class StreamReader:
         pieces = self._forget(event[1])
         if event[2] or not pieces:
             return event
-        return (DONE, event[1], 0, joined_answers(pieces), "")
+        try:
+            return (DONE, event[1], 0, joined_answers(pieces), "")
+        except DecodeError:  # a server's broken bytes must settle the call, not end the worker
+            return (DONE, event[1], CODE_INTERNAL, None, _NO_ANSWER)
 
     def _forget(self, key: int) -> list[bytes]:
         return self._kept.pop(key, []) if self._kept is not None else []
 
 
 def joined_answers(messages: Sequence[bytes]) -> bytes:
-    """One serialised ModelInferResponse with the outputs of all, as protobuf merges messages."""
+    """One serialised ModelInferResponse with the outputs of all, as protobuf merges messages.
+
+    Raises DecodeError where one of them is no ModelStreamInferResponse.
+    """
     whole = service_pb2.ModelInferResponse()
     for message in messages:
         whole.MergeFrom(service_pb2.ModelStreamInferResponse.FromString(message).infer_response)
@@ -72,6 +82,6 @@ def joined_answers(messages: Sequence[bytes]) -> bytes:
 def _error_text(message: bytes) -> str:
     try:
         text = service_pb2.ModelStreamInferResponse.FromString(message).error_message
-    except Exception:  # a server's broken bytes must settle the call, not end the worker
-        return "the stream carried no ModelStreamInferResponse"
+    except DecodeError:
+        return _NO_ANSWER
     return " ".join(str(text).split())

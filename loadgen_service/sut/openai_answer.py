@@ -55,6 +55,9 @@ class _Chunk(msgspec.Struct):
     timings: Any = None
 
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a server's bytes may make the JSON reader raise."""
+
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 CountTokens = Callable[[str], int]
@@ -115,10 +118,11 @@ class OpenAiAnswer:
             self._body.append(data)
             return 0
         try:
-            return self._take(self._sse.feed(data))
+            events = self._sse.feed(data)
         except ValueError as error:
             self._fail(CODE_INTERNAL, str(error))
             return 0
+        return self._take(events)
 
     def end(self) -> int:
         """The body is whole; how many pieces its last bytes brought."""
@@ -174,7 +178,7 @@ class OpenAiAnswer:
                 continue
             try:
                 self._take_chunk(_decode(data))
-            except msgspec.MsgspecError as error:
+            except _UNREADABLE as error:
                 self._fail(CODE_INTERNAL, f"not an OpenAI answer: {error}")
         return self._pieces - before
 
@@ -210,7 +214,7 @@ def complaint(body: bytes) -> str:
     """A server's own words out of an error's body, in one line."""
     try:
         found = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         found = body.decode(errors="replace")
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(name):

@@ -210,7 +210,7 @@ async def _json(request: Request) -> dict[str, object]:
         raise UserError(f"body: not whole after {BODY_S:g} s") from None
     try:
         value = json.loads(bytes(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError("body: not JSON") from None
     if not isinstance(value, dict):
         raise UserError("body: not a JSON object")

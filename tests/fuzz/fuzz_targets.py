@@ -1,0 +1,245 @@
+"""Every parser of bytes from outside, as a function from bytes to nothing.
+
+A target swallows what its parser may raise and lets everything else out: that is a finding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from grpc_wire.client import ClientConnection
+from grpc_wire.events import DONE, MESSAGE, OPENED, REQUEST
+from grpc_wire.headers import HeaderBlock, request_headers
+from grpc_wire.messages import frame_message
+from grpc_wire.server import ServerConnection
+from loadgen_proto import loadgen_pb2 as pb
+from tritonclient.grpc import service_pb2
+
+from loadgen_service.core.arrivals import parse_trace
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import LoadgenError
+from loadgen_service.mlperf.conf_file import parse_conf
+from loadgen_service.qsl.arena_file import Arena
+from loadgen_service.qsl.input_data import open_input_data
+from loadgen_service.qsl.prompts import open_prompts
+from loadgen_service.qsl.tensors import TensorSpec
+from loadgen_service.service.collector import CorruptBatch, check_batch
+from loadgen_service.service.journal import JOURNAL_NAME, entries_of, read_journal
+from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
+from loadgen_service.service.segments import Segment, frames
+from loadgen_service.service.tokens import parse_tokens
+from loadgen_service.sut.kserve_stream import StreamReader
+from loadgen_service.sut.openai_answer import OpenAiAnswer
+from loadgen_service.sut.server_timings import find_timings
+from loadgen_service.sut.sse import SseReader
+from sut_server.errors import CallError
+from sut_server.http_connection import HttpConnection, HttpShared
+from sut_server.infer_messages import decode_request
+from sut_server.openai_api import BadRequest, read_wish
+from sut_server.synthetic import simple_spec
+
+HEADERS: HeaderBlock = request_headers(path="/s/m", authority="h:1")
+FOLDER: Final = Path(tempfile.mkdtemp(prefix="loadgen-fuzz-"))
+SPEC: Final = simple_spec("fuzzed", 4, 4)
+WANTED: Final = [TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "BYTES", (1,))]
+
+
+def _file(data: bytes, name: str) -> Path:
+    path = FOLDER / name
+    path.write_bytes(data)
+    return path
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    """``data`` cut where its first byte says: parsers must not care how bytes arrive."""
+    step = data[0] + 1 if data else 1
+    return [data[at : at + step] for at in range(1, len(data), step)]
+
+
+def wire_server(data: bytes) -> None:
+    """The server half; every request is answered at once."""
+    wire = ServerConnection(streaming_paths={b"/s"}, max_message_bytes=1 << 20)
+    wire.start()
+    for piece in _pieces(data):
+        for event in wire.receive(piece):
+            if event[0] == REQUEST:
+                wire.respond(event[1], frame_message(event[3]))
+            elif event[0] == OPENED:
+                wire.finish(event[1], 12, "no")
+        wire.take_output()
+    wire.eof()
+
+
+def wire_client(data: bytes) -> None:
+    """The client half with up to three calls out; each is settled exactly once."""
+    wire = ClientConnection(max_message_bytes=1 << 20)
+    wire.start()
+    opened: list[int] = []
+    done: list[int] = []
+    for piece in _pieces(data):
+        done += [event[1] for event in wire.receive(piece) if event[0] == DONE]
+        if len(opened) < 3 and wire.call(len(opened), HEADERS, frame_message(b"asked")):
+            opened.append(len(opened))
+        wire.take_output()
+    done += [event[1] for event in wire.eof() if event[0] == DONE]
+    assert sorted(done) == opened, (done, opened)
+
+
+def sse(data: bytes) -> None:
+    """Events must not depend on how the bytes were cut."""
+    whole, cut = SseReader(), SseReader()
+    with contextlib.suppress(ValueError):
+        at_once = whole.feed(data[1:]) + whole.end()
+        in_pieces = [event for piece in _pieces(data) for event in cut.feed(piece)] + cut.end()
+        assert at_once == in_pieces, (at_once, in_pieces)
+
+
+def openai_answer(data: bytes) -> None:
+    """A streamed answer and a whole one, kept and counted."""
+    for kind in (b"text/event-stream", b"application/json"):
+        answer = OpenAiAnswer(keep=True, count=len)
+        answer.begin(200 if data[:1] != b"!" else 500, {b"content-type": kind})
+        for piece in _pieces(data):
+            answer.feed(piece)
+        answer.end()
+        code, kept, text, _ = answer.ending()
+        assert code == 0 or text
+        assert kept is None or isinstance(json.loads(kept), dict)
+
+
+def openai_request(data: bytes) -> None:
+    """What ``sut-server`` is asked."""
+    for chat in (False, True):
+        with contextlib.suppress(BadRequest):
+            read_wish(data, chat)
+
+
+class _Transport:
+    """Takes what is written."""
+
+    closed = False
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def http_request(data: bytes) -> None:
+    """``sut-server``'s HTTP/1.1 port."""
+    shared = HttpShared(lambda call, request: call.respond(200, "a/b", request.body), lambda: 0)
+    connection, transport = HttpConnection(shared), _Transport()
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    for piece in _pieces(data):
+        if not transport.closed:
+            connection.data_received(piece)
+    connection.connection_lost(None)
+
+
+def infer_request(data: bytes) -> None:
+    """A ModelInferRequest at ``sut-server``."""
+    with contextlib.suppress(DecodeError, CallError):
+        decode_request(service_pb2.ModelInferRequest.FromString(data), SPEC, 8)
+
+
+def infer_response(data: bytes) -> None:
+    """A ModelInferResponse at a worker: timings by search, messages of a stream joined."""
+    timings = find_timings(data)
+    assert timings is None or all(-1 <= one < 1 << 63 for one in timings)
+    reader = StreamReader(lambda key: None, keep=True)
+    said = reader.read([(MESSAGE, 1, data), (DONE, 1, 0, b"", "")])
+    assert [event[1] for event in said if event[0] == DONE] == [1]
+
+
+def conf(data: bytes) -> None:
+    """user.conf and mlperf.conf."""
+    parse_conf(data.decode("utf-8", "replace").splitlines())
+
+
+def trace(data: bytes) -> None:
+    """A trace of due times."""
+    with contextlib.suppress(LoadgenError):
+        times = parse_trace(data.decode("utf-8", "replace"))
+        assert (np.diff(times) >= 0).all()
+
+
+def tokens(data: bytes) -> None:
+    """A service's token file."""
+    with contextlib.suppress(LoadgenError):
+        assert parse_tokens(data.decode("utf-8", "replace"), "f")
+
+
+def segment(data: bytes) -> None:
+    """A worker's durable batches: read, then opened again and continued."""
+    path = _file(data, "segment")
+    for read in (read_columns, read_tokens):
+        with contextlib.suppress(LoadgenError, ValueError):
+            read([(0, path)])
+    with contextlib.suppress(LoadgenError, ValueError):
+        list(read_responses([(0, path)]))
+    before = list(frames(path))
+    opened = Segment(path)
+    opened.append(b"next")
+    opened.close()
+    assert list(frames(path)) == [*before, b"next"]
+
+
+def batch(data: bytes) -> None:
+    """A batch from a worker, at the collector."""
+    with contextlib.suppress(DecodeError, CorruptBatch):
+        parsed = pb.Batch.FromString(data)
+        for name in ("records", "responses", "tokens", "file"):
+            if parsed.WhichOneof("message") == name:
+                check_batch(getattr(parsed, name))
+
+
+def journal(data: bytes) -> None:
+    """A run's journal after a crash."""
+    folder = FOLDER / "run"
+    folder.mkdir(exist_ok=True)
+    (folder / JOURNAL_NAME).write_bytes(data)
+    entries_of(read_journal(folder), "begun")
+
+
+def arena(data: bytes) -> None:
+    """A fetched or cached arena of samples, without its hash being compared."""
+    with contextlib.suppress(LoadgenError):
+        opened = Arena.open(_file(data, "arena"))
+        for index in opened.sample_indexes.tolist()[:4]:
+            opened.tensors(index)
+        opened.close()
+
+
+def prompts(data: bytes) -> None:
+    """A file of prompts."""
+    path = _file(data, "prompts.jsonl")
+    with contextlib.suppress(LoadgenError):
+        open_prompts(Settings(sut=["openai://h:1"], model="m", dataset=str(path)))
+
+
+def input_data(data: bytes) -> None:
+    """perf_analyzer's input files."""
+    with contextlib.suppress(LoadgenError):
+        open_input_data(_file(data, "input.json"), WANTED)
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    one.__name__: one
+    for one in (
+        wire_server, wire_client, sse, openai_answer, openai_request, http_request, infer_request,
+        infer_response, conf, trace, tokens, segment, batch, journal, arena, prompts, input_data,
+    )
+}  # fmt: skip

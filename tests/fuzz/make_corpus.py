@@ -1,0 +1,136 @@
+"""Writes the seeds of every target: ``python tests/fuzz/make_corpus.py``. Found failures are put
+beside them by hand, named ``found-*``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from fuzz_targets import HEADERS, SPEC, TARGETS
+from grpc_wire.client import ClientConnection
+from grpc_wire.messages import frame_message
+from grpc_wire.server import ServerConnection
+from loadgen_proto import loadgen_pb2 as pb
+from tritonclient.grpc import service_pb2
+
+from loadgen_service.core.columns import REQUEST_COLUMNS
+from loadgen_service.qsl.arena_file import MAGIC, TRAILER, TRAILER_MARK, write_note
+from loadgen_service.qsl.tensors import TensorSpec
+from loadgen_service.service.segments import Segment
+from sut_server.infer_messages import Timings, timing_parameters
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def wire() -> dict[str, list[bytes]]:
+    client, server = ClientConnection(), ServerConnection(streaming_paths={b"/s"})
+    client.start()
+    server.start()
+    up = down = b""
+    for key in range(-1, 4):
+        if 0 <= key < 3:
+            assert client.call(key, HEADERS, frame_message(b"asked" * 10))
+        sent = b"".join(client.take_output())
+        up += sent
+        for event in server.receive(sent):
+            if event[0] == 4:
+                server.respond(event[1], frame_message(b"answered"))
+        back = b"".join(server.take_output())
+        down += back
+        client.receive(back)
+    return {
+        "wire_server": [b"\xff" + up, b"\x08" + up],
+        "wire_client": [b"\xff" + down, b"\x08" + down],
+    }
+
+
+def records() -> pb.Batch:
+    columns = {name: np.zeros(2, dtype).tobytes() for name, dtype in REQUEST_COLUMNS.items()}
+    crc = 0
+    for content in columns.values():
+        crc = zlib.crc32(content, crc)
+    given = [pb.Column(name=name, content=content) for name, content in columns.items()]
+    return pb.Batch(records=pb.RecordBatch(sequence=1, count=2, crc32=crc, columns=given))
+
+
+def segment() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s"
+        opened = Segment(path)
+        opened.append(records().SerializeToString())
+        opened.append(pb.Batch(responses=pb.ResponseBatch(count=0)).SerializeToString())
+        opened.close()
+        return path.read_bytes()
+
+
+def arena() -> bytes:
+    note = write_note([TensorSpec("a", "FP32", (2,))])
+    start = len(MAGIC)
+    rows = np.array([[0, start, start + 8], [1, start + 8, start + 16]], "<i8").tobytes()
+    tail = TRAILER.pack(start + 16, 2, len(note), TRAILER_MARK)
+    return MAGIC + bytes(16) + rows + note + tail
+
+
+def infer() -> dict[str, list[bytes]]:
+    request = service_pb2.ModelInferRequest(model_name=SPEC.name, id="7")
+    for want in SPEC.inputs:
+        shape = [1 if size < 0 else size for size in want.shape]
+        request.inputs.add(name=want.name, datatype=want.datatype, shape=shape)
+        request.raw_input_contents.append(bytes(4 * int(np.prod(shape))))
+    timed = timing_parameters(Timings(1, 2, 3, 4)) + b"\x0a\x01m"
+    return {"infer_request": [request.SerializeToString()], "infer_response": [timed]}
+
+
+def texts() -> dict[str, list[bytes]]:
+    chunk = {"choices": [{"delta": {"content": "a"}, "finish_reason": None}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    stream = "".join(f"data: {json.dumps(one)}\n\n" for one in (chunk, usage)) + "data: [DONE]\n\n"
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3,
+             "stream": True, "stream_options": {"include_usage": True}}  # fmt: skip
+    body = json.dumps(asked).encode()
+    post = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
+    step = {"a": {"content": [1.0, 2.0], "shape": [1, 2]}, "b": ["x"]}
+    coded = {"a": {"b64": "AAAAAAAAAAA=", "shape": [1, 2]}, "b": {"b64": "AAAAAA=="}}
+    return {
+        "sse": [b"\x03" + stream.encode(), b"\x01: c\r\ndata:a\rdata: b\r\n\r\n"],
+        "openai_answer": [b"\x20" + stream.encode(), b"\xff" + json.dumps(usage).encode()],
+        "openai_request": [body, b'{"prompt": "a b", "max_tokens": null}'],
+        "http_request": [b"\xff" + post + body, b"\x05GET /a HTTP/1.1\r\nHost: h\r\n\r\n" * 2],
+        "conf": [b"# c\n*.Server.target_qps = 10\nm.*.min_duration = 600000\n", b"a.b.c=1 2\n"],
+        "trace": [b"0\n0.5\n1e3\n", b"# ms\n1\n2\n"],
+        "tokens": [
+            b"a run,read aaaaaaaaaaaaaaaa\nb all bbbbbbbbbbbbbbbb until=2030-01-01\n", b"c" * 20,
+        ],
+        "journal": [b'{"event": "begun", "t0_ns": 5}\n{"event": "series"}\n{"eve'],
+        "prompts": [
+            b'{"messages": [{"role": "user", "content": "a"}]}\n{"prompt": "b", "max_tokens": 5}\n'
+        ],
+        "input_data": [
+            json.dumps({"data": [step, coded]}).encode(), json.dumps({"data": [[step]]}).encode(),
+        ],
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Write ``corpus/TARGET/seed-N``."""
+    seeds = {**wire(), **infer(), **texts(), "segment": [segment()], "arena": [arena()],
+             "batch": [records().SerializeToString()]}  # fmt: skip
+    assert set(seeds) == set(TARGETS), set(seeds) ^ set(TARGETS)
+    for name, contents in seeds.items():
+        folder = CORPUS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, content in enumerate(contents):
+            (folder / f"seed-{number}").write_bytes(content)
+            TARGETS[name](content)
+            print(f"{name}: {len(content)} bytes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
