@@ -31,6 +31,10 @@ _USERS_MISTAKES: Final = {
 }
 
 
+class ServiceLost(RunError):
+    """The service cannot be reached any more; it may come back."""
+
+
 class ServiceClient:
     """Calls one service. Use :func:`open_client` to make one; close it at the end."""
 
@@ -109,7 +113,7 @@ class ServiceClient:
                 "and is --service-tls-ca given if it has TLS?"
             )
         if error.code() in unreachable:
-            return RunError(f"service {self._address}: lost ({text}); the run may go on there")
+            return ServiceLost(f"service {self._address}: lost ({text}); the run may go on there")
         return RunError(text)
 
 
@@ -145,6 +149,9 @@ def open_client(
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 1000),
     ]
     credentials = tls.credentials() if tls else None
     if credentials:

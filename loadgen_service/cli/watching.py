@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,12 +13,16 @@ from typing import Final
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.cli.live_view import View
-from loadgen_service.cli.service_client import ServiceClient
+from loadgen_service.cli.service_client import ServiceClient, ServiceLost
 from loadgen_service.core.settings import Settings
-from loadgen_service.errors import RunError
+from loadgen_service.errors import RunError, UserError
 
 VALID, INVALID, UNFINISHED = 0, 1, 3
 STOPPING: Final = "stopping: waiting for the queries that are out (Ctrl-C again gives them up)"
+AWAY_S: Final = 30.0
+"""As long as a worker goes on without its service."""
+
+AGAIN_S: Final = 0.5
 GIVING_UP: Final = "giving up the queries that are out"
 
 
@@ -42,12 +46,43 @@ async def run_to_end(client: ServiceClient, settings: Settings, view: View) -> E
     started = await client.start(settings.model_dump_json())
     last: pb.RunStatus | None = None
     with _stop_on_signals(client, started.run_id, view):
-        async for status in client.watch(started.run_id):
+        async for status in _statuses(client, started.run_id, view):
             view.show(status)
             last = status
     if last is None:
         raise RunError(f"run {started.run_id}: the service said nothing about it")
     return ending(last)
+
+
+async def _statuses(client: ServiceClient, run_id: str, view: View) -> AsyncIterator[pb.RunStatus]:
+    """Every status until the final one; a service that is away for ``AWAY_S`` at most is awaited.
+
+    Raises RunError where it stays away, or comes back without the run.
+    """
+    loop = asyncio.get_running_loop()
+    lost_at: float | None = None
+    while True:
+        try:
+            async for status in client.watch(run_id):
+                if lost_at is not None:
+                    view.say("the service is back; the run goes on")
+                    lost_at = None
+                yield status
+            return
+        except ServiceLost as error:
+            if lost_at is None:
+                lost_at = loop.time()
+                view.say(f"{error}; waiting up to {AWAY_S:g} s for it")
+            if loop.time() - lost_at > AWAY_S:
+                raise
+        except UserError as error:
+            if lost_at is None:
+                raise
+            raise RunError(
+                f"run {run_id}: the service was started again without it ({error}); what it "
+                "recorded lies in the service's results folder"
+            ) from None
+        await asyncio.sleep(AGAIN_S)
 
 
 def ending(status: pb.RunStatus) -> Ended:

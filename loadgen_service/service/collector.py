@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.service.ledger import Ledger
 from loadgen_service.service.live import LiveSeries, rows_of
-from loadgen_service.service.segments import Segment
+from loadgen_service.service.segments import Segment, frames
 from loadgen_service.service.store import RunDirectory
 
 
@@ -55,6 +55,25 @@ class Collector:
     def begin_series(self, series_index: int, live: LiveSeries) -> None:
         """From now on batches of this series are counted in ``live``."""
         self.live[series_index] = live
+
+    def take_up(self, live: Mapping[int, LiveSeries]) -> None:
+        """Count as taken in what an earlier service stored of these series, into their figures.
+
+        Before the first offer only. Blocking: reads every segment; a torn tail is left out.
+        """
+        self.live.update(live)
+        for series_index, figures in sorted(live.items()):
+            for worker_index, path in self._directory.segments(series_index):
+                for payload in frames(path):
+                    self._take_up_one(worker_index, pb.Batch.FromString(payload), figures)
+
+    def _take_up_one(self, worker_index: int, batch: pb.Batch, figures: LiveSeries) -> None:
+        body, ledger = _body(batch), self._ledger(worker_index)
+        if not ledger.is_known(body.sequence):
+            ledger.accept(body.sequence)
+            ledger.settle(body.sequence)
+        if isinstance(body, pb.RecordBatch) and body.count:
+            figures.add(rows_of(body), worker_index)
 
     def durable_sequence(self, worker_index: int) -> int:
         """The worker's newest batch that is on the disk; 0 before the first."""

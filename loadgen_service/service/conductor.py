@@ -18,8 +18,11 @@ from loadgen_service.service.collector import Collector
 from loadgen_service.service.crew import NS_PER_MS, Crew, Interrupted
 from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Journal
+from loadgen_service.service.live import LiveSeries
 from loadgen_service.service.preparation import Prepared, prepare
+from loadgen_service.service.recovery import DIED
 from loadgen_service.service.results import Material, keeps_latency_promise, write_results
+from loadgen_service.service.resumption import WENT_ON, Resumption, boot_id
 from loadgen_service.service.run import Run
 from loadgen_service.service.series import SeriesConductor
 from loadgen_service.service.sessions import Sessions, Worker
@@ -28,18 +31,23 @@ from loadgen_service.service.sessions import Sessions, Worker
 class RunConductor:
     """One run on the workers of ``sessions``. :meth:`conduct` always ends it in a final state."""
 
-    def __init__(self, run: Run, sessions: Sessions) -> None:
+    def __init__(self, run: Run, sessions: Sessions, resumption: Resumption | None = None) -> None:
+        """``resumption``: how far an earlier service had come with the run; its workers are
+        expected already."""
         self._run = run
         self._sessions = sessions
-        self._plans: list[SeriesPlan] = []
-        self._series: list[SeriesFacts] = []
-        self._searched: list[bool] = []
+        self._resumption = resumption
+        self._plans: list[SeriesPlan] = list(resumption.plans) if resumption else []
+        self._series: list[SeriesFacts] = list(resumption.series) if resumption else []
+        self._searched: list[bool] = list(resumption.searched) if resumption else []
+        self._gaps: list[str] = list(resumption.gaps) if resumption else []
+        self._cut_by = ""
 
     async def conduct(self) -> None:
         """Take the run to DONE, FAILED or INTERRUPTED; errors become its status."""
         run = self._run
         try:
-            await self._conduct()
+            await (self._resume(self._resumption) if self._resumption else self._conduct())
         except Interrupted:
             run.move(RunEvent.INTERRUPTED)
             self._give_up("stopped before any load")
@@ -64,7 +72,9 @@ class RunConductor:
         run = self._run
         run.move(RunEvent.TURN_CAME)
         journal = Journal(run.directory.path)
-        journal.write("run", run_id=run.run_id, settings=public_settings(run.settings))
+        journal.write(
+            "run", run_id=run.run_id, settings=public_settings(run.settings), boot_id=boot_id()
+        )
         crew = run.crew = await self._lease()
         run.collector = Collector(run.directory, self._sessions.changed.set)
         run.move(RunEvent.WORKERS_LEASED)
@@ -74,6 +84,54 @@ class RunConductor:
         run.series_count = len(prepared.specs)
         journal.write("prepared", **prepared_entry(prepared, len(crew.workers)))
         await self._conduct_series(journal, prepared)
+        await self._conclude(prepared)
+
+    async def _resume(self, back: Resumption) -> None:
+        """Go on where an earlier service died: its series, then the others, then the results."""
+        run, prepared = self._run, back.prepared
+        assert run.crew is not None
+        journal = Journal(run.directory.path)
+        journal.write("resumed", boot_id=boot_id())
+        collector = Collector(run.directory, self._sessions.changed.set)
+        plans = [*back.plans, *([back.running_plan] if back.running_plan else [])]
+        live = {plan.spec.index: LiveSeries.of_plan(plan) for plan in plans}
+        await asyncio.to_thread(collector.take_up, live)
+        run.collector = collector
+        if await self._take_up_series(journal, back):
+            await self._conduct_series(journal, prepared)
+        await self._conclude(prepared)
+
+    async def _take_up_series(self, journal: Journal, back: Resumption) -> bool:
+        """The series that was going on. Whether another one may follow."""
+        run = self._run
+        assert run.crew is not None
+        assert run.collector is not None
+        if back.running is None or back.running_plan is None:
+            return self._may_go_on(self._series[-1])
+        conductor = SeriesConductor(
+            run, run.crew, run.collector, journal, back.prepared, back.running_plan
+        )
+        facts = await conductor.resume(back.running, back.stop["stop_ns"] if back.stop else None)
+        if all(worker.lost for worker in facts.workers):
+            self._cut_by = DIED
+        self._keep(journal, back.running_plan, facts)
+        return self._may_go_on(facts)
+
+    async def _crew_is_back(self, crew: Crew) -> bool:
+        """Between two series nothing is lost by waiting; without all workers no other begins."""
+        while any(worker.awaited_until_ns for worker in crew.workers):
+            gone = [worker for worker in crew.workers if crew.lost_reason(worker)]
+            if gone:
+                reason = crew.lost_reason(gone[0])
+                self._run.note(f"later series were not run: worker {gone[0].index}: {reason}")
+                self._cut_by = DIED
+                return False
+            await crew.tick()
+        return True
+
+    async def _conclude(self, prepared: Prepared) -> None:
+        run = self._run
+        assert run.collector is not None
         run.move(RunEvent.ALL_DRAINED)
         await run.collector.close()
         await self._write(prepared)
@@ -99,7 +157,9 @@ class RunConductor:
     async def _conduct_series(self, journal: Journal, prepared: Prepared) -> None:
         searches = self._run.settings.searches_peak
         for spec in prepared.specs[:-1] if searches else prepared.specs:
-            if not await self._conduct_one(journal, prepared, spec):
+            if spec.index >= len(self._series) and not await self._conduct_one(
+                journal, prepared, spec
+            ):
                 return
         if searches:
             await self._search_peak(journal, prepared)
@@ -108,11 +168,13 @@ class RunConductor:
         """One series after another, each at the rate that the last one led to."""
         run, base = self._run, prepared.specs[-1]
         search = PeakSearch.of(run.settings)
+        for passed in self._searched:
+            search.record(passed)
         while search.next_qps is not None:
             index = base.index + search.run_count
             run.series_count = index + 1
             spec = peak_series(base, index, search.next_qps)
-            if not await self._conduct_one(journal, prepared, spec):
+            if index >= len(self._series) and not await self._conduct_one(journal, prepared, spec):
                 return
             facts, plan = self._facts(prepared), self._plans[-1]
             passed = await asyncio.to_thread(
@@ -127,6 +189,8 @@ class RunConductor:
         run = self._run
         assert run.crew is not None
         assert run.collector is not None
+        if not await self._crew_is_back(run.crew):
+            return False
         plan = await asyncio.to_thread(
             plan_series, run.settings, prepared.counts, spec, prepared.trace_ns
         )
@@ -139,10 +203,19 @@ class RunConductor:
                 raise
             run.note(f"series {spec.name} and later were not run: {_reason(error)}")
             return False
+        self._keep(journal, plan, facts)
+        return self._may_go_on(facts)
+
+    def _keep(self, journal: Journal, plan: SeriesPlan, facts: SeriesFacts) -> None:
         self._plans.append(plan)
         self._series.append(facts)
-        journal.write("series", facts=asdict(facts))
-        return self._may_go_on(facts)
+        notes = [note for note in self._run.notes if note != WENT_ON]
+        journal.write("series", facts=asdict(facts), notes=notes, gaps=self._all_gaps())
+
+    def _all_gaps(self) -> list[str]:
+        """Those that this service found, and those that one before it had written down."""
+        found = self._run.collector.gaps if self._run.collector else []
+        return list(dict.fromkeys([*self._gaps, *found]))
 
     def _may_go_on(self, facts: SeriesFacts) -> bool:
         run = self._run
@@ -169,15 +242,16 @@ class RunConductor:
             workload_hash=prepared.workload_hash,
             series=tuple(self._series),
             suts=prepared.suts,
-            preprocess_ns=prepared.arena.preprocess_ns,
-            dataset_name=prepared.library.name,
-            dataset_hash=prepared.library.dataset_hash,
+            preprocess_ns=prepared.data.preprocess_ns,
+            dataset_name=prepared.data.name,
+            dataset_hash=prepared.data.content_hash,
             total_sample_count=prepared.counts.total,
             performance_sample_count=prepared.counts.performance,
             notes=tuple(run.notes),
-            gaps=tuple(run.collector.gaps),
+            gaps=tuple(self._all_gaps()),
             environment=environment(),
-            interrupted=run.is_stopped(),
+            interrupted=run.is_stopped() or bool(self._cut_by),
+            interruption=self._cut_by,
             searched=tuple(self._searched),
         )
 
@@ -187,14 +261,15 @@ class RunConductor:
             facts=facts,
             plans=tuple(self._plans),
             worker_count=self._run.settings.workers,
-            labels=prepared.library.labels,
+            labels=prepared.data.labels,
         )
 
     def _finish(self, summary: Summary) -> None:
         run = self._run
         run.directory.drop_segments()
         run.summary_json, run.valid = summary_to_json(summary), summary.valid
-        run.move(RunEvent.INTERRUPTED if run.is_stopped() else RunEvent.RESULTS_WRITTEN)
+        is_cut = run.is_stopped() or self._cut_by
+        run.move(RunEvent.INTERRUPTED if is_cut else RunEvent.RESULTS_WRITTEN)
 
     async def _dismiss(self) -> None:
         """Free the workers, whatever happened."""
@@ -228,9 +303,12 @@ def prepared_entry(prepared: Prepared, worker_count: int) -> dict[str, object]:
         "worker_count": worker_count,
         "plan_hash": prepared.plan_hash,
         "workload_hash": prepared.workload_hash,
-        "dataset_name": prepared.library.name,
-        "dataset_hash": prepared.library.dataset_hash,
-        "preprocess_ns": prepared.arena.preprocess_ns,
+        "dataset_name": prepared.data.name,
+        "dataset_hash": prepared.data.content_hash,
+        "preprocess_ns": prepared.data.preprocess_ns,
+        "inputs": [[one.name, one.datatype, list(one.shape)] for one in prepared.data.inputs],
+        "batched": prepared.data.batched,
+        "has_sut_proto": prepared.has_sut_proto,
         "total_sample_count": prepared.counts.total,
         "performance_sample_count": prepared.counts.performance,
         "suts": [asdict(sut) for sut in prepared.suts],

@@ -13,11 +13,17 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import RunError, SettingsError, UserError
 from loadgen_service.service.conductor import RunConductor
+from loadgen_service.service.crew import NS_PER_MS, Crew
+from loadgen_service.service.recovery import DIED
+from loadgen_service.service.resumption import Resumption
 from loadgen_service.service.run import Run
 from loadgen_service.service.security import require_allowed
 from loadgen_service.service.sessions import Sessions
 from loadgen_service.service.store import RunStore, new_run_id
 from loadgen_service.service.totals import Totals
+
+COME_BACK_NS = 15_000_000_000
+"""Workers of a run whose service died knock three times a second, and give up after 30 s."""
 
 REMEMBERED_RUNS = 100
 """Finished runs that ListRuns still shows; their directories stay for ever."""
@@ -43,6 +49,7 @@ class Coordinator:
         self.totals = Totals()
         self.conducted: Run | None = None
         self._queue: asyncio.Queue[Run] = asyncio.Queue()
+        self._resumptions: dict[str, Resumption] = {}
         self._working = asyncio.create_task(self._work())
 
     def start_run(self, settings_json: str) -> Run:
@@ -61,6 +68,25 @@ class Coordinator:
         self._forget_old_runs()
         self._queue.put_nowait(run)
         return run
+
+    def resume(self, resumption: Resumption) -> str:
+        """Go on with a run that an earlier service was killed in; one line about it.
+
+        Before the port is open: its workers and its watchers must find it.
+        """
+        run = resumption.run
+        until_ns = self.sessions.clock() + COME_BACK_NS
+        workers = [
+            self.sessions.expect(one["worker_id"], one["host"], one["pid"], until_ns)
+            for one in resumption.workers
+        ]
+        for worker, entry in zip(workers, resumption.workers, strict=True):
+            worker.run_id, worker.index = run.run_id, entry["worker_index"]
+        run.crew = Crew(self.sessions, workers, run.settings.heartbeat_lost_ms * NS_PER_MS)
+        self.runs[run.run_id] = run
+        self._resumptions[run.run_id] = resumption
+        self._queue.put_nowait(run)
+        return f"{run.directory.path}: {DIED}; going on with it, {len(workers)} workers expected"
 
     def run(self, run_id: str) -> Run:
         """The run of this id. Raises UserError naming it."""
@@ -93,7 +119,8 @@ class Coordinator:
                 continue
             self.conducted = run
             try:
-                await RunConductor(run, self.sessions).conduct()
+                resumption = self._resumptions.pop(run.run_id, None)
+                await RunConductor(run, self.sessions, resumption).conduct()
             except Exception:
                 _log.exception("run %s ended by a defect", run.run_id)
             self.totals.settle(run)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
@@ -28,7 +29,7 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, SutError
 from loadgen_service.qsl.arena import ArenaFile, build_arena
-from loadgen_service.qsl.library import QuerySampleLibrary, open_library
+from loadgen_service.qsl.library import open_library
 from loadgen_service.qsl.wanted import is_batched
 from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew
 from loadgen_service.service.run import Run
@@ -42,23 +43,36 @@ PREPARE_TIMEOUT_NS = 300 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The data that is sent. ``inputs``: the SUTs' tensors that it was made for; ``batched``: they
+    have a batch dimension; ``preprocess_ns``: of a sample; ``labels``: int64 by sample."""
+
+    name: str
+    content_hash: str
+    preprocess_ns: int | None
+    inputs: tuple[pb.TensorMetadata, ...]
+    batched: bool
+    labels: np.ndarray[Any, np.dtype[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is settled before load, and what the results need again at the end."""
+    """What is settled before load, and what the results need again at the end.
+
+    ``descriptions`` and ``arena`` are what workers are prepared with: a run that is gone on with
+    after the service died has none. ``has_sut_proto``: some SUT offers load, flush and clock.
+    """
 
     descriptions: tuple[pb.SutDescription, ...]
     suts: tuple[SutFacts, ...]
-    library: QuerySampleLibrary
-    arena: ArenaFile
+    data: DataFacts
+    arena: ArenaFile | None
     counts: SampleCounts
     trace_ns: Int64Array | None
     specs: tuple[SeriesSpec, ...]
     plan_hash: str
     workload_hash: str
-
-    @property
-    def has_sut_proto(self) -> bool:
-        """Whether any SUT offers load, unload, flush and clock."""
-        return any(description.has_sut_proto for description in self.descriptions)
+    has_sut_proto: bool
 
 
 async def prepare(run: Run, crew: Crew) -> Prepared:
@@ -136,6 +150,7 @@ def _prepare_data(
     # The hash before the arena: a plan that cannot be made should not cost an hour of decoding.
     hashed = plan_hash(settings, counts, trace_ns)
     needed = np.unique(np.concatenate([spec.loaded for spec in specs]))
+    arena = build_arena(library, needed)
     return Prepared(
         descriptions=descriptions,
         suts=tuple(
@@ -147,13 +162,21 @@ def _prepare_data(
             )
             for d in descriptions
         ),
-        library=library,
-        arena=build_arena(library, needed),
+        data=DataFacts(
+            name=library.name,
+            content_hash=library.dataset_hash,
+            preprocess_ns=arena.preprocess_ns,
+            inputs=tuple(inputs),
+            batched=library.batched,
+            labels=library.labels,
+        ),
+        arena=arena,
         counts=counts,
         trace_ns=trace_ns,
         specs=specs,
         plan_hash=hashed,
         workload_hash=workload_hash(settings, counts, library.dataset_hash),
+        has_sut_proto=any(description.has_sut_proto for description in descriptions),
     )
 
 
@@ -181,6 +204,7 @@ async def prepare_workers(run: Run, crew: Crew, prepared: Prepared) -> None:
 def prepare_message(run: Run, prepared: Prepared, worker: Worker, worker_count: int) -> pb.Prepare:
     """What a worker needs to derive and issue its rows."""
     arena = prepared.arena
+    assert arena is not None
     return pb.Prepare(
         run_id=run.run_id,
         settings_json=run.settings.model_dump_json(),
@@ -197,7 +221,7 @@ def prepare_message(run: Run, prepared: Prepared, worker: Worker, worker_count: 
                 pb.TensorMetadata(name=t.name, datatype=t.datatype, shape=t.shape)
                 for t in arena.tensors
             ],
-            batched=prepared.library.batched,
+            batched=prepared.data.batched,
         ),
         total_sample_count=prepared.counts.total,
         performance_sample_count=prepared.counts.performance,

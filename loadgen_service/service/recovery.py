@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,19 @@ DIED = "the service died during the run"
 _log = logging.getLogger(__name__)
 
 
-def recover_all(store: RunStore) -> list[str]:
-    """Finish every unfinished run of the store; one line a run about what became of it."""
+def recover_all(store: RunStore, spared: Path | None = None) -> list[str]:
+    """Finish every unfinished run of the store, but for the one in the directory ``spared``.
+
+    One line a run about what became of it.
+    """
     said = []
     for directory in store.unfinished():
-        if entries_of(read_journal(directory.path), "given_up"):
+        if directory.path == spared or entries_of(read_journal(directory.path), "given_up"):
             continue
         try:
             recover(directory)
             said.append(f"{directory.path}: {DIED}; partial results written")
-        except (LoadgenError, ValueError, KeyError, OSError) as error:
+        except (LoadgenError, ValueError, KeyError, TypeError, OSError) as error:
             Journal(directory.path).write("given_up", reason=str(error))
             said.append(f"{directory.path}: {DIED}; nothing to recover ({error})")
     for line in said:
@@ -94,10 +98,13 @@ def _plans(settings: Settings, prepared: Entry, started: list[Entry]) -> list[Se
     trace = prepared["trace_ns"]
     trace_ns = None if trace is None else np.array(trace, dtype=np.int64)
     specs = series_specs(settings, counts)
-    return [plan_series(settings, counts, _spec(specs, entry), trace_ns) for entry in started]
+    return [
+        plan_series(settings, counts, spec_of_start(specs, entry), trace_ns) for entry in started
+    ]
 
 
-def _spec(specs: list[SeriesSpec], entry: Entry) -> SeriesSpec:
+def spec_of_start(specs: list[SeriesSpec], entry: Entry) -> SeriesSpec:
+    """Which series a start in the journal began: a planned one, or one of a peak search."""
     index, rate = entry["series_index"], entry.get("target_qps")
     return specs[index] if rate is None else peak_series(specs[-1], index, rate)
 
@@ -108,7 +115,7 @@ def _series_facts(entries: list[Entry], start: Entry, worker_count: int) -> Seri
     ended = [e["facts"] for e in entries_of(entries, "series")]
     for facts in ended:
         if facts["series_index"] == index:
-            return _from_journal(facts)
+            return facts_from_journal(facts)
     stops = [e["stop_ns"] for e in entries_of(entries, "stop") if e["series_index"] == index]
     return SeriesFacts(
         series_index=index,
@@ -122,7 +129,8 @@ def _series_facts(entries: list[Entry], start: Entry, worker_count: int) -> Seri
     )
 
 
-def _from_journal(facts: dict[str, Any]) -> SeriesFacts:
+def facts_from_journal(facts: dict[str, Any]) -> SeriesFacts:
+    """The facts of an ended series as the journal keeps them. Raises TypeError for others."""
     return SeriesFacts(
         **{
             **facts,
@@ -147,4 +155,4 @@ def _run_facts(run: Entry, prepared: Entry, series: tuple[SeriesFacts, ...]) -> 
         performance_sample_count=prepared["performance_sample_count"],
         environment=environment(),
     )
-    return replace(facts, notes=(DIED,), interrupted=True)
+    return replace(facts, notes=(DIED,), interrupted=True, interruption=DIED)

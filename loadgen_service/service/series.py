@@ -85,6 +85,7 @@ class SeriesConductor:
         self._t0_ns, self._start_unix_ns = start["t0_ns"], start["start_unix_ns"]
         self._stop_ns = stop_ns
         self._clocks.resume(start["clocks"])
+        self._run.t0_ns, self._run.series = self._t0_ns, self._plan.spec
         self._run.planned_ns = _planned_ns(self._plan)
         self._crew.tell(self._start_message())
         if stop_ns is not None:
@@ -194,7 +195,12 @@ class SeriesConductor:
     def _stop(self, reason: pb.StopReason) -> None:
         if self._stop_ns is None:
             self._stop_ns = max(0, self._crew.now_ns() - self._t0_ns + STOP_MARGIN_NS)
-        self._journal.write("stop", series_index=self._index, stop_ns=self._stop_ns)
+        self._journal.write(
+            "stop",
+            series_index=self._index,
+            stop_ns=self._stop_ns,
+            by_a_person=self._run.is_stopped(),
+        )
         self._tell_stop(reason)
 
     def _tell_stop(self, reason: pb.StopReason) -> None:

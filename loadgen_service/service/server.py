@@ -19,6 +19,7 @@ from loadgen_service.errors import UserError
 from loadgen_service.service.certificates import server_credentials
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.service.recovery import recover_all
+from loadgen_service.service.resumption import find_resumption
 from loadgen_service.service.security import (
     MAX_MESSAGE_BYTES,
     require_safe_bind,
@@ -91,9 +92,14 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
     require_safe_bind(settings, bool(tokens))
     credentials = server_credentials(settings)
     results = Path(settings.results)
-    recovered = [] if embedded else await asyncio.to_thread(recover_all, RunStore(results))
+    store = RunStore(results)
+    resumption = None if embedded else await asyncio.to_thread(find_resumption, store)
+    spared = resumption.run.directory.path if resumption else None
+    recovered = [] if embedded else await asyncio.to_thread(recover_all, store, spared)
     sessions = Sessions()
-    coordinator = Coordinator(settings, sessions, RunStore(results), trusted=embedded)
+    coordinator = Coordinator(settings, sessions, store, trusted=embedded)
+    if resumption:
+        recovered.append(coordinator.resume(resumption))
     server = grpc.aio.server(
         interceptors=[TokenGuard(tokens)] if tokens else [],
         options=_options(),

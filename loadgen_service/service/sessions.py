@@ -19,6 +19,9 @@ from loadgen_service.errors import RunError
 SUSPECT_NS = 2_000_000_000
 """Silence after which a worker is reported as suspect; it is lost only much later."""
 
+NEVER_BACK = "it did not come back after the service died"
+GIVEN_UP = "it had given the run up when the service was started again"
+
 HEARTBEAT_INTERVAL_NS = 1_000_000_000
 
 OUTGOING_LIMIT = 4096
@@ -65,6 +68,8 @@ class Worker:
     series: dict[int, SeriesWords] = field(default_factory=dict)
     replies: dict[int, pb.ControlReply] = field(default_factory=dict)
     outgoing: asyncio.Queue[pb.ToWorker] | None = None
+    awaited_until_ns: int = 0
+    """Of a run that is gone on with: it has so long to come back; 0: it has, or never was away."""
     unanswered: pb.ToWorker | None = None
 
     def words(self, series_index: int) -> SeriesWords:
@@ -79,6 +84,8 @@ class Worker:
         """Why it counts as lost now, or ``""``. A worker that speaks again is back."""
         if self.left:
             return self.left
+        if self.awaited_until_ns:
+            return NEVER_BACK if now_ns > self.awaited_until_ns else ""
         silent = self.silence_ns(now_ns)
         if silent <= lost_ns:
             return ""
@@ -115,6 +122,8 @@ class Sessions:
     def admit(self, hello: pb.Hello) -> Worker:
         """A worker says hello for the first time, or again after its connection broke."""
         worker = self.workers.get(hello.worker_id)
+        if worker is not None and worker.awaited_until_ns and hello.run_id != worker.run_id:
+            worker.left, worker = GIVEN_UP, None
         if worker is None:
             worker = Worker(
                 worker_id=hello.worker_id,
@@ -128,6 +137,11 @@ class Sessions:
             )
             self.workers[hello.worker_id] = worker
         worker.epoch, worker.left, worker.heard_ns = hello.epoch, "", self.clock()
+        worker.version, worker.cpu_count, worker.awaited_until_ns = (
+            hello.version,
+            hello.cpu_count,
+            0,
+        )
         worker.outgoing = asyncio.Queue()
         worker.outgoing.put_nowait(_welcome(worker))
         if worker.run_id and worker.unanswered is not None:
@@ -136,6 +150,22 @@ class Sessions:
             # A run that ended without it, or with the service that began it: nobody collects it.
             worker.outgoing.put_nowait(pb.ToWorker(finish=pb.Finish(run_id=hello.run_id)))
         self.changed.set()
+        return worker
+
+    def expect(self, worker_id: str, host: str, pid: int, until_ns: int) -> Worker:
+        """A worker that an earlier service knew, and that is about to say hello again."""
+        worker = Worker(
+            worker_id=worker_id,
+            host=host,
+            pid=pid,
+            version="",
+            cpu_count=0,
+            epoch=0,
+            heard_ns=self.clock(),
+            arrival=next(self._arrivals),
+            awaited_until_ns=until_ns,
+        )
+        self.workers[worker_id] = worker
         return worker
 
     def detach(self, worker: Worker, queue: asyncio.Queue[pb.ToWorker] | None) -> None:
@@ -193,8 +223,9 @@ class Sessions:
         """Give workers back; those that left are forgotten."""
         for worker in workers:
             _begin_run(worker, "", -1)
-            if worker.left or worker.outgoing is None:
-                self.workers.pop(worker.worker_id, None)
+            is_gone = worker.left or worker.outgoing is None
+            if is_gone and self.workers.get(worker.worker_id) is worker:
+                del self.workers[worker.worker_id]
         self.changed.set()
 
 

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 from fault_runs import QPS, RUN_MS, SUT_PORT, Ended, Fleet
+from five_hosts import Process
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 
 PLANNED = QPS * RUN_MS // 1000
+PATIENT = ("--issue-delay-budget-ms", "500")
+"""Where a service starts beside the load, the generator's own lateness is not the point."""
 
 
 def note(table: list[str], fault: str, ended: Ended) -> dict[str, int]:
@@ -161,11 +164,19 @@ def test_a_full_disk_at_the_service_ends_the_run_and_is_named(
         filler.unlink()
         assert fleet.service is not None
         fleet.service.kill()
-        fleet.start_service().wait_for("partial results written")
+        fleet.start_service()
+        wait_for_summary(ended.directory)
         ended.directory = shutil.copytree(ended.directory, tmp_path / "kept")
     finally:
         subprocess.run(["umount", "-l", str(results)], check=True)
     note(fault_table, "the service's disk full", ended)
+
+
+def wait_for_summary(directory: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (directory / "summary.json").exists():
+        assert time.monotonic() < deadline, "the restarted service wrote no results"
+        time.sleep(0.2)
 
 
 def _fill(path: Path) -> None:
@@ -236,21 +247,61 @@ def test_a_slow_collector_delays_records_not_requests(fleet: Fleet, fault_table:
     assert ended.exit_code == 0, ended.unmet
 
 
-def test_a_killed_service_leaves_what_it_stored(fleet: Fleet, fault_table: list[str]) -> None:
-    fleet.start()
-    asker = fleet.begin()
+def kill_service(fleet: Fleet, asker: Process, at_s: float) -> float:
+    """SIGKILL while the run goes on; when the load began."""
     started = time.monotonic()
-    time.sleep(3)
+    time.sleep(at_s)
     assert fleet.service is not None
     fleet.service.kill()
+    assert asker.popen.poll() is None
+    return started
+
+
+def test_a_killed_service_that_comes_back_has_every_record(
+    fleet: Fleet, fault_table: list[str]
+) -> None:
+    fleet.start()
+    asker = fleet.begin(*PATIENT)
+    started = kill_service(fleet, asker, 3)
     time.sleep(1)
+    fleet.start_service().wait_for("going on with it, 2 workers expected")
+    ended = fleet.finish(asker, started)
+    counts = note(fault_table, "the service killed, back after a second", ended)
+    assert counts["completed"] == counts["planned"]
+    assert ended.exit_code == 0, ended.unmet
+    assert "the service is back" in ended.said
+    assert any("the service died" in said for said in ended.summary["notes"])
+
+
+def test_a_service_killed_twice_has_every_record(fleet: Fleet, fault_table: list[str]) -> None:
+    """The second time while the answers of the last requests are still coming in."""
+    fleet.start()
+    asker = fleet.begin(*PATIENT)
+    started = kill_service(fleet, asker, 2)
     fleet.start_service()
-    code = asker.wait(60)
-    directory = fleet.only_directory()
-    deadline = time.monotonic() + 60
-    while not (directory / "summary.json").exists():
-        assert time.monotonic() < deadline, "the restarted service wrote no results"
-        time.sleep(0.2)
-    ended = Ended(code, asker.said, directory, time.monotonic() - started)
-    note(fault_table, "the service killed, restarted after a second", ended)
-    assert ended.summary["counts"]["queries"]["completed"] > 0
+    time.sleep(3)
+    fleet.service.kill()
+    time.sleep(4)  # the load has ended meanwhile
+    fleet.start_service()
+    ended = fleet.finish(asker, started)
+    counts = note(fault_table, "the service killed twice, away at the end", ended)
+    assert counts["completed"] == counts["planned"]
+    assert ended.exit_code == 0, ended.unmet
+
+
+def test_a_killed_service_whose_workers_died_too_leaves_what_it_stored(
+    fleet: Fleet, fault_table: list[str]
+) -> None:
+    fleet.start()
+    asker = fleet.begin(*PATIENT)
+    started = kill_service(fleet, asker, 3)
+    for worker in fleet.workers:
+        worker.kill()
+    fleet.start_service()
+    ended = fleet.finish(asker, started)
+    counts = note(fault_table, "the service and both workers killed, the service back", ended)
+    assert ended.exit_code == 3
+    assert 0 < counts["completed"] < counts["planned"]
+    assert counts["lost"] > 0
+    assert "the service died" in ended.unmet["interrupted"]["measured"]
+    assert "did not come back" in ended.unmet["worker_lost"]["measured"]

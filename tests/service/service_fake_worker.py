@@ -64,6 +64,7 @@ class FakeWorker:
     epoch: int = 0
     sequence: int = 0
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    speaking: asyncio.Lock = field(default_factory=asyncio.Lock)
     stop_ns: int = 0
     welcomed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -99,7 +100,8 @@ class FakeWorker:
 
     async def say(self, **message: object) -> None:
         if self.faults.silent_after_batches != -1:
-            await self.call.write(pb.FromWorker(**message))
+            async with self.speaking:  # a call takes one message at a time
+                await self.call.write(pb.FromWorker(**message))
 
     async def _beat(self) -> None:
         while True:
