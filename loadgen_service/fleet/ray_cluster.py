@@ -68,6 +68,7 @@ class RayCluster:
     def __init__(self, address: str) -> None:
         self.head = head_of(address)
         self._ray: Any = None
+        self._is_connected = False
         self._group: Any = None
         self._actors: list[Any] = []
         self._placed: list[Placed] = []
@@ -90,6 +91,7 @@ class RayCluster:
         for is_last in (False, True):
             try:
                 self._ray.init(f"{SCHEME}{host}:{port}", log_to_driver=False)
+                self._is_connected = True
                 return
             except Exception as error:  # Ray raises whatever its gRPC, pickle and versions do
                 if SLOW_HEAD in str(error) and not is_last:
@@ -175,8 +177,9 @@ class RayCluster:
 
     def close(self) -> None:
         """Stop what runs, give the bundles back, leave the cluster. May be called at any time."""
-        if self._ray is None:
+        if self._ray is None or not self._is_connected:
             return
+        self._is_connected = False
         with contextlib.suppress(Exception):  # a dead node's actors answer nothing
             stopping = [actor.stop.remote() for actor in self._actors]
             self._ray.wait(stopping, num_returns=len(stopping), timeout=STOP_S)
@@ -195,6 +198,8 @@ class RayCluster:
 def import_ray() -> Any:
     """The module, quiet. Raises UserError with the remedy where it is missing."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # else any call without a connection would start a cluster of its own on this host
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
     except ImportError:

@@ -146,7 +146,9 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_absent_head_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", argparse)  # anything that can be imported
+    # anything that can be imported: without a connection nothing of it may be called, since Ray
+    # then starts a cluster of its own
+    monkeypatch.setitem(sys.modules, "ray", argparse)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound and not listening: refused
         cluster = RayCluster(f"ray://127.0.0.1:{held.getsockname()[1]}")

@@ -41,6 +41,12 @@ class RayNodes:
         self._hosts = range(NODES + 1)
         self._processes: list[Process] = []
         self._session = ""
+        # no settings of this machine's user, and what Ray writes at home stays with the test
+        self._environment = {
+            "HOME": str(folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",
+        }
 
     def __enter__(self) -> RayNodes:
         # a socket's path has 107 characters at most, and Ray's names are long
@@ -101,7 +107,7 @@ class RayNodes:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+                env={**os.environ, **self._environment},
             )
         self._processes.append(Process(popen, path))
         return self._processes[-1]
