@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import sys
+from pathlib import Path
 
 from loadgen_service.core.pacer import Pacer
 from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
@@ -12,7 +12,9 @@ from loadgen_service.core.settings import Settings
 
 def peak_bytes() -> int:
     """The most that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # not ru_maxrss: a new process inherits its parent's
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 if __name__ == "__main__":
