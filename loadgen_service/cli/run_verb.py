@@ -34,7 +34,10 @@ LINGER_MS: Final = 20_000
 
 def main(argv: Sequence[str]) -> int:
     """Run; prints the verdict, or JSON, on stdout and progress on stderr."""
-    given = run_parser("loadgen run", __doc__ or "").parse_strictly(argv)
+    parser = run_parser("loadgen run", __doc__ or "")
+    parser.add_argument("--each", action="store_true", help="every SUT of --sut gets the whole "
+                        "load by itself, and its own verdict")  # fmt: skip
+    given = parser.parse_strictly(argv)
     settings = read_settings(Settings, given_flags(given, Settings), os.environ, given.config)
     if not settings.sut:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
@@ -47,6 +50,10 @@ def main(argv: Sequence[str]) -> int:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if given.each:
+            from loadgen_service.cli.each_sut import run_each
+
+            return runner.run(run_each(given, settings))
         ended = runner.run(_run(given, settings))
     return _tell(ended, as_json=given.json)
 

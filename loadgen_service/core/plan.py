@@ -191,6 +191,8 @@ def _hash_series(digest: ColumnHash, plan: SeriesPlan) -> None:
     if not row.closed and not row.pulled:
         digest.column("scheduled_ns", plan.scheduled_ns)
         digest.column("sut_index", plan.sut_index)
+        if not len(plan.sut_index):
+            digest.text("routing", "dynamic")  # which SUT is no promise of this plan
 
 
 WORKLOAD_FIELDS: Final = (
@@ -240,8 +242,11 @@ def _block_length(wanted: Effective, shape: QueryShape) -> int:
 
 
 def _sut_sequence(settings: Settings, query_count: int) -> Int16Array:
-    """Round robin by query, or a seeded sequence that follows the weights."""
+    """Round robin by query, or a seeded sequence that follows the weights; empty where each is
+    chosen when it is issued."""
     sut_count = max(1, len(settings.sut))
+    if settings.routing == "least_outstanding" and sut_count > 1:
+        return np.empty(0, dtype=np.int16)
     if settings.routing != "weights":
         return np.resize(np.arange(sut_count, dtype=np.int16), query_count)
     words = RandomWords(settings.seeds.schedule ^ _SUT_SEED)

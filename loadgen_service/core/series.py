@@ -55,8 +55,9 @@ class SeriesPlan:
     ``samples`` (int32) and ``loaded_position`` (int32) hold query_count * samples_per_query values,
     query by query, with ``samples == spec.loaded[loaded_position]``. ``scheduled_ns`` (int64) and
     ``sut_index`` (int16) hold one value a query; sut_index is empty where the issuer chooses
-    (offline). An ``unbounded`` plan (concurrency) goes on for ever: query q is query
-    q mod query_count. A plan cut by max_query_count has ``generated_query_count > query_count``.
+    (offline, and --routing least_outstanding). An ``unbounded`` plan (concurrency) goes on for
+    ever: query q is query q mod query_count. A plan cut by max_query_count has
+    ``generated_query_count > query_count``.
     """
 
     spec: SeriesSpec

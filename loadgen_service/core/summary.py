@@ -21,6 +21,7 @@ from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import Counts
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.siblings import Sibling, outliers
 from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.summary_parts import (
     CountsByLevel,
@@ -161,7 +162,12 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         suts=only.suts if only else [SutSummary.of(sut, None) for sut in facts.suts],
         workers=only.workers if only else [],
         errors=[error for one in judged for error in one.errors],
-        notes=[*facts.notes, *deviations(settings), *_official_notes(facts, rated)],
+        notes=[
+            *facts.notes,
+            *deviations(settings),
+            *_official_notes(facts, rated),
+            *_outlier_notes(only),
+        ],
         gaps=list(facts.gaps),
         settings=public_settings(settings),
         environment=facts.environment,
@@ -174,6 +180,23 @@ def _official_notes(facts: RunFacts, rated: Sequence[SeriesSummary]) -> list[str
     verdicts = [(one.loadgen_valid, one.valid) for one in rated if one.kind == "performance"]
     said = disagreements(facts, verdicts)
     return [said] if said else []
+
+
+def _outlier_notes(series: SeriesSummary | None) -> list[str]:
+    """SUTs of one run are alike unless these lines say which is not."""
+    suts = [(sut, sut.requests) for sut in (series.suts if series else ())]
+    return outliers(
+        [
+            Sibling(
+                name=f"sut {sut.sut_index} {sut.address}",
+                issued=counts.issued,
+                completed=counts.completed,
+                p99_ns=sut.latency_ns.p99 if sut.latency_ns else None,
+            )
+            for sut, counts in suts
+            if counts is not None
+        ]
+    )
 
 
 def summary_to_json(summary: Summary) -> str:

@@ -87,7 +87,7 @@ class SeriesLoop:
         self._ready: range = range(0)
         self._tokens = TokenLog()
         self._pulled: dict[int, int] = {}
-        self._load = [0] * len(suts)
+        self._load, self._turn = [0] * len(suts), 0
         self._timings_missed = 0
         self._t0_ns = 0
         self._started = False
@@ -243,9 +243,10 @@ class SeriesLoop:
             one.flush()
 
     def _pull(self, key: int) -> int:
-        """The SUT with the fewest requests out takes the next."""
-        load = self._load
-        sut = load.index(min(load))
+        """The SUT with the fewest requests out takes the next; of equals the one in turn."""
+        load, turn = self._load, self._turn
+        sut: int = min((*range(turn, len(load)), *range(turn)), key=load.__getitem__)
+        self._turn = (sut + 1) % len(load)
         load[sut] += 1
         self._pulled[key] = sut
         return sut

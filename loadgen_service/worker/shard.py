@@ -26,8 +26,8 @@ _INSTANTS: Final = ("taken_ns", "issued_ns", "first_response_ns", "completed_ns"
 class Shard:
     """The rows of worker ``worker_index`` of ``worker_count``, with their ready payloads.
 
-    ``sut_of`` gives a position's SUT by number, or is None where the loop pulls (offline) or has
-    but one.
+    ``sut_of`` gives a position's SUT by number, or is None where the loop has but one, or chooses
+    when it issues (``pulled``: offline, and where the plan names none).
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Shard:
         self._rows = rows
         self._build = build
         self._closed = scenario.closed
-        self.pulled = scenario.pulled
+        self.pulled = scenario.pulled or not len(plan.sut_index)
         self.last_issue_ns = NEVER
         self.series_index = plan.spec.index
         self.payload_of = self._payloads()

@@ -217,6 +217,23 @@ def test_weights_share_queries_out() -> None:
     assert counted == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.01)
 
 
+def test_weights_alone_ask_for_their_routing_and_fit_no_other() -> None:
+    assert Settings(sut=["a", "b"], sut_weights=[3, 1]).routing == "weights"
+    with pytest.raises(ValueError, match="--routing round_robin takes none"):
+        Settings(sut=["a", "b"], sut_weights=[3, 1], routing="round_robin")
+
+
+def test_least_outstanding_promises_no_sut_and_the_hash_says_so() -> None:
+    two = {"sut": ["a", "b"], "target_qps": 500}
+    dynamic = Settings(**two, routing="least_outstanding")
+    assert len(plans_of(dynamic)[0].sut_index) == 0
+    assert plans_of(dynamic)[0].sut_of(3) == -1
+    assert plan_hash(dynamic, COUNTS) != plan_hash(Settings(**two), COUNTS)
+    alone = {"sut": ["a"], "target_qps": 500}
+    only = Settings(**alone, routing="least_outstanding")
+    assert plan_hash(only, COUNTS) == plan_hash(Settings(**alone), COUNTS)
+
+
 def test_max_query_count_cuts_the_plan_and_changes_nothing_before() -> None:
     whole = plans_of(Settings(target_qps=500, min_duration_ms=1000))[0]
     cut = plans_of(Settings(target_qps=500, min_duration_ms=1000, max_query_count=70))[0]

@@ -256,6 +256,34 @@ def test_offline_pulls_by_the_suts_own_pace(tmp_path: Path) -> None:
     assert rig.said == ["all issued", "finished"]
 
 
+def test_least_outstanding_goes_round_equals_and_spares_the_slow(tmp_path: Path) -> None:
+    two = {"sut": ["grpc://a:1", "grpc://b:1"], "routing": "least_outstanding"}
+    rig = Rig(tmp_path, server(arrivals="constant", **two), sut_count=2)
+    fast, slow = rig.suts
+    while not rig.loop.is_all_issued:
+        rig.wake()
+        rig.clock.now_ns += 300
+        rig.answer(list(fast.open), 0)  # the other one never answers meanwhile
+    assert len(slow.open) == 1
+    rig.answer(list(slow.open), 1)
+    columns = rig.columns()
+    assert sorted(columns["row"].tolist()) == list(range(rig.plan.request_count))
+    assert columns["sut_index"].sum() == 1
+    assert (columns["scheduled_ns"] > 0).any()  # still an open loop
+
+
+def test_least_outstanding_takes_turns_where_all_are_quick(tmp_path: Path) -> None:
+    two = {"sut": ["grpc://a:1", "grpc://b:1"], "routing": "least_outstanding"}
+    rig = Rig(tmp_path, server(arrivals="constant", **two), sut_count=2)
+    while not rig.loop.is_all_issued:
+        rig.wake()
+        rig.clock.now_ns += 300
+        for sut in (0, 1):
+            rig.answer(list(rig.suts[sut].open), sut)
+    counted = np.bincount(rig.columns()["sut_index"])
+    assert abs(int(counted[0]) - int(counted[1])) <= 1
+
+
 def test_several_samples_share_a_request(tmp_path: Path) -> None:
     rig = Rig(
         tmp_path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, model_validator
 
@@ -121,6 +121,13 @@ class Settings(
             return int(self.issue_delay_budget_ms * NS_PER_MS)
         return max(NS_PER_MS, self.latency_limit_ns // 50)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_ask_for_routing(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("sut_weights") and "routing" not in given:
+            return {**given, "routing": "weights"}
+        return given
+
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         row = SCENARIOS[self.scenario]
@@ -135,6 +142,10 @@ class Settings(
             )
         if self.routing == "weights" and len(self.sut_weights) != len(self.sut):
             raise ValueError("sut_weights: give one weight for each SUT")
+        if self.sut_weights and self.routing != "weights":
+            raise ValueError(
+                f"sut_weights: --routing {self.routing} takes none; leave one of them out"
+            )
         if any(w <= 0 for w in self.sut_weights):
             raise ValueError("sut_weights: every weight must be above 0")
         if self.samples_per_request > 1 and not row.splits_queries:

@@ -17,10 +17,14 @@ class TargetSettings(BaseModel):
     )
     model: str = Field("", description="name of the model at the SUT")
     model_version: str = Field("", description="its version; empty: the server's choice")
-    routing: Literal["round_robin", "weights"] = Field(
-        "round_robin", description="how queries are spread over several SUTs"
+    routing: Literal["round_robin", "weights", "least_outstanding"] = Field(
+        "round_robin",
+        description="how queries are spread over several SUTs: in turn, by a seeded draw that "
+        "follows sut_weights, or each to the SUT with the fewest requests out when it is issued",
     )
-    sut_weights: list[float] = Field(default_factory=list, description="weights, one a SUT")
+    sut_weights: list[float] = Field(
+        default_factory=list, description="weights, one a SUT; asks for --routing weights"
+    )
     adapter: Literal["wire", "grpc_aio"] = Field(
         "wire", description="our own wire path, or grpc.aio as its oracle"
     )
