@@ -89,9 +89,10 @@ class Service:
         """A new service on the same directory knows what the disk holds."""
         self.is_up = True
         for frame in self.disk:
-            known = self.ledgers.get(frame.worker)
-            if known is None or known.durable < frame.sequence:
-                self.ledgers[frame.worker] = Ledger(frame.worker, frame.sequence)
+            ledger = self.ledger(frame.worker)
+            if not ledger.is_known(frame.sequence):
+                ledger.accept(frame.sequence)
+                ledger.settle(frame.sequence)
 
     def offer(self, frame: Stored, acknowledge: Callable[[int], None]) -> None:
         """Take one batch in, as the collector does; the acknowledgement follows the sync."""

@@ -39,6 +39,7 @@ def check(plan: SeriesPlan, ended: Ended) -> None:
             assert on_disk == set(worker.issued), "a living worker's records are missing"
             assert worker.outbox.unacknowledged_count == 0
     assert not ended.service.gaps
+    assert not any(ledger.gaps for ledger in ended.service.ledgers.values())
     table = assemble(plan, ended.columns(), ended.facts(), shards)
     assert table.duplicate_count == table.foreign_count == 0
     settled = [int((table.status == status).sum()) for status in Status]
