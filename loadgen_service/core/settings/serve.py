@@ -23,9 +23,10 @@ class ServeSettings(BaseModel):
     )  # fmt: skip
     results: str = Field("results", description="folder that holds the run directories")
     token_file: str = Field(
-        "", description="file with the token that users and workers must send, or with lines NAME "
+        "",
+        description="file with the token that users and workers must send, or with lines NAME "
         "RIGHTS TOKEN [until=TIME], RIGHTS of run, read, work; read again when it changes; "
-        "or LOADGEN_TOKEN"
+        "or LOADGEN_TOKEN",
     )
     tls_cert: str = Field("", description="PEM file of the service's certificate")
     tls_key: str = Field("", description="PEM file of its key")
