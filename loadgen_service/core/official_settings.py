@@ -36,6 +36,10 @@ MODE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 NETWORK_SUT: Final = "Network SUT: "
 """The rules want these words in the name that LoadGen logs (specification 9.3)."""
 
+BY_INDEX_PLATFORM: Final = "mlperf_binding_by_index"
+IN_PROCESS_PLATFORM: Final = "mlperf_binding_in_process"
+"""What SUTs made of a script say of themselves: given sample numbers only, or no network at all."""
+
 SAME: Final = (
     "min_duration_ms",
     "max_duration_ms",

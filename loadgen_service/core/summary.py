@@ -17,6 +17,7 @@ from loadgen_service.core.facts import OfficialFacts, RunFacts
 from loadgen_service.core.figures import SeriesFigures
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.findings.official import disagreements
+from loadgen_service.core.official_settings import BY_INDEX_PLATFORM, IN_PROCESS_PLATFORM
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import Counts
@@ -54,7 +55,7 @@ _METRICS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-BY_INDEX_PLATFORMS: Final = frozenset({"mlperf_binding_by_index", "mlperf_binding_in_process"})
+BY_INDEX_PLATFORMS: Final = frozenset({BY_INDEX_PLATFORM, IN_PROCESS_PLATFORM})
 """What a SUT says of itself that takes its samples by number from a disk of its own."""
 
 

@@ -1,4 +1,4 @@
-"""Random and zero samples, made from the server's metadata alone.
+"""Random and zero samples, made from the server's metadata alone; and bare sample numbers.
 
 Sample i of a seed is the same on every host and whatever was made before: its bits come from
 Philox with the seed and tensor as key and the sample as counter.
@@ -19,6 +19,10 @@ DEFAULT_TOTAL_BYTES: Final = 64 << 20
 """A default random set stops growing here: it is made before every first run."""
 DEFAULT_LEAST_COUNT: Final = 16
 
+SAMPLE_INDEX_INPUT: Final = "mlperf_sample_index"
+"""An input of this name, alone, takes the sample's number: the SUT has the data (docs/binding.md).
+"""
+
 TEXT_WORD_COUNT: Final = 2
 """A random BYTES element is 16 hexadecimal letters: two 32-bit words."""
 
@@ -37,6 +41,8 @@ def open_made(settings: Settings, wanted: tuple[TensorSpec, ...]) -> MadeData:
                 f"input {spec.name!r} is {spec} at the server: give its open lengths with "
                 f"--shape {spec.name}:{spec.datatype}:DIM,DIM"
             )
+    if [spec.name for spec in wanted] == [SAMPLE_INDEX_INPUT]:
+        return MadeData("index", wanted, settings.total_sample_count or DEFAULT_TOTAL_COUNT, 0)
     size_bytes = sum(spec.size_bytes or 20 * spec.element_count for spec in wanted)
     count = min(DEFAULT_TOTAL_COUNT, max(DEFAULT_LEAST_COUNT, DEFAULT_TOTAL_BYTES // size_bytes))
     return MadeData(
@@ -45,7 +51,7 @@ def open_made(settings: Settings, wanted: tuple[TensorSpec, ...]) -> MadeData:
 
 
 class MadeData:
-    """``name`` is random or zeros."""
+    """``name`` is random, zeros or index (each sample is its own number)."""
 
     labels: Array | None = None
     preprocesses = False
@@ -59,11 +65,15 @@ class MadeData:
     def sample(self, index: int) -> tuple[bytes, ...]:
         if self.name == "zeros":
             return tuple(_zeros(spec) for spec in self.tensors)
+        if self.name == "index":
+            return (encode(np.array([index]), self.tensors[0].datatype),)
         return tuple(self._random(spec, at, index) for at, spec in enumerate(self.tensors))
 
     def content_hash(self) -> str:
         # Sizes and names of the tensors are hashed by the library.
-        return "zeros-1" if self.name == "zeros" else f"random-1:{self._seed}"
+        if self.name == "random":
+            return f"random-1:{self._seed}"
+        return f"{self.name}-1"
 
     def _random(self, spec: TensorSpec, tensor_index: int, sample_index: int) -> bytes:
         words_each = TEXT_WORD_COUNT if spec.datatype == BYTES else 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from loadgen_service import __version__
 from loadgen_service.core.facts import RunFacts
-from loadgen_service.core.official_settings import network_sut_name
+from loadgen_service.core.official_settings import IN_PROCESS_PLATFORM, network_sut_name
 from loadgen_service.core.peak_search import replay
 from loadgen_service.core.plan import SampleCounts, SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
@@ -92,7 +92,7 @@ def log_inputs(settings: Settings, facts: RunFacts, series: Sequence[SeriesLog])
         settings=settings,
         facts=facts,
         series=series,
-        sut_name=network_sut_name(sut.name or sut.address for sut in facts.suts),
+        sut_name=_sut_name(facts),
         qsl_name=facts.dataset_name,
         utc_offset_s=time.localtime().tm_gmtoff,
         pid=workers[0].pid if workers else 0,
@@ -101,6 +101,13 @@ def log_inputs(settings: Settings, facts: RunFacts, series: Sequence[SeriesLog])
         result=rated[0] if rated else None,
         closing=closing,
     )
+
+
+def _sut_name(facts: RunFacts) -> str:
+    """What LoadGen would call the SUT: only one behind a network may be called a network SUT."""
+    if facts.suts and all(sut.platform == IN_PROCESS_PLATFORM for sut in facts.suts):
+        return " ".join(sut.name for sut in facts.suts)
+    return network_sut_name(sut.name or sut.address for sut in facts.suts)
 
 
 def _with_search(
