@@ -109,7 +109,10 @@ stubs: setup ## generate the protobuf stubs
 stubs-check: setup ## the stubs in the tree are what the .proto files give
 	@$(BIN)/python proto/stubs.py check
 
-bench-setup: setup triton $(BENCH_VENV)/.ready ## the peers of the comparison, in an environment of their own
+# a peer that cannot be installed is named in the table; the rest is measured all the same
+bench-setup: setup ## the peers of the comparison, each in an environment of its own
+	@$(MAKE) --no-print-directory $(BENCH_VENV)/.ready || echo "setup: not every peer is here"
+	@$(MAKE) --no-print-directory triton || echo "setup: no Triton here"
 
 $(BENCH_VENV)/.ready: bench/requirements.txt
 	@deploy/host-packages bench "$(HOST_PYTHON)"
@@ -119,7 +122,7 @@ $(BENCH_VENV)/.ready: bench/requirements.txt
 	@$(call RETRY,$(BENCH_VENV)/bin/python $(PIP) install -r bench/requirements.txt)
 	@touch $@
 
-bench: bench-setup ## the comparison with the peers, on two cores: about ten minutes
+bench: bench-setup ## the comparison with the peers, on two quiet cores: about twelve minutes
 	@$(BIN)/python bench/run.py
 
 clean: ## remove both environments and every cache

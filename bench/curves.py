@@ -1,6 +1,6 @@
 """How the cost of a query grows with what is asked: bench/curves.json, drawn by draw_curves.py.
 
-``python bench/curves.py [--quick]``. Every point is a closed loop of the whole product on one core
+``python bench/run.py curves``. Every point is a closed loop of the whole product on one core
 (two for two workers) against a null or synthetic sut-server on the other. CPU time is that of all
 our processes less what a run of no length costs.
 """
@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import clients
-from processes import RowFailed, sut_server
+from harness import FAILURES, Result, reason_of
+from processes import BENCH_VENV, CLIENT_CORE, SERVER_CORE, RowFailed, output_of, sut_server
 
 OUTSTANDING = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 ELEMENTS = (16, 256, 4096, 16384, 150_528, 1_048_576)
 CONNECTIONS = (1, 2, 4, 8, 16, 32)
 SUTS = (1, 2, 4, 8)
 WORKERS = (1, 2)
-QUERIES = (10_000, 100_000, 1_000_000, 4_000_000)
+QUERIES = (10_000, 100_000, 1_000_000, 3_000_000)
+BUDGET_S = 160.0
+"""Points that would begin later are left out, and said so."""
+
 Point = dict[str, float]
+Curves = dict[str, list[Point]]
 
 
 def cpu_s() -> float:
@@ -35,8 +40,9 @@ def cpu_s() -> float:
 class Meter:
     """Measures runs; ``seconds`` is the length of each."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, budget_s: float = BUDGET_S) -> None:
         self._seconds = seconds
+        self._until_s = time.monotonic() + budget_s
         self._start_s = 0.0
 
     def learn_start(self, address: str) -> None:
@@ -47,10 +53,13 @@ class Meter:
 
     def point(self, x: float, address: str, outstanding: int, *flags: str, **more: str) -> Point:
         """One run: queries a second, and CPU microseconds a query."""
+        if time.monotonic() > self._until_s:
+            raise RowFailed("the time for curves is over")
         before = cpu_s()
         summary = clients.product_summary(
-            address, outstanding, self._seconds, more.get("model", "null"), *flags
-        )
+            address, outstanding, self._seconds, more.get("model", "null"), *flags,
+            core=more.get("cores", CLIENT_CORE),
+        )  # fmt: skip
         count = summary["counts"]["queries"]["completed"]
         spent = max(0.0, cpu_s() - before - self._start_s)
         found = {"x": x, "qps": summary["completed_qps"], "cpu_us": spent / count * 1e6}
@@ -58,50 +67,71 @@ class Meter:
         return found
 
 
-def null_curves(meter: Meter) -> dict[str, list[Point]]:
+def null_curves(meter: Meter, found: Curves) -> None:
     """Curves on null servers."""
+    both = f"{CLIENT_CORE},{SERVER_CORE}"
     with ExitStack() as stack:
         servers = [stack.enter_context(sut_server("--model", "null"))[0] for _ in range(max(SUTS))]
         one = servers[0]
         meter.learn_start(one)
-        return {
-            "outstanding": [meter.point(n, one, n) for n in OUTSTANDING],
-            "connections": [meter.point(n, one, 64, "--connections", str(n)) for n in CONNECTIONS],
-            "SUTs": [meter.point(n, ",".join(servers[:n]), 64) for n in SUTS],
-            "workers": [meter.point(n, one, 64, "--workers", str(n)) for n in WORKERS],
-            "queries in the run": [
-                meter.point(n, one, 64, "--min-query-count", str(n)) for n in QUERIES
-            ],
-        }
+        _curve(found, "outstanding", OUTSTANDING, lambda n: meter.point(n, one, n))
+        _curve(
+            found,
+            "connections",
+            CONNECTIONS,
+            lambda n: meter.point(n, one, 64, "--connections", str(n)),
+        )
+        _curve(found, "SUTs", SUTS, lambda n: meter.point(n, ",".join(servers[:n]), 64))
+        _curve(
+            found,
+            "workers",
+            WORKERS,
+            lambda n: meter.point(n, one, 64, "--workers", str(n), cores=both),
+        )
+        _curve(found, "queries in the run", QUERIES,
+               lambda n: meter.point(n, one, 64, "--min-query-count", str(n)))  # fmt: skip
 
 
-def payload_curve(meter: Meter) -> list[Point]:
+def payload_curve(meter: Meter, found: Curves) -> None:
     """Requests of 64 bytes to 4 MiB of tensor, 8 outstanding."""
-    points = []
-    for elements in ELEMENTS:
+
+    def point(elements: int) -> Point:
         flags = ("--model", "synthetic", "--service-time", "constant:0", "--max-batch", "1")
         with sut_server(*flags, "--input-elements", str(elements)) as (address, _):
-            points.append(meter.point(4 * elements, address, 8, model="synthetic"))
-    return points
+            return meter.point(4 * elements, address, 8, model="synthetic")
+
+    _curve(found, "bytes of tensor", ELEMENTS, point)
 
 
-def main() -> None:
-    """Write bench/curves.json."""
-    meter = Meter(0.5 if "--quick" in sys.argv else 2.0)
-    found: dict[str, list[Point]] = {}
-    makers: list[Callable[[], dict[str, list[Point]]]] = [
-        lambda: null_curves(meter),
-        lambda: {"bytes of tensor": payload_curve(meter)},
-    ]
-    for make in makers:
+def _curve(
+    found: Curves, name: str, values: Sequence[int], measure: Callable[[int], Point]
+) -> None:
+    """Keep what was measured, should a later point fail."""
+    found[name] = []
+    for value in values:
+        found[name].append(measure(value))
+
+
+def measure_curves(quick: bool) -> list[Result]:
+    """Write bench/curves.json and its picture; a row for what could not be measured or drawn."""
+    global OUTSTANDING, CONNECTIONS, SUTS, QUERIES, ELEMENTS
+    if quick:
+        OUTSTANDING, CONNECTIONS, SUTS, QUERIES = (1, 64), (1, 8), (1, 2), (10_000,)
+        ELEMENTS = (16, 150_528)
+    meter = Meter(0.5 if quick else 1.0)
+    found: Curves = {}
+    failed = []
+    for make in (null_curves, payload_curve):
         try:
-            found |= make()
-        except RowFailed as error:
-            print(f"not measured: {error}", file=sys.stderr)
-    if "--quick" not in sys.argv:
+            make(meter, found)
+        except FAILURES as error:
+            failed.append(reason_of(error))
+    if not quick:
         path = Path(__file__).parent / "curves.json"
         path.write_text(json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        try:
+            drawing = str(Path(__file__).parent / "draw_curves.py")
+            output_of([str(BENCH_VENV / "bin" / "python"), drawing], CLIENT_CORE)
+        except FAILURES as error:
+            failed.append(reason_of(error))
+    return [Result("cost curves", "-", "", None, reason=reason) for reason in failed]

@@ -6,9 +6,11 @@ A row never stops the others: a missing peer and a failed measurement are result
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +20,9 @@ from typing import Any
 from processes import MissingPeer, RowFailed
 
 Measure = Callable[[], float]
+
+FAILURES = (MissingPeer, RowFailed, OSError, ValueError, LookupError, subprocess.SubprocessError)
+"""What a measurement may raise; anything else is a mistake of the harness."""
 
 
 @dataclass(frozen=True)
@@ -71,39 +76,59 @@ class Result:
 
 def measure(row: Row, rounds: int | None = None) -> Result:
     """Both sides in turn, ``rounds`` times; a failure is a reason, not an exception."""
-    result = Result(row.what, row.peer.name, row.unit, row.target)
-    ours: list[float] = []
-    peers: list[float] = []
-    beside: dict[str, list[float]] = {side.name: [] for side in row.beside}
-    for _ in range(rounds or row.rounds):
-        try:
-            ours.append(row.ours.measure())
-            peers.append(row.peer.measure())
-            for side in row.beside:
-                beside[side.name].append(side.measure())
-        except (MissingPeer, RowFailed, OSError, ValueError, KeyError) as error:
-            result.reason = " ".join(str(error).split())[:300]
+    return measure_together([row], rounds)[0]
+
+
+def measure_together(
+    rows: Sequence[Row], rounds: int | None = None, until_s: float = math.inf
+) -> list[Result]:
+    """Rows with the same ``ours``: it is measured once a round, then each peer in turn.
+
+    A peer that fails is out with its reason and the others go on. No round begins after
+    ``until_s`` (monotonic) but the first.
+    """
+    results = [Result(row.what, row.peer.name, row.unit, row.target) for row in rows]
+    pairs: list[list[tuple[float, float]]] = [[] for _ in rows]
+    beside: list[dict[str, list[float]]] = [{side.name: [] for side in r.beside} for r in rows]
+    for done in range(rounds or rows[0].rounds):
+        if done and time.monotonic() > until_s:
             break
-    return _joined(result, row, ours, peers, beside)
+        try:
+            ours = rows[0].ours.measure()
+        except FAILURES as error:
+            for result in results:
+                result.reason = result.reason or f"ours: {reason_of(error)}"
+            break
+        for row, result, found, more in zip(rows, results, pairs, beside, strict=True):
+            if result.reason:
+                continue
+            try:
+                found.append((ours, row.peer.measure()))
+                for side in row.beside:
+                    more[side.name].append(side.measure())
+            except FAILURES as error:
+                result.reason = reason_of(error)
+                result.ours_figure = ours
+    for row, result, found, more in zip(rows, results, pairs, beside, strict=True):
+        _join(result, row, found, more)
+    return results
 
 
-def _joined(
-    result: Result,
-    row: Row,
-    ours: list[float],
-    peers: list[float],
-    beside: dict[str, list[float]],
-) -> Result:
-    if ours:
-        result.ours_figure = statistics.median(ours)
-    pairs = list(zip(ours, peers, strict=False))
+def reason_of(error: Exception) -> str:
+    """One line."""
+    return " ".join((str(error) or type(error).__name__).split())[:300]
+
+
+def _join(
+    result: Result, row: Row, pairs: list[tuple[float, float]], beside: dict[str, list[float]]
+) -> None:
     if pairs:
         ratios = [(p / o if row.inverse else o / p) if o and p else 0.0 for o, p in pairs]
-        result.peer_figure = statistics.median(peers)
+        result.ours_figure = statistics.median(o for o, _ in pairs)
+        result.peer_figure = statistics.median(p for _, p in pairs)
         result.ratio = statistics.median(ratios)
         result.ratio_min, result.ratio_max, result.rounds = min(ratios), max(ratios), len(pairs)
     result.beside = {name: statistics.median(each) for name, each in beside.items() if each}
-    return result
 
 
 def say(result: Result) -> str:
@@ -131,14 +156,14 @@ def number(value: float | None) -> str:
 def table(results: Sequence[Result]) -> str:
     """The Markdown table."""
     lines = [
-        "| what | against | ours | theirs | unit | ratio (spread) | target | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| what | against | ours | theirs | unit | ratio (spread) | rounds | target | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
         if one.ratio is None:
             lines.append(
-                f"| {one.what} | {one.peer} | {number(one.ours_figure)} | | {one.unit} | | "
-                f"{one.target or ''} | not measured: {one.reason} |"
+                f"| {one.what} | {one.peer} | {number(one.ours_figure)} | | {one.unit} | | | "
+                f"{number(one.target)} | not measured: {one.reason} |"
             )
             continue
         spread = f"{one.ratio:.2f} ({one.ratio_min:.2f} to {one.ratio_max:.2f})"
@@ -146,8 +171,8 @@ def table(results: Sequence[Result]) -> str:
         beside = "; ".join(f"{name} {number(value)}" for name, value in one.beside.items())
         lines.append(
             f"| {one.what} | {one.peer} | {number(one.ours_figure)} | {number(one.peer_figure)} | "
-            f"{one.unit} | {spread} | {number(one.target)} | "
-            f"{verdict}{'; ' if beside and verdict else ''}{beside} |"
+            f"{one.unit} | {spread} | {one.rounds} | "
+            f"{number(one.target)} | {verdict}{'; ' if beside and verdict else ''}{beside} |"
         )
     return "\n".join(lines)
 

@@ -30,8 +30,8 @@ class RowFailed(Exception):
     """A measurement did not end as it should; the text says what happened."""
 
 
-def on_core(core: int, argv: Sequence[str]) -> list[str]:
-    """The command, pinned."""
+def on_core(core: int | str, argv: Sequence[str]) -> list[str]:
+    """The command, pinned to a core or to a list of them ("0,1")."""
     return ["taskset", "-c", str(core), *argv]
 
 
@@ -70,12 +70,16 @@ def _ready_line(process: subprocess.Popen[bytes], said: int, ready: str) -> str:
 
 def output_of(
     argv: Sequence[str],
-    core: int,
+    core: int | str,
     seconds: float = COMMAND_S,
     env: dict[str, str] | None = None,
     allowed: Sequence[int] = (0,),
+    keep_late: bool = False,
 ) -> str:
-    """What a pinned command says on both outputs. Raises RowFailed for other exit codes."""
+    """What a pinned command says on both outputs. Raises RowFailed for other exit codes.
+
+    ``keep_late``: one that had to be ended after ``seconds`` has still said something.
+    """
     try:
         done = subprocess.run(
             on_core(core, argv),
@@ -87,8 +91,10 @@ def output_of(
         )
     except FileNotFoundError as error:
         raise MissingPeer(f"{error.filename} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise RowFailed(f"{argv[0]} did not end in {seconds:g} s") from None
+    except subprocess.TimeoutExpired as late:
+        if keep_late and late.output:
+            return bytes(late.output).decode(errors="replace")
+        raise RowFailed(f"{Path(argv[0]).name} did not end in {seconds:g} s") from None
     if done.returncode not in allowed:
         raise RowFailed(f"{' '.join(argv[:6])}: exit {done.returncode}: {done.stdout[-400:]}")
     return done.stdout

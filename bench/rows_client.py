@@ -32,12 +32,11 @@ def _at(address: str, outstanding: int) -> list[Row]:
     analyzer = 1.0 if outstanding == 1 else 4.0
     return [
         Row(what, unit, ours, side("perf_analyzer 2.41 async", clients.perf_analyzer, "async"),
-            analyzer, rounds=2),
+            analyzer),
         Row(what, unit, ours, side("perf_analyzer 2.41 sync", clients.perf_analyzer, "sync"),
-            analyzer, rounds=2),
-        Row(what, unit, ours, side("grpc.aio, ready bytes", clients.grpc_aio), 6.0, rounds=2),
-        Row(what, unit, ours, side("tritonclient.grpc.aio", clients.tritonclient_aio), 6.0,
-            rounds=2),
+            analyzer),
+        Row(what, unit, ours, side("grpc.aio, ready bytes", clients.grpc_aio), 6.0),
+        Row(what, unit, ours, side("tritonclient.grpc.aio", clients.tritonclient_aio), 6.0),
         Row(what, unit, ours, side("h2load", clients.h2load), 0.7),
         Row(what, unit, ours, side("bare wire loop", clients.wire_loop), 0.9),
     ]  # fmt: skip

@@ -2,7 +2,8 @@
 
 ``python bench/run.py [--quick] [GROUP ...]`` prints each row as it is measured, then writes
 bench/results.json and the table in docs/performance.md (not with --quick, nor for single groups).
-Client on one core, server on another; both sides of a row alternate within one run.
+Client on one core, server on another; both sides of a row alternate within one run. Every group has
+a budget of seconds, after which it begins no further round, and a deadline, at which it is ended.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import curves
 import rows_client
 import rows_cost
+import rows_fleet
 import rows_server
 import rows_time
-from harness import Result, Row, measure, say, table, write_results
+from harness import Result, Row, measure_together, reason_of, say, table, write_results
 from processes import BENCH_VENV, ROOT, MissingPeer, RowFailed, output_of
 
 Rows = Callable[[], contextlib.AbstractContextManager[Sequence[Row]]]
@@ -36,8 +41,26 @@ def _plain(make: Callable[[bool], Sequence[Row]], quick: bool) -> Rows:
     return rows
 
 
-def groups(quick: bool) -> dict[str, Callable[[], list[Result]]]:
-    """Name of a group -> what measures it."""
+BUDGET_S = {
+    "closed-loop": 210.0,
+    "images": 45.0,
+    "null-server": 40.0,
+    "triton": 40.0,
+    "real-model": 50.0,
+    "planning": 15.0,
+    "collector": 30.0,
+    "start-up": 10.0,
+}
+DEADLINE_S = 270.0
+"""Of one group: by then something hangs."""
+
+
+class OutOfTime(Exception):
+    """A group's deadline passed; no row catches this."""
+
+
+def groups(quick: bool) -> dict[str, Callable[[list[Result]], None]]:
+    """Name of a group -> what measures it and adds its results to a list."""
     rows: dict[str, Rows] = {
         "closed-loop": rows_client.closed_loops,
         "images": rows_client.images,
@@ -53,21 +76,31 @@ def groups(quick: bool) -> dict[str, Callable[[], list[Result]]]:
         "issue-delay": rows_time.issue_delay,
         "percentiles": rows_cost.percentiles,
         "plan-memory": rows_cost.plan_memory,
+        "fleet": rows_fleet.hundred_workers,
+        "curves": curves.measure_curves,
     }
     return {
-        **{name: functools.partial(_measured, each, quick) for name, each in rows.items()},
-        **{name: functools.partial(each, quick) for name, each in whole.items()},
+        **{name: functools.partial(_measured, name, each, quick) for name, each in rows.items()},
+        **{name: functools.partial(_whole, each, quick) for name, each in whole.items()},
     }
 
 
-def _measured(rows: Rows, quick: bool) -> list[Result]:
-    results = []
+def _measured(name: str, rows: Rows, quick: bool, results: list[Result]) -> None:
+    until_s = time.monotonic() + BUDGET_S[name]
     with rows() as found:
-        for row in found:
-            result = measure(row, 1 if quick else None)
-            print(say(result), flush=True)
-            results.append(result)
-    return results
+        sharing = [list(same) for _, same in itertools.groupby(found, lambda row: id(row.ours))]
+        for left, same in zip(range(len(sharing), 0, -1), sharing, strict=True):
+            now_s = time.monotonic()
+            share_s = now_s + max(0.0, until_s - now_s) / left
+            for result in measure_together(same, 1 if quick else None, share_s):
+                print(say(result), flush=True)
+                results.append(result)
+
+
+def _whole(make: Callable[[bool], list[Result]], quick: bool, results: list[Result]) -> None:
+    for result in make(quick):
+        print(say(result), flush=True)
+        results.append(result)
 
 
 def run(wanted: Sequence[str], quick: bool) -> list[Result]:
@@ -77,15 +110,27 @@ def run(wanted: Sequence[str], quick: bool) -> list[Result]:
     for name in wanted or every:
         started = time.monotonic()
         try:
-            found = every[name]()
-        except (MissingPeer, RowFailed, OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            found = [Result(name, "-", "", None, reason=reason)]
-        if name in ("poisson", "issue-delay", "percentiles", "plan-memory") or found[0].reason:
-            print("\n".join(map(say, found)), flush=True)
+            with _deadline(name):
+                every[name](results)
+        except Exception as error:  # the other groups are still worth measuring
+            results.append(Result(name, "-", "", None, reason=reason_of(error)))
+            print(say(results[-1]), flush=True)
         print(f"-- {name}: {time.monotonic() - started:.0f} s", flush=True)
-        results += found
     return results
+
+
+@contextlib.contextmanager
+def _deadline(name: str) -> Iterator[None]:
+    def ring(number: int, frame: object) -> None:
+        raise OutOfTime(f"{name}: not done in {DEADLINE_S:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def versions() -> dict[str, str]:
