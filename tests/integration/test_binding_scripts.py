@@ -190,3 +190,39 @@ def test_served_over_the_network_it_is_asked_the_same_by_both_engines(tmp_path):
             assert summary["counts"]["samples"]["completed"] == len(official)
     assert said == official * 2
     assert "Network SUT" in detail(tmp_path / "mlcommons")["sut_name"]
+
+
+def test_tensors_may_cross_the_network_to_a_script(tmp_path, monkeypatch, capfd):
+    import threading
+    import time
+
+    import loadgen_service.mlperf.binding as lg
+
+    for name, value in (("WAY", "serve"), ("INPUTS", "x:FP32:4"), ("FLAGS", "--port 0")):
+        monkeypatch.setenv(f"LOADGEN_BINDING_{name}", value)
+    got = []
+
+    def issue(samples):
+        got.extend((sample.index, sample.inputs["x"].shape) for sample in samples)
+        lg.QuerySamplesComplete([lg.QuerySampleResponse(s.id, 0, 0) for s in samples])
+
+    sut = lg.ConstructSUT(issue, lambda: None)
+    qsl = lg.ConstructQSL(10, 10, lambda _: None, lambda _: None)
+    serving = threading.Thread(target=lg.StartTest, args=(sut, qsl, lg.TestSettings()))
+    serving.start()
+    try:
+        said, deadline = "", time.monotonic() + RUN_S
+        while "ready on" not in said and time.monotonic() < deadline:
+            time.sleep(0.05)
+            said += capfd.readouterr().out
+        found = re.search(r"ready on (\S+);", said)
+        assert found, said
+        summary = load(tmp_path / "run", found[1], request("server", tmp_path), "native")
+    finally:
+        lg.stop_serving()
+        serving.join(RUN_S)
+    assert not serving.is_alive()
+    assert summary["data_crossed_network"] is True
+    assert got
+    assert set(got) == {(-1, (4,))}
+    assert summary["counts"]["samples"]["completed"] == len(got)
