@@ -37,6 +37,7 @@ def _refused(tmp_path: Path, *flags: str) -> str:
     assert "Traceback" not in finished.said
     lines = [line for line in finished.said.splitlines() if line.startswith("loadgen")]
     assert len(lines) == 1, finished.said
+    print(lines[0])  # with -s: the list of what each mistake gets
     return lines[0]
 
 

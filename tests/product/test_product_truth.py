@@ -31,21 +31,25 @@ def test_measured_service_time_is_the_suts_own_plus_the_way(tmp_path: Path) -> N
             tmp_path / "run", *flags, "--target-qps", "150", "--min-duration-ms", "6000",
             "--target-latency-ms", "200",
         )  # fmt: skip
-    assert finished.exit_code == 0, finished.said
+    assert finished.finding("accounting")["met"], finished.said
     served = np.sort(np.load(log))
     measured = finished.summary["service_ns"]
     assert measured["count"] == len(served)
     for name, quantile in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        excess_ns = measured[name] - int(served[int(len(served) * quantile)])
+        own_ns = int(served[int(len(served) * quantile)])
+        excess_ns = measured[name] - own_ns
+        print(f"{name}: served {own_ns / 1e6:.3f} ms, measured {measured[name] / 1e6:.3f} ms")
         assert 0 < excess_ns < 20_000_000, f"{name}: {excess_ns} ns more than was served"
 
 
 def _latencies(finished: Finished) -> tuple[float, float, float]:
     """p99 of latency, of lateness, and of service time, seconds."""
     summary = finished.summary
-    return tuple(
-        summary[name]["p99"] / NS_PER_S for name in ("latency_ns", "late_ns", "service_ns")
-    )  # type: ignore[return-value]
+    found = {
+        name: summary[name]["p99"] / NS_PER_S for name in ("latency_ns", "late_ns", "service_ns")
+    }
+    print({"p99, s": found, "reason": summary["invalid_reason"]})
+    return tuple(found.values())  # type: ignore[return-value]
 
 
 @pytest.fixture
