@@ -42,11 +42,11 @@ def _plain(make: Callable[[bool], Sequence[Row]], quick: bool) -> Rows:
 
 
 BUDGET_S = {
-    "closed-loop": 210.0,
+    "closed-loop": 150.0,
     "images": 45.0,
     "null-server": 40.0,
     "triton": 40.0,
-    "real-model": 50.0,
+    "real-model": 30.0,
     "planning": 15.0,
     "collector": 30.0,
     "start-up": 10.0,
