@@ -119,11 +119,12 @@ async def _linger(web: WebServer, limit_s: float, say: Callable[[str], None]) ->
     """The final figures must be scraped once; a signal ends the waiting, not the command."""
     if limit_s <= 0:
         return
-    say(f"waiting up to {limit_s:g} s for the last scrape of {web.metrics_url} (Ctrl-C: not)")
     loop = asyncio.get_running_loop()
     waiting = asyncio.create_task(web.wait_for_scrape(limit_s))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, waiting.cancel)
+    # said last: whoever reads it may press Ctrl-C at once
+    say(f"waiting up to {limit_s:g} s for the last scrape of {web.metrics_url} (Ctrl-C: not)")
     try:
         await asyncio.wait({waiting})
     finally:
