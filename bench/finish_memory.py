@@ -1,7 +1,7 @@
 """Memory of finishing a large run: exact percentiles, verdict, Parquet, report.
 
-``python bench/finish_memory.py 10000000`` writes the segments of so many queries, finishes them in a
-process of its own and prints that process's largest resident size.
+``python bench/finish_memory.py 10000000`` writes the segments of so many queries, finishes them in
+a process of its own and prints the largest resident size of that process.
 """
 
 from __future__ import annotations
