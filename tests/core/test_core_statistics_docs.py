@@ -24,8 +24,13 @@ def test_summary_md_names_every_field(model: type[BaseModel]) -> None:
 
 
 def test_verdict_md_names_every_finding_and_no_other() -> None:
-    tokens = server(use_token_latencies=True)
-    verdicts = [server().verdict(), tokens.verdict(), Series(ACCURACY).verdict()]
-    known = {finding.name for verdict in verdicts for finding in verdict.findings}
+    judged = [
+        server(),
+        server(use_token_latencies=True),
+        server(engine="mlcommons"),
+        Series(ACCURACY),
+        Series(ACCURACY.model_copy(update={"engine": "mlcommons"})),
+    ]
+    known = {finding.name for series in judged for finding in series.verdict().findings}
     listed = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "verdict.md").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(known)
