@@ -49,7 +49,16 @@ NOT_COMPARED = {
     "test_datetime": "LoadGen's log begins before the trace",
 }
 # keys and lines that follow from that start, which is known to the rate's printed digits
-FROM_THE_START = {"result_token_throughput_with_loadgen_overhead", "TPS w/ loadgen overhead"}
+FROM_THE_START = {
+    "result_token_throughput_with_loadgen_overhead",
+    "TPS w/ loadgen overhead",
+    "result_completed_tokens_per_second",
+    "result_inferred_completed_tokens_per_second",
+    "Completed tokens per second",
+    "Completed tokens per second (inferred)",
+    "result_completed_samples_per_sec",
+    "Completed samples per second",
+}
 SIX_DIGITS = 1e-5
 # LoadGen says these of its own memory
 ALLOCATION = "Logging allocation detected"
