@@ -44,6 +44,8 @@ async def _serve(options: ServeOptions) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     print(f"sut-server: {', '.join(server.engines)} ready on {server.address}", flush=True)
+    if server.http_address:
+        print(f"sut-server: HTTP ready on {server.http_address}", flush=True)
     if server.openai_address:
         print(f"sut-server: OpenAI ready on {server.openai_address}/v1", flush=True)
     await stopped.wait()

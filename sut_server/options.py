@@ -52,6 +52,7 @@ class ServeOptions:
     token_times: TokenTimes
     token_log: Path | None = None
     openai_port: int | None = None
+    http_port: int | None = None
     patience: PatienceLimits = USUAL_PATIENCE
 
 
@@ -82,6 +83,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         token_times=parse_token_times(flags.token_count, flags.first_token_time, flags.token_time),
         token_log=flags.token_log,
         openai_port=flags.openai_port,
+        http_port=flags.http_port,
         patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
     )
 
@@ -116,6 +118,11 @@ def _add_serving(group: argparse._ArgumentGroup) -> None:
         "--openai-port",
         type=_port,
         help="serve the token streams as OpenAI's completions there; 0 picks a free one",
+    )
+    add(
+        "--http-port",
+        type=_port,
+        help="serve KServe v2 over HTTP/REST there as well; 0 picks a free one",
     )
     add("--metrics-port", type=_port, help="serve Prometheus metrics there; 0 picks a free one")
     add("--threads", type=_positive, default=1, help="threads inside one inference (%(default)s)")

@@ -20,6 +20,7 @@ from sut_server.connection import Connections, KserveConnection
 from sut_server.engines import Desk, Engine
 from sut_server.errors import UsageError
 from sut_server.http_connection import HttpConnection, HttpShared
+from sut_server.kserve_http import KserveHttpApi
 from sut_server.metrics import serve_metrics
 from sut_server.models import Model, open_model
 from sut_server.null import NULL, NullEngine, ReadyAnswer, null_spec
@@ -73,10 +74,14 @@ class Server:
         self.port = 0
         self.metrics_port: int | None = None
         self.openai_address = ""
-        self._http_listener: asyncio.Server | None = None
+        self.http_address = ""
+        self._http_listeners: list[asyncio.Server] = []
         self._watching: list[asyncio.Task[None]] = []
-        self._http = HttpShared(
+        self._openai = HttpShared(
             OpenAiApi(self._tokens).handle, time.monotonic_ns, patience=self._patience
+        )
+        self._rest = HttpShared(
+            KserveHttpApi(self._servicer).handle, time.monotonic_ns, patience=self._patience
         )
 
     async def listen(self) -> None:
@@ -93,16 +98,30 @@ class Server:
         self.port = self._listener.sockets[0].getsockname()[1]
         self.address = _authority(address, self.port)
         if options.openai_port is not None:
-            make_http = partial(HttpConnection, self._http)
-            listener = await self._listen(
-                make_http, "--openai-port", address, options.openai_port, context
+            self.openai_address = await self._listen_http(
+                self._openai, "--openai-port", address, options.openai_port, context
             )
-            self._http_listener = listener
-            self.openai_address = _authority(address, listener.sockets[0].getsockname()[1])
+        if options.http_port is not None:
+            self.http_address = await self._listen_http(
+                self._rest, "--http-port", address, options.http_port, context
+            )
         if options.metrics_port is not None:
             engines = self.engines.values()
             self._metrics = serve_metrics(engines, address, options.metrics_port, options.tls)
             self.metrics_port = self._metrics.server_port
+
+    async def _listen_http(
+        self,
+        shared: HttpShared,
+        flag: str,
+        address: str,
+        port: int,
+        context: ssl.SSLContext | None,
+    ) -> str:
+        """``HOST:PORT`` of a new listener for HTTP."""
+        listener = await self._listen(partial(HttpConnection, shared), flag, address, port, context)
+        self._http_listeners.append(listener)
+        return _authority(address, listener.sockets[0].getsockname()[1])
 
     async def _listen(
         self,
@@ -130,8 +149,8 @@ class Server:
         self._servicer.is_ready = False
         if self._listener is not None:
             self._listener.close()
-        if self._http_listener is not None:
-            self._http_listener.close()
+        for listener in self._http_listeners:
+            listener.close()
         for connection in list(self._connections.open):
             connection.go_away()
         deadline_ns = time.monotonic_ns() + self._options.drain_ns
@@ -139,7 +158,7 @@ class Server:
             await asyncio.sleep(DRAIN_STEP_S)
         for connection in list(self._connections.open):
             connection.close()
-        for http in list(self._http.open):
+        for http in self._http_connections():
             http.close()
         await self._wait_closed()
         self._release()
@@ -167,7 +186,10 @@ class Server:
 
     def _outstanding_count(self) -> int:
         grpc = sum(connection.open_count for connection in self._connections.open)
-        return grpc + sum(connection.is_busy for connection in self._http.open)
+        return grpc + sum(connection.is_busy for connection in self._http_connections())
+
+    def _http_connections(self) -> list[HttpConnection]:
+        return [*self._openai.open, *self._rest.open]
 
     def _identity(self) -> Identity:
         options = self._options

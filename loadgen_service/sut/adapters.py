@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from grpc_wire.errors import HeaderError
@@ -18,7 +19,9 @@ from loadgen_service.sut.credentials import (
     read_headers,
     tls_context,
 )
+from loadgen_service.sut.http_link import Answer
 from loadgen_service.sut.http_pool import HttpPath, HttpSut
+from loadgen_service.sut.kserve_http import HttpInferAnswer, infer_head, model_path
 from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
 from loadgen_service.sut.openai_answer import CountTokens, OpenAiAnswer
 from loadgen_service.sut.openai_request import PATHS, request_head
@@ -50,8 +53,8 @@ async def open_suts(
     """
     suts: list[SystemUnderTest] = []
     make = make_aio if settings.adapter == "grpc_aio" else make_wire
-    if settings.protocol == "openai":
-        make = make_openai
+    if settings.protocol != "grpc":
+        make = make_openai if settings.protocol == "openai" else make_http
     try:
         for address in parse_addresses(settings.sut):
             sut = await make(settings, address, sink, streaming)
@@ -92,31 +95,60 @@ async def make_wire(
     return WireSut(path, sink)
 
 
+async def make_http(
+    settings: Settings, address: SutAddress, sink: Sink, streaming: bool
+) -> SystemUnderTest:
+    """The adapter of one KServe v2 server over HTTP, not connected yet. Raises ``UserError``."""
+    if streaming:
+        raise UserError(
+            f"sut: {address} is asked for answers in pieces, which KServe v2 has over gRPC only; "
+            "use grpc://, or --streaming off for a model that answers once"
+        )
+    path = address.path + model_path(settings.model, settings.model_version)
+    keep = settings.keeps_responses
+    return HttpSut(
+        await _http_path(
+            settings,
+            address,
+            infer_head(path, address.authority, read_headers(settings.header)),
+            lambda: HttpInferAnswer(keep),
+        ),
+        sink,
+    )
+
+
 async def make_openai(
     settings: Settings, address: SutAddress, sink: Sink, streaming: bool
 ) -> SystemUnderTest:
     """The adapter of one OpenAI-style SUT, not connected yet."""
-    timeout_ns = settings.connect_timeout_ms * NS_PER_MS
     headers = (*read_headers(settings.header), *read_api_key(settings.api_key))
     count = token_counter(settings.tokenizer)
     keep = settings.keeps_responses
-    path = HttpPath(
+    head = request_head(
+        address.path + PATHS[settings.openai_api],
+        address.authority,
+        headers,
+        "text/event-stream" if streaming else "application/json",
+    )
+    path = await _http_path(settings, address, head, lambda: OpenAiAnswer(keep, count))
+    return HttpSut(path, sink)
+
+
+async def _http_path(
+    settings: Settings, address: SutAddress, head: bytes, answer: Callable[[], Answer]
+) -> HttpPath:
+    timeout_ns = settings.connect_timeout_ms * NS_PER_MS
+    return HttpPath(
         address=str(address),
         endpoints=await resolve(address, settings.resolve, timeout_ns),
-        head=request_head(
-            address.path + PATHS[settings.openai_api],
-            address.authority,
-            headers,
-            "text/event-stream" if streaming else "application/json",
-        ),
-        answer=lambda: OpenAiAnswer(keep, count),
+        head=head,
+        answer=answer,
         connection_count=settings.connections,
         connection_limit=settings.max_connections,
         connect_timeout_ns=timeout_ns,
         tls=tls_context(settings, "http/1.1") if address.tls else None,
         tls_server_name=settings.tls_server_name or address.host,
     )
-    return HttpSut(path, sink)
 
 
 def token_counter(path: str) -> CountTokens | None:

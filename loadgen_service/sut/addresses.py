@@ -15,13 +15,15 @@ _ADDRESS = re.compile(
     r"(?P<scheme>[a-z0-9+.-]+)://(?:\[(?P<v6>[^\]/]*)\]|(?P<name>[^\[\]:/]*))"
     r"(?::(?P<port>[^/]*))?(?P<path>/[^?#\s]*)?"
 )
-_EXAMPLE = "write it as grpc://HOST:PORT, grpcs://HOST:PORT or openai://HOST:PORT/v1"
+_EXAMPLE = "write it as grpc://HOST:PORT, grpcs://, http(s)://HOST:PORT or openai://HOST:PORT/v1"
 
-Kind = Literal["grpc", "openai"]
+Kind = Literal["grpc", "http", "openai"]
 
 _SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
     "grpc": ("grpc", False),
     "grpcs": ("grpc", True),
+    "http": ("http", False),
+    "https": ("http", True),
     "openai": ("openai", False),
     "openais": ("openai", True),
 }
@@ -32,7 +34,8 @@ OPENAI_PATH: Final = "/v1"
 
 @dataclass(frozen=True, slots=True)
 class SutAddress:
-    """A SUT's address: ``grpc`` and ``openai`` are plain text, with an s they are TLS.
+    """A SUT's address: ``grpc``, ``http`` (KServe v2 over REST) and ``openai`` are plain text,
+    with an s they are TLS.
 
     ``path`` is what stands before a request's own path: "" for gRPC.
     """

@@ -150,15 +150,18 @@ class RequestBuilder:
             )
         contents = self._tensors_of(samples[0])
         tensors = [
-            RequestTensor(t.name, t.datatype, _closed_shape(t, content))
+            RequestTensor(t.name, t.datatype, closed_shape(t, content))
             for t, content in zip(self._tensors, contents, strict=True)
         ]
         head = request_head(self._model, self._version, tensors, 1, self._batched)
         return request_parts(head, [(content,) for content in contents])
 
 
-def _closed_shape(tensor: RequestTensor, content: bytes | memoryview) -> tuple[int, ...]:
-    """The shape with its one open dimension filled in from the content's size."""
+def closed_shape(tensor: RequestTensor, content: bytes | memoryview) -> tuple[int, ...]:
+    """The shape with its one open dimension filled in from the content's size.
+
+    Raises ``SettingsError`` where the size does not settle it.
+    """
     if _OPEN not in tensor.shape:
         return tensor.shape
     known = prod(size for size in tensor.shape if size != _OPEN)

@@ -7,9 +7,7 @@ flush or clock; those are reported as lacking.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-import ssl
 from collections.abc import Sequence
 
 from loadgen_proto import loadgen_pb2 as pb
@@ -18,7 +16,8 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses
 from loadgen_service.sut.control import Answers
-from loadgen_service.sut.credentials import read_api_key, read_headers, tls_context
+from loadgen_service.sut.credentials import read_api_key, read_headers
+from loadgen_service.sut.http_get import HttpGet
 from loadgen_service.sut.openai_answer import complaint
 
 _NO_LIST = (404, 405, 501)
@@ -30,9 +29,13 @@ class OpenAiControl:
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         self._settings = settings
-        self._timeout_s = min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3)
         self._addresses = parse_addresses(settings.sut)
-        self._headers = dict((*read_headers(settings.header), *read_api_key(settings.api_key)))
+        self._http = HttpGet(
+            settings,
+            min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3),
+            dict((*read_headers(settings.header), *read_api_key(settings.api_key))),
+            "openai:// or openais://",
+        )
 
     async def __aenter__(self) -> OpenAiControl:
         return self
@@ -83,7 +86,7 @@ class OpenAiControl:
 
     def _models(self, address: SutAddress) -> list[str] | None:
         """Names that the server lists; None where it has no list. On a thread."""
-        status, body = self._get(address, f"{address.path}/models")
+        status, body = self._http.get(address, f"{address.path}/models")
         if status in _NO_LIST:
             return None
         if status in (401, 403):
@@ -100,27 +103,3 @@ class OpenAiControl:
                 f"sut: {address} answers {address.path}/models with HTTP {status} and no list of "
                 f"models ({complaint(body)}); is it an OpenAI-style server?"
             ) from None
-
-    def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
-        try:
-            connection = self._connection(address)
-            try:
-                connection.request("GET", path, headers=self._headers)
-                response = connection.getresponse()
-                return response.status, response.read()
-            finally:
-                connection.close()
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise SutError(
-                f"sut: cannot reach {address} within {self._timeout_s:g} s ({reason}); is it "
-                "running, is --sut right, and is it openai:// or openais://?"
-            ) from None
-
-    def _connection(self, address: SutAddress) -> http.client.HTTPConnection:
-        if not address.tls:
-            return http.client.HTTPConnection(address.host, address.port, timeout=self._timeout_s)
-        context: ssl.SSLContext = tls_context(self._settings, "http/1.1")
-        return http.client.HTTPSConnection(
-            address.host, address.port, timeout=self._timeout_s, context=context
-        )

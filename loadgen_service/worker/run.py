@@ -31,6 +31,7 @@ from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intac
 from loadgen_service.qsl.prompts import request_parameters
 from loadgen_service.sut.adapters import Dispatch, open_suts
 from loadgen_service.sut.base import SystemUnderTest
+from loadgen_service.sut.kserve_http import HttpInferBuilder
 from loadgen_service.sut.kserve_request import RequestBuilder, RequestTensor
 from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
 from loadgen_service.worker.batches import write_left_over
@@ -116,12 +117,12 @@ class WorkerRun:
         if settings.protocol == "openai":
             common = common_fields(settings.model, self._streaming(), request_parameters(settings))
             return OpenAiBuilder(common, arena.tensors).build
+        tensors = [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs]
+        batched = self._order.arena.batched
+        if settings.protocol == "http":
+            return HttpInferBuilder(tensors, batched, arena.tensors).build
         return RequestBuilder(
-            settings.model,
-            settings.model_version,
-            [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs],
-            self._order.arena.batched,
-            arena.tensors,
+            settings.model, settings.model_version, tensors, batched, arena.tensors
         ).build
 
     def _derive(self) -> str:

@@ -30,7 +30,7 @@ def test_addresses_are_read(text: str, expected: SutAddress) -> None:
     ("text", "named"),
     [
         ("host:8001", "grpc://HOST:PORT"),
-        ("http://host:8001", "'http'"),
+        ("ftp://host:8001", "'ftp'"),
         ("grpc://host", "no port"),
         ("grpc://host:1/v1", "has a path"),
         ("grpc://:80", "no host"),
