@@ -118,7 +118,7 @@ def _triton_server() -> Iterator[str]:
         repository = make_repository(Path(folder), onnx_path("efficientnet-lite0"))
         os.sched_setaffinity(0, {SERVER_CORE})  # inherited by what is started now
         try:
-            with triton(environment, repository, Path(folder) / "triton.log") as address:
+            with triton(environment, repository, Path(folder) / "triton.log") as (address, _):
                 os.sched_setaffinity(0, own)
                 yield address
         finally:

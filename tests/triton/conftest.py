@@ -11,8 +11,8 @@ MODEL = "efficientnet-lite0"
 
 
 @pytest.fixture(scope="session")
-def triton_address(tmp_path_factory):
-    """HOST:PORT of a real Triton that serves EfficientNet-Lite0 through its Python backend."""
+def triton_endpoints(tmp_path_factory):
+    """A real Triton that serves EfficientNet-Lite0 through its Python backend: gRPC, HTTP."""
     environment = environment_path()
     if environment is None:
         if "LOADGEN_TEST_TRITON" in os.environ:
@@ -22,8 +22,20 @@ def triton_address(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("triton")
     repository = make_repository(folder, onnx_path(MODEL))
-    with triton(environment, repository, folder / "triton.log") as address:
-        yield address
+    with triton(environment, repository, folder / "triton.log") as endpoints:
+        yield endpoints
+
+
+@pytest.fixture(scope="session")
+def triton_address(triton_endpoints):
+    """HOST:PORT of its gRPC endpoint."""
+    return triton_endpoints[0]
+
+
+@pytest.fixture(scope="session")
+def triton_http_address(triton_endpoints):
+    """HOST:PORT of its HTTP endpoint."""
+    return triton_endpoints[1]
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ TOP1 = 0.9
 """What ONNX Runtime alone gets right of the twenty images: 18."""
 
 
-def run(address: str, out: Path, *flags: str) -> dict:
+def run(address: str, out: Path, *flags: str, scheme: str = "grpc") -> dict:
     """The summary of ``loadgen run`` against ``address``; exit 0 or 1, never less."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "loadgen_service", "run", "--json", "--out", str(out)),
-            *("--sut", f"grpc://{address}", "--model", "efficientnet-lite0"),
+            *("--sut", f"{scheme}://{address}", "--model", "efficientnet-lite0"),
             *("--dataset", "imagenet-sample", *flags),
         ],
         capture_output=True,
@@ -58,3 +58,36 @@ def test_a_server_run_completes_every_query(triton_address, tmp_path):
     assert met["error_budget"]
     assert met["min_duration"]
     assert summary["suts"][0]["platform"] == "python"
+
+
+def test_http_gives_the_same_accuracy_and_closed_accounts(triton_http_address, tmp_path):
+    summary = run(
+        triton_http_address,
+        tmp_path / "run",
+        *("--scenario", "server", "--mode", "submission", "--target-qps", "10"),
+        *("--min-duration-ms", "3000", "--min-query-count", "30"),
+        *("--target-latency-ms", "5000", "--target-latency-percentile", "50"),
+        scheme="http",
+    )
+    counts = summary["counts"]["queries"]
+    assert counts["planned"] == counts["completed"] >= 30
+    assert summary["errors"] == []
+    assert summary["accuracy"]["top1"] == TOP1
+    assert summary["suts"][0]["name"].startswith("triton")
+    assert summary["suts"][0]["platform"] == "python"
+
+
+def test_http_names_an_unknown_model(triton_http_address, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadgen_service", "run", "--out", str(tmp_path / "run")),
+            *("--sut", f"http://{triton_http_address}", "--model", "resnet51"),
+            *("--dataset", "imagenet-sample"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+    )
+    assert done.returncode == 2
+    assert "model 'resnet51' is not ready (HTTP 400" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

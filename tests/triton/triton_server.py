@@ -48,8 +48,8 @@ def make_repository(folder: Path, onnx_file: Path) -> Path:
 
 
 @contextlib.contextmanager
-def triton(environment: Path, repository: Path, log: Path) -> Iterator[str]:
-    """A running tritonserver; gives HOST:PORT of its gRPC endpoint."""
+def triton(environment: Path, repository: Path, log: Path) -> Iterator[tuple[str, str]]:
+    """A running tritonserver; gives HOST:PORT of its gRPC and of its HTTP endpoint."""
     home = _home(environment)
     http, grpc, metrics = free_ports(3)
     command = [
@@ -65,7 +65,7 @@ def triton(environment: Path, repository: Path, log: Path) -> Iterator[str]:
     path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
     with _process(command, log, {**os.environ, "PATH": path}) as process:
         _wait_until(lambda: _answers(f"http://127.0.0.1:{http}/v2/health/ready"), process, log)
-        yield f"127.0.0.1:{grpc}"
+        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{http}"
 
 
 @contextlib.contextmanager
