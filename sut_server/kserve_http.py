@@ -33,7 +33,8 @@ _STATUS: Final = {
     Code.INTERNAL: 500,
     Code.UNAVAILABLE: 503,
 }
-_UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a request that is none makes ``read_request`` raise."""
 
 Translate = Callable[[Any], tuple[str, bytes, str]]
 """A method's reply as content type, body and further header lines."""
@@ -87,7 +88,7 @@ class KserveHttpApi:
             return
         try:
             message, binary = read_request(request.headers, request.body)
-        except _UNFIT as error:
+        except UNFIT as error:
             _refuse(call, 400, f"the request is not KServe v2's: {error or type(error).__name__}")
             return
         message.model_name, message.model_version = model, version
@@ -199,7 +200,8 @@ def _fill(tensor: Any, data: Any) -> None:
     if tensor.datatype == "BYTES":
         values = [str(one).encode() for one in np.asarray(data, dtype=object).ravel()]
     else:
-        values = np.asarray(data, dtype=DTYPES[tensor.datatype]).ravel().tolist()
+        with np.errstate(over="ignore"):  # a number too large for its type is infinite
+            values = np.asarray(data, dtype=DTYPES[tensor.datatype]).ravel().tolist()
     getattr(tensor.contents, field).extend(values)
 
 

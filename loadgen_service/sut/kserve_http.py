@@ -122,7 +122,7 @@ class HttpInferAnswer:
         """The head came. Names of ``headers`` are in lower case."""
         self._status = status
         length = headers.get(_LENGTH_KEY, b"")
-        self._head_bytes = int(length) if length.isdigit() else -1
+        self._head_bytes = int(length) if length.isdigit() and len(length) < 19 else -1
 
     def feed(self, data: bytes) -> int:
         """More of the body; an answer is one piece, told of at its end."""
@@ -183,4 +183,5 @@ def _raw(datatype: str, data: Any) -> bytes:
         return b"".join(len(one).to_bytes(4, "little") + one for one in elements)
     if datatype not in _DTYPES:
         raise ValueError(f"no tensors of type {datatype} in JSON")
-    return np.asarray(data, dtype=_DTYPES[datatype]).tobytes()
+    with np.errstate(over="ignore"):  # a number too large for its type is infinite
+        return np.asarray(data, dtype=_DTYPES[datatype]).tobytes()

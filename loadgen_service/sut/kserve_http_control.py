@@ -25,7 +25,7 @@ from loadgen_service.sut.kserve_http import model_path
 from loadgen_service.sut.openai_answer import complaint
 
 _ABSENT: Final = (404, 405, 501)
-_UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError)
+_UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class KserveHttpControl:

@@ -35,6 +35,7 @@ from loadgen_service.service.journal import JOURNAL_NAME, entries_of, read_journ
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.segments import Segment, frames
 from loadgen_service.service.tokens import parse_tokens
+from loadgen_service.sut.kserve_http import HttpInferAnswer
 from loadgen_service.sut.kserve_stream import StreamReader
 from loadgen_service.sut.openai_answer import OpenAiAnswer
 from loadgen_service.sut.server_timings import find_timings
@@ -42,6 +43,7 @@ from loadgen_service.sut.sse import SseReader
 from sut_server.errors import CallError
 from sut_server.http_connection import HttpConnection, HttpShared
 from sut_server.infer_messages import decode_request
+from sut_server.kserve_http import UNFIT, read_request
 from sut_server.openai_api import BadRequest, read_wish
 from sut_server.synthetic import simple_spec
 
@@ -164,6 +166,25 @@ def infer_response(data: bytes) -> None:
     assert [event[1] for event in said if event[0] == DONE] == [1]
 
 
+def rest_request(data: bytes) -> None:
+    """A KServe v2 request over HTTP at ``sut-server``; the first byte is the head's length."""
+    length = {"inference-header-content-length": str(data[0])} if data[:1] > b"\0" else {}
+    with contextlib.suppress(CallError, *UNFIT):
+        message, _ = read_request(length, data[1:])
+        decode_request(message, SPEC, 8)
+
+
+def rest_answer(data: bytes) -> None:
+    """Its answer at a worker, kept."""
+    answer = HttpInferAnswer(keep=True)
+    length = {b"inference-header-content-length": b"%d" % data[0]} if data[:1] > b"\0" else {}
+    answer.begin(200 if data[1:2] != b"!" else 500, length)
+    answer.feed(data[1:])
+    code, kept, text, _ = answer.ending()
+    assert code == 0 or text
+    assert kept is None or service_pb2.ModelInferResponse.FromString(kept) is not None
+
+
 def conf(data: bytes) -> None:
     """user.conf and mlperf.conf."""
     parse_conf(data.decode("utf-8", "replace").splitlines())
@@ -240,6 +261,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     one.__name__: one
     for one in (
         wire_server, wire_client, sse, openai_answer, openai_request, http_request, infer_request,
-        infer_response, conf, trace, tokens, segment, batch, journal, arena, prompts, input_data,
+        infer_response, rest_request, rest_answer, conf, trace, tokens, segment, batch, journal,
+        arena, prompts, input_data,
     )
 }  # fmt: skip

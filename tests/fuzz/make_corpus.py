@@ -49,6 +49,18 @@ def wire() -> dict[str, list[bytes]]:
     }
 
 
+def rest() -> dict[str, list[bytes]]:
+    """KServe v2 over HTTP: binary tensors behind their JSON, and JSON alone."""
+    made: dict[str, list[bytes]] = {}
+    for target, field in (("rest_request", "inputs"), ("rest_answer", "outputs")):
+        name = SPEC.inputs[0].name
+        tensor = {"name": name, "datatype": "FP32", "shape": [1, 4]}
+        binary = json.dumps({field: [tensor | {"parameters": {"binary_data_size": 16}}]}).encode()
+        typed = json.dumps({field: [tensor | {"data": [[0.5, 1, 2, 3]]}], "id": "7"}).encode()
+        made[target] = [bytes([len(binary)]) + binary + bytes(16), b"\0" + typed]
+    return made
+
+
 def records() -> pb.Batch:
     columns = {name: np.zeros(2, dtype).tobytes() for name, dtype in REQUEST_COLUMNS.items()}
     crc = 0
@@ -83,7 +95,7 @@ def infer() -> dict[str, list[bytes]]:
         request.inputs.add(name=want.name, datatype=want.datatype, shape=shape)
         request.raw_input_contents.append(bytes(4 * int(np.prod(shape))))
     timed = timing_parameters(Timings(1, 2, 3, 4)) + b"\x0a\x01m"
-    return {"infer_request": [request.SerializeToString()], "infer_response": [timed]}
+    return {"infer_request": [request.SerializeToString()], "infer_response": [timed]} | rest()
 
 
 def texts() -> dict[str, list[bytes]]:
