@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
@@ -36,8 +37,18 @@ _STATUS: Final = {
 UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a request that is none makes ``read_request`` raise."""
 
-Translate = Callable[[Any], tuple[str, bytes, str]]
-"""A method's reply as content type, body and further header lines."""
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A method's reply as HTTP; ``headers`` are further lines, each with its CRLF."""
+
+    body: bytes
+    content_type: str = _JSON
+    status: int = 200
+    headers: str = ""
+
+
+Translate = Callable[[Any], Reply]
 
 
 class KserveHttpApi:
@@ -56,9 +67,9 @@ class KserveHttpApi:
         elif parts[1:] == []:
             self._ask(call, "ServerMetadata", service_pb2.ServerMetadataRequest(), _as_json)
         elif parts[1:] == ["health", "live"]:
-            self._ask(call, "ServerLive", service_pb2.ServerLiveRequest(), _as_flag)
+            self._ask(call, "ServerLive", service_pb2.ServerLiveRequest(), _as_live)
         elif parts[1:] == ["health", "ready"]:
-            self._ask(call, "ServerReady", service_pb2.ServerReadyRequest(), _as_flag)
+            self._ask(call, "ServerReady", service_pb2.ServerReadyRequest(), _as_ready)
         else:
             _refuse(call, 404, f"there is no {request.path} here")
 
@@ -73,7 +84,7 @@ class KserveHttpApi:
         elif not rest:
             self._ask(call, "ModelMetadata", service_pb2.ModelMetadataRequest(**asked), _as_json)
         elif rest == ["ready"]:
-            self._ask(call, "ModelReady", service_pb2.ModelReadyRequest(**asked), _as_flag)
+            self._ask(call, "ModelReady", service_pb2.ModelReadyRequest(**asked), _as_ready)
         elif rest == ["config"]:
             self._ask(call, "ModelConfig", service_pb2.ModelConfigRequest(**asked), _as_config)
         elif rest == ["stats"]:
@@ -115,8 +126,8 @@ class _Sink:
         """Nothing is streamed here."""
 
     def answer(self, stream_id: int, parts: list[bytes]) -> None:
-        kind, body, headers = self._translate(self._reply_type.FromString(b"".join(parts)))
-        self._call.respond(200 if body != b"false" else 400, kind, body, headers)
+        reply = self._translate(self._reply_type.FromString(b"".join(parts)))
+        self._call.respond(reply.status, reply.content_type, reply.body, reply.headers)
 
     def refuse(self, stream_id: int, code: Code, text: str) -> None:
         _refuse(self._call, _STATUS.get(code, 500), text)
@@ -129,21 +140,28 @@ def _refuse(call: HttpCall, status: int, text: str) -> None:
     call.respond(status, _JSON, json.dumps({"error": text}).encode())
 
 
-def _as_json(reply: Any) -> tuple[str, bytes, str]:
+def _as_json(reply: Any) -> Reply:
     said = json_format.MessageToDict(
         reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return _JSON, json.dumps(_with_numbers(said)).encode(), ""
+    return Reply(json.dumps(_with_numbers(said)).encode())
 
 
-def _as_config(reply: Any) -> tuple[str, bytes, str]:
+def _as_config(reply: Any) -> Reply:
     return _as_json(reply.config)
 
 
-def _as_flag(reply: Any) -> tuple[str, bytes, str]:
-    """Health is told by the status alone."""
-    is_so = getattr(reply, "ready", None) if hasattr(reply, "ready") else reply.live
-    return _JSON, b"" if is_so else b"false", ""
+def _as_live(reply: Any) -> Reply:
+    return _health(reply.live)
+
+
+def _as_ready(reply: Any) -> Reply:
+    return _health(reply.ready)
+
+
+def _health(is_well: bool) -> Reply:
+    """Told by the status alone."""
+    return Reply(b"", status=200 if is_well else 400)
 
 
 def _with_numbers(said: Any) -> Any:
@@ -161,7 +179,7 @@ def _with_numbers(said: Any) -> Any:
 def read_request(headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
     """A ModelInferRequest without its model, and whether binary answers are wanted.
 
-    ``headers``: names in lower case. Raises ValueError, KeyError or TypeError for a bad one.
+    ``headers``: names in lower case. Raises one of UNFIT for a bad one.
     """
     length = headers.get(_LENGTH.lower(), "")
     head_bytes = int(length) if length else len(body)
@@ -205,7 +223,7 @@ def _fill(tensor: Any, data: Any) -> None:
     getattr(tensor.contents, field).extend(values)
 
 
-def infer_answer(binary: bool, reply: Any) -> tuple[str, bytes, str]:
+def infer_answer(binary: bool, reply: Any) -> Reply:
     """A ModelInferResponse as JSON, or as JSON and raw tensors."""
     outputs = []
     for tensor, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
@@ -221,9 +239,9 @@ def infer_answer(binary: bool, reply: Any) -> tuple[str, bytes, str]:
         fields["id"] = reply.id
     head = json.dumps(fields).encode()
     if not binary:
-        return _JSON, head, ""
+        return Reply(head)
     body = head + b"".join(reply.raw_output_contents)
-    return _BINARY, body, f"{_LENGTH}: {len(head)}\r\n"
+    return Reply(body, _BINARY, headers=f"{_LENGTH}: {len(head)}\r\n")
 
 
 def _numbers(datatype: str, raw: bytes) -> list[Any]:

@@ -54,6 +54,8 @@ async def open_suts(
     suts: list[SystemUnderTest] = []
     make = make_aio if settings.adapter == "grpc_aio" else make_wire
     if settings.protocol != "grpc":
+        if settings.adapter == "grpc_aio":
+            raise UserError(f"adapter: grpc_aio speaks gRPC, not {settings.protocol}; leave it out")
         make = make_openai if settings.protocol == "openai" else make_http
     try:
         for address in parse_addresses(settings.sut):

@@ -154,7 +154,8 @@ class HttpSut:
 
     def _send(self, link: HttpLink, key: int, parts: Parts, cell: Cell) -> None:
         self._busy[key] = link
-        request = self._path.head + (parts if isinstance(parts, bytes) else b"".join(parts))
+        pieces = (parts,) if isinstance(parts, bytes) else parts
+        request = b"".join((self._path.head, *pieces))
         answer = self._path.answer()
         cell[1] = self._clock()
         link.send(key, request, answer)

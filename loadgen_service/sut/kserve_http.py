@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,13 +19,18 @@ from tritonclient.grpc import service_pb2
 from loadgen_service.errors import SettingsError
 from loadgen_service.sut.base import Parts, Usage
 from loadgen_service.sut.http_codes import code_of
-from loadgen_service.sut.kserve_request import RequestTensor, closed_shape
+from loadgen_service.sut.kserve_request import (
+    JOINED_BYTES_MAX,
+    JOINED_TOTAL_BYTES_MAX,
+    RequestTensor,
+    closed_shape,
+)
 from loadgen_service.sut.openai_answer import complaint
 
 CODE_INTERNAL: Final = 13
-HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+HEADER_LENGTH: Final = b"Inference-Header-Content-Length"
 
-_LENGTH_KEY: Final = HEADER_LENGTH.lower().encode()
+_LENGTH_KEY: Final = HEADER_LENGTH.lower()
 _DTYPES: Final = {
     "BOOL": "?",
     "UINT8": "<u1",
@@ -76,29 +82,54 @@ class HttpInferBuilder:
         self._batched = batched
         self._tensors_of = tensors_of
         self._is_open = any(-1 in tensor.shape for tensor in self._tensors)
+        # Elements of BYTES have lengths of their own: their sizes differ from sample to sample.
+        self._is_even = not self._is_open and all(t.datatype != "BYTES" for t in self._tensors)
+        self._heads: dict[int, bytes] = {}
+        self._joined_bytes = 0
 
     def build(self, samples: Sequence[int]) -> Parts:
-        """The request's own header lines, its JSON and its tensors. Raises ``SettingsError``."""
+        """The request's own header lines, its JSON and its tensors. Raises ``SettingsError``.
+
+        Joined if small, in parts (uncopied) if large, within the bounds of ``kserve_request``.
+        """
         if self._is_open and len(samples) > 1:
             raise SettingsError(
                 "samples_per_request: samples of open length cannot share a request; use 1"
             )
         contents = list(zip(*(self._tensors_of(sample) for sample in samples), strict=True))
-        sizes = [sum(len(piece) for piece in pieces) for pieces in contents]
+        pieces = [self._head(len(samples), contents), *chain.from_iterable(contents)]
+        length = sum(map(len, pieces))
+        is_kept = len(samples) == 1  # made before the run, one for each sample
+        if length > JOINED_BYTES_MAX:
+            return tuple(pieces)
+        if is_kept and self._joined_bytes + length > JOINED_TOTAL_BYTES_MAX:
+            return tuple(pieces)
+        self._joined_bytes += length * is_kept
+        return b"".join(pieces)
+
+    def _head(self, count: int, contents: Sequence[Sequence[bytes | memoryview]]) -> bytes:
+        """Header lines and JSON of ``count`` samples; kept where each has the same."""
+        head = self._heads.get(count)
+        if head is not None:
+            return head
+        sizes = [sum(map(len, pieces)) for pieces in contents]
         inputs = [
-            self._input(tensor, pieces, size, len(samples))
+            self._input(tensor, pieces[0], size, count)
             for tensor, pieces, size in zip(self._tensors, contents, sizes, strict=True)
         ]
-        head = json.dumps(
+        said = json.dumps(
             {"inputs": inputs, "parameters": {"binary_data_output": True}}, separators=(",", ":")
         ).encode()
-        lines = f"{HEADER_LENGTH}: {len(head)}\r\nContent-Length: {len(head) + sum(sizes)}\r\n\r\n"
-        return b"".join([lines.encode(), head, *(piece for pieces in contents for piece in pieces)])
+        total = len(said) + sum(sizes)
+        head = b"%b: %d\r\nContent-Length: %d\r\n\r\n" % (HEADER_LENGTH, len(said), total) + said
+        if self._is_even:
+            self._heads[count] = head
+        return head
 
     def _input(
-        self, tensor: RequestTensor, pieces: Sequence[bytes | memoryview], size: int, count: int
+        self, tensor: RequestTensor, first: bytes | memoryview, size: int, count: int
     ) -> dict[str, Any]:
-        shape = closed_shape(tensor, pieces[0]) if self._is_open else tensor.shape
+        shape = closed_shape(tensor, first) if self._is_open else tensor.shape
         return {
             "name": tensor.name,
             "datatype": tensor.datatype,

@@ -1,6 +1,6 @@
 """What is asked of a KServe v2 server over HTTP/REST before and after load.
 
-Untimed and few: the standard library's client, on a thread. Configuration and statistics are
+Configuration and statistics are
 extensions that not every server has; what is missing is reported as lacking.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -17,10 +16,10 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.addresses import SutAddress, parse_addresses
+from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.control import Answers
 from loadgen_service.sut.credentials import read_headers
-from loadgen_service.sut.http_get import HttpGet
+from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.kserve_http import model_path
 from loadgen_service.sut.openai_answer import complaint
 
@@ -28,25 +27,13 @@ _ABSENT: Final = (404, 405, 501)
 _UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
-class KserveHttpControl:
+class KserveHttpControl(HttpControl):
     """Control calls at KServe v2 servers over HTTP; the same methods as ``SutControl``."""
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
-        self._settings = settings
-        self._addresses = parse_addresses(settings.sut)
+        headers = dict(read_headers(settings.header))
+        super().__init__(settings, timeout_ns, headers, "http:// or https://")
         self._path = model_path(settings.model, settings.model_version)
-        self._http = HttpGet(
-            settings,
-            min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3),
-            dict(read_headers(settings.header)),
-            "http:// or https://",
-        )
-
-    async def __aenter__(self) -> KserveHttpControl:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Nothing stays open."""
 
     async def describe(self) -> Answers:
         """Ready, metadata, batch size and name of every SUT. Raises ``SutError``."""
@@ -55,18 +42,6 @@ class KserveHttpControl:
             found = await asyncio.to_thread(self._describe, index, address, answers)
             answers.suts.append(found)
         return answers
-
-    async def load(self, samples: Sequence[int], *, unload: bool = False) -> Answers:
-        """Nothing that HTTP has."""
-        return self._lacks("UnloadSamples" if unload else "LoadSamples")
-
-    async def flush(self) -> Answers:
-        """Nothing that HTTP has."""
-        return self._lacks("Flush")
-
-    async def clocks(self, count: int = 0) -> Answers:
-        """Nothing that HTTP has."""
-        return self._lacks("Clock")
 
     async def statistics(self) -> Answers:
         """Triton's statistics of every SUT that keeps them, as KServe's gRPC message."""
@@ -85,9 +60,6 @@ class KserveHttpControl:
                 pb.SutStatistics(sut_index=index, kserve_statistics=message.SerializeToString())
             )
         return answers
-
-    def _lacks(self, name: str) -> Answers:
-        return Answers(lacking=[f"{name} at {address}" for address in self._addresses])
 
     # ------------------------------------------------------------ on a thread
     def _describe(self, index: int, address: SutAddress, answers: Answers) -> pb.SutDescription:
@@ -117,7 +89,7 @@ class KserveHttpControl:
             ) from None
 
     def _check_ready(self, address: SutAddress) -> None:
-        status, body = self._http.get(address, f"{address.path}{self._path}/ready")
+        status, body = self._get(address, f"{address.path}{self._path}/ready")
         self._check_rights(address, status, body)
         if status != 200 and status not in _ABSENT:
             raise SutError(
@@ -126,7 +98,7 @@ class KserveHttpControl:
             )
 
     def _server(self, address: SutAddress, answers: Answers) -> str:
-        status, body = self._http.get(address, f"{address.path}/v2")
+        status, body = self._get(address, f"{address.path}/v2")
         said = _object(body) if status == 200 else None
         if said is None:
             answers.lacking.append(f"server metadata at {address}")
@@ -134,7 +106,7 @@ class KserveHttpControl:
         return f"{said.get('name', '')} {said.get('version', '')}".strip()
 
     def _required(self, address: SutAddress, path: str) -> dict[str, Any]:
-        status, body = self._http.get(address, f"{address.path}{path}")
+        status, body = self._get(address, f"{address.path}{path}")
         self._check_rights(address, status, body)
         said = _object(body) if status == 200 else None
         if said is not None:
@@ -148,7 +120,7 @@ class KserveHttpControl:
     def _optional(
         self, address: SutAddress, suffix: str, name: str, answers: Answers
     ) -> dict[str, Any] | None:
-        status, body = self._http.get(address, f"{address.path}{self._path}{suffix}")
+        status, body = self._get(address, f"{address.path}{self._path}{suffix}")
         said = _object(body) if status == 200 else None
         if said is None:
             answers.lacking.append(f"{name} at {address}")

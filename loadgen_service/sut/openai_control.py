@@ -1,47 +1,33 @@
 """What is asked of an OpenAI-style SUT before load: is it there, and does it serve the model.
 
-Untimed and few: the standard library's client, on a thread. Such servers have no load, unload,
-flush or clock; those are reported as lacking.
+Such servers have no load, unload, flush or clock; those are reported as lacking.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.addresses import SutAddress, parse_addresses
+from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.control import Answers
 from loadgen_service.sut.credentials import read_api_key, read_headers
-from loadgen_service.sut.http_get import HttpGet
+from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.openai_answer import complaint
 
 _NO_LIST = (404, 405, 501)
 """Statuses of servers without a list of models."""
 
 
-class OpenAiControl:
+class OpenAiControl(HttpControl):
     """Control calls at OpenAI-style SUTs; the same methods as ``SutControl``."""
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
-        self._settings = settings
-        self._addresses = parse_addresses(settings.sut)
-        self._http = HttpGet(
-            settings,
-            min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3),
-            dict((*read_headers(settings.header), *read_api_key(settings.api_key))),
-            "openai:// or openais://",
-        )
-
-    async def __aenter__(self) -> OpenAiControl:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Nothing stays open."""
+        headers = dict((*read_headers(settings.header), *read_api_key(settings.api_key)))
+        super().__init__(settings, timeout_ns, headers, "openai:// or openais://")
 
     async def describe(self) -> Answers:
         """The server's list of models, if it has one. Raises ``SutError``."""
@@ -65,28 +51,9 @@ class OpenAiControl:
             )
         return answers
 
-    async def load(self, samples: Sequence[int], *, unload: bool = False) -> Answers:
-        """Nothing such a SUT knows."""
-        return self._lacks("UnloadSamples" if unload else "LoadSamples")
-
-    async def flush(self) -> Answers:
-        """Nothing such a SUT knows."""
-        return self._lacks("Flush")
-
-    async def clocks(self, count: int = 0) -> Answers:
-        """Nothing such a SUT knows."""
-        return self._lacks("Clock")
-
-    async def statistics(self) -> Answers:
-        """Nothing such a SUT knows."""
-        return self._lacks("ModelStatistics")
-
-    def _lacks(self, name: str) -> Answers:
-        return Answers(lacking=[f"{name} at {address}" for address in self._addresses])
-
     def _models(self, address: SutAddress) -> list[str] | None:
         """Names that the server lists; None where it has no list. On a thread."""
-        status, body = self._http.get(address, f"{address.path}/models")
+        status, body = self._get(address, f"{address.path}/models")
         if status in _NO_LIST:
             return None
         if status in (401, 403):

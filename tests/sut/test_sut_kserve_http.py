@@ -69,6 +69,21 @@ def test_an_open_length_is_filled_in_for_one_sample_only() -> None:
         build([bytes(20), bytes(20)], (-1,))
 
 
+def test_large_tensors_are_not_copied_and_texts_keep_their_sizes() -> None:
+    image = memoryview(bytes(200_000))
+    large = HttpInferBuilder([RequestTensor("x", "FP32", (50_000,))], True, lambda _: [image])
+    parts = large.build((0,))
+    assert isinstance(parts, tuple)
+    assert parts[1] is image
+    texts = [b"\x01\0\0\0a", b"\x03\0\0\0abc"]
+    builder = HttpInferBuilder([RequestTensor("t", "BYTES", (1,))], True, lambda i: [texts[i]])
+    for sample, text in enumerate(texts):
+        made = builder.build((sample,))
+        assert isinstance(made, bytes)
+        message, _ = read_request(*split(made))
+        assert list(message.raw_input_contents) == [text]
+
+
 def test_names_with_odd_characters_stay_in_the_path() -> None:
     assert model_path("a b/c", "1") == "/v2/models/a%20b%2Fc/versions/1"
     head = infer_head(model_path("m"), "[::1]:80", [("x-key", "v")])
@@ -95,9 +110,9 @@ def test_answers_come_through_both_ways(tensors: list[list[int]], binary: bool) 
     for index, values in enumerate(tensors):
         reply.outputs.add(name=f"o{index}", datatype="INT32", shape=[1, len(values)])
         reply.raw_output_contents.append(np.array(values, "<i4").tobytes())
-    _, body, headers = infer_answer(binary, reply)
-    head_bytes = int(headers.split(": ")[1]) if binary else None
-    code, message, text, usage = read(200, body, head_bytes)
+    sent = infer_answer(binary, reply)
+    head_bytes = int(sent.headers.split(": ")[1]) if binary else None
+    code, message, text, usage = read(200, sent.body, head_bytes)
     assert (code, text, usage) == (0, "", None)
     assert service_pb2.ModelInferResponse.FromString(message) == reply
 
@@ -106,7 +121,7 @@ def test_texts_come_through_both_ways() -> None:
     reply = service_pb2.ModelInferResponse(model_name="m", model_version="1")
     reply.outputs.add(name="o", datatype="BYTES", shape=[2])
     reply.raw_output_contents.append(b"\x02\0\0\0ab\0\0\0\0")
-    _, body, _ = infer_answer(False, reply)
+    body = infer_answer(False, reply).body
     assert service_pb2.ModelInferResponse.FromString(infer_response(body, -1)) == reply
 
 

@@ -1,0 +1,83 @@
+"""What control calls at SUTs over HTTP share: small questions, untimed, and what HTTP has not.
+
+The standard library's client, which blocks: ask on a thread. What answers mean, the heirs know.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import SutError
+from loadgen_service.sut.addresses import SutAddress, parse_addresses
+from loadgen_service.sut.control import Answers
+from loadgen_service.sut.credentials import tls_context
+
+
+class HttpControl:
+    """The methods of ``SutControl`` that no server over HTTP has, reported as lacking.
+
+    ``schemes`` is what a user may have mixed up.
+    """
+
+    def __init__(
+        self, settings: Settings, timeout_ns: int, headers: Mapping[str, str], schemes: str
+    ) -> None:
+        self._settings = settings
+        self._addresses = parse_addresses(settings.sut)
+        self._timeout_s = min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3)
+        self._headers = dict(headers)
+        self._schemes = schemes
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing stays open."""
+
+    async def load(self, samples: Sequence[int], *, unload: bool = False) -> Answers:
+        """Nothing that HTTP has."""
+        return self._lacks("UnloadSamples" if unload else "LoadSamples")
+
+    async def flush(self) -> Answers:
+        """Nothing that HTTP has."""
+        return self._lacks("Flush")
+
+    async def clocks(self, count: int = 0) -> Answers:
+        """Nothing that HTTP has."""
+        return self._lacks("Clock")
+
+    async def statistics(self) -> Answers:
+        """Nothing, unless the heir knows better."""
+        return self._lacks("ModelStatistics")
+
+    def _lacks(self, name: str) -> Answers:
+        return Answers(lacking=[f"{name} at {address}" for address in self._addresses])
+
+    def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
+        """Status and body. Raises ``SutError`` where no HTTP answer comes in time."""
+        try:
+            connection = self._connection(address)
+            try:
+                connection.request("GET", path, headers=self._headers)
+                response = connection.getresponse()
+                return response.status, response.read()
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise SutError(
+                f"sut: cannot reach {address} within {self._timeout_s:g} s ({reason}); is it "
+                f"running, is --sut right, and is it {self._schemes}?"
+            ) from None
+
+    def _connection(self, address: SutAddress) -> http.client.HTTPConnection:
+        if not address.tls:
+            return http.client.HTTPConnection(address.host, address.port, timeout=self._timeout_s)
+        context: ssl.SSLContext = tls_context(self._settings, "http/1.1")
+        return http.client.HTTPSConnection(
+            address.host, address.port, timeout=self._timeout_s, context=context
+        )
