@@ -153,6 +153,8 @@ def open_client(
         ("grpc.min_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
+    if _is_loopback(address):
+        options.append(("grpc.enable_http_proxy", 0))
     credentials = tls.credentials() if tls else None
     if credentials:
         channel = grpc.aio.secure_channel(address, credentials, options)

@@ -17,6 +17,7 @@ from loadgen_service.sut.credentials import (
     channel_credentials,
     read_api_key,
     read_headers,
+    read_text_headers,
     tls_context,
 )
 from loadgen_service.sut.http_link import Answer
@@ -25,6 +26,7 @@ from loadgen_service.sut.kserve_http import HttpInferAnswer, infer_head, model_p
 from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
 from loadgen_service.sut.openai_answer import CountTokens, OpenAiAnswer
 from loadgen_service.sut.openai_request import PATHS, request_head
+from loadgen_service.sut.proxies import Proxy, forwarding, proxy_of
 from loadgen_service.sut.unary import WirePath, WireSut
 
 NS_PER_MS: Final = 1_000_000
@@ -83,9 +85,10 @@ async def make_wire(
         )
     except HeaderError as error:
         raise UserError(f"header: {error}") from None
+    proxy = proxy_of(address)
     path = WirePath(
         address=address,
-        endpoints=await resolve(address, settings.resolve, timeout_ns),
+        endpoints=await _endpoints(settings, address, proxy),
         headers=headers,
         connection_count=settings.connections,
         connect_timeout_ns=timeout_ns,
@@ -93,8 +96,18 @@ async def make_wire(
         tls_server_name=settings.tls_server_name,
         streaming=streaming,
         keep_answers=settings.keeps_responses,
+        proxy=proxy,
     )
     return WireSut(path, sink)
+
+
+async def _endpoints(
+    settings: Settings, address: SutAddress, proxy: Proxy | None
+) -> list[tuple[str, int]]:
+    """Where to connect: the SUT, or its proxy, which alone looks the SUT's name up."""
+    if proxy is not None:
+        return [(proxy.host, proxy.port)]
+    return await resolve(address, settings.resolve, settings.connect_timeout_ms * NS_PER_MS)
 
 
 async def make_http(
@@ -106,16 +119,14 @@ async def make_http(
             f"sut: {address} is asked for answers in pieces, which KServe v2 has over gRPC only; "
             "use grpc://, or --streaming off for a model that answers once"
         )
-    path = address.path + model_path(settings.model, settings.model_version)
+    proxy = proxy_of(address)
+    origin, extra = forwarding(address, proxy)
+    path = origin + address.path + model_path(settings.model, settings.model_version)
+    headers = (*read_text_headers(settings.header), *extra)
     keep = settings.keeps_responses
+    head = infer_head(path, address.authority, headers)
     return HttpSut(
-        await _http_path(
-            settings,
-            address,
-            infer_head(path, address.authority, read_headers(settings.header)),
-            lambda: HttpInferAnswer(keep),
-        ),
-        sink,
+        await _http_path(settings, address, proxy, head, lambda: HttpInferAnswer(keep)), sink
     )
 
 
@@ -123,26 +134,33 @@ async def make_openai(
     settings: Settings, address: SutAddress, sink: Sink, streaming: bool
 ) -> SystemUnderTest:
     """The adapter of one OpenAI-style SUT, not connected yet."""
-    headers = (*read_headers(settings.header), *read_api_key(settings.api_key))
+    proxy = proxy_of(address)
+    origin, extra = forwarding(address, proxy)
+    headers = (*read_text_headers(settings.header), *read_api_key(settings.api_key), *extra)
     count = token_counter(settings.tokenizer)
     keep = settings.keeps_responses
     head = request_head(
-        address.path + PATHS[settings.openai_api],
+        origin + address.path + PATHS[settings.openai_api],
         address.authority,
         headers,
         "text/event-stream" if streaming else "application/json",
     )
-    path = await _http_path(settings, address, head, lambda: OpenAiAnswer(keep, count))
+    path = await _http_path(settings, address, proxy, head, lambda: OpenAiAnswer(keep, count))
     return HttpSut(path, sink)
 
 
 async def _http_path(
-    settings: Settings, address: SutAddress, head: bytes, answer: Callable[[], Answer]
+    settings: Settings,
+    address: SutAddress,
+    proxy: Proxy | None,
+    head: bytes,
+    answer: Callable[[], Answer],
 ) -> HttpPath:
     timeout_ns = settings.connect_timeout_ms * NS_PER_MS
     return HttpPath(
-        address=str(address),
-        endpoints=await resolve(address, settings.resolve, timeout_ns),
+        address=f"{address} by {proxy}" if proxy else str(address),
+        endpoints=await _endpoints(settings, address, proxy),
+        tunnel=(proxy, address) if proxy and address.tls else None,
         head=head,
         answer=answer,
         connection_count=settings.connections,
@@ -175,13 +193,15 @@ async def make_aio(
 ) -> SystemUnderTest:
     """The grpc.aio adapter of one SUT, not connected yet."""
     timeout_ns = settings.connect_timeout_ms * NS_PER_MS
-    if settings.resolve == "all":
+    proxy = proxy_of(address)
+    by_number = settings.resolve == "all" and proxy is None
+    if by_number:
         found = await resolve(address, "all", timeout_ns)
         targets = [SutAddress(host, port, address.tls).authority for host, port in found]
     else:
         targets = [address.authority]
     # By number, the certificate must still match the name that the user wrote.
-    name = settings.tls_server_name or (address.host if settings.resolve == "all" else "")
+    name = settings.tls_server_name or (address.host if by_number else "")
     return AioSut(
         str(address),
         [target for target in targets for _ in range(settings.connections)],
@@ -189,6 +209,7 @@ async def make_aio(
         metadata=read_headers(settings.header),
         credentials=channel_credentials(settings) if address.tls else None,
         server_name=name,
+        proxy=proxy,
         connect_timeout_ns=timeout_ns,
         streaming=streaming,
         keep_answers=settings.keeps_responses,

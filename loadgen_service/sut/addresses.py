@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import socket
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ def parse_address(text: str) -> SutAddress:
         raise UserError(f"sut: {text!r} names no host; {_EXAMPLE}")
     if not match["port"]:
         raise UserError(f"sut: {text!r} names no port; {_EXAMPLE}")
+    if match["v6"]:
+        _require_ipv6(text, match["v6"])
     port = int(match["port"]) if match["port"].isascii() and match["port"].isdigit() else 0
     if not 1 <= port <= 65535:
         raise UserError(f"sut: {text!r} has the port {match['port']!r}; use 1 to 65535")
@@ -82,6 +85,22 @@ def parse_address(text: str) -> SutAddress:
     if kind == "openai":
         path = path or OPENAI_PATH
     return SutAddress(host=host, port=port, tls=tls, kind=kind, path=path)
+
+
+def _require_ipv6(text: str, host: str) -> None:
+    """Raises ``UserError`` for brackets around anything but an address of the network."""
+    if "%" in host:
+        raise UserError(
+            f"sut: {text!r} has a zone (%), which no Host or :authority header may carry; use an "
+            "address that is not link-local"
+        )
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        raise UserError(
+            f"sut: {text!r} has brackets around {host!r}, which is no IPv6 address; write "
+            "grpc://[::1]:80, or a name without brackets"
+        ) from None
 
 
 def parse_addresses(texts: Sequence[str]) -> list[SutAddress]:

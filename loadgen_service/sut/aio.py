@@ -26,6 +26,7 @@ from loadgen_service.sut.base import (
 )
 from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
 from loadgen_service.sut.kserve_stream import StreamReader
+from loadgen_service.sut.proxies import Proxy
 
 MESSAGE_BYTES_MAX = 64 << 20
 _PREFIX_BYTES = 5
@@ -43,9 +44,10 @@ class AioSut:
         targets: Sequence[str],
         sink: Sink,
         *,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Sequence[tuple[str, str | bytes]] = (),
         credentials: grpc.ChannelCredentials | None = None,
         server_name: str = "",
+        proxy: Proxy | None = None,
         connect_timeout_ns: int = 5_000_000_000,
         streaming: bool = False,
         keep_answers: bool = False,
@@ -58,6 +60,7 @@ class AioSut:
         self._metadata = tuple(metadata)
         self._credentials = credentials
         self._server_name = server_name
+        self._proxy = proxy
         self._connect_timeout_s = connect_timeout_ns / 1e9
         self._clock = clock
         self._channels: list[grpc.aio.Channel] = []
@@ -75,7 +78,7 @@ class AioSut:
     async def open(self) -> None:
         """See ``base.SystemUnderTest``."""
         for target in self._targets:
-            channel = open_channel(target, self._credentials, self._server_name)
+            channel = open_channel(target, self._credentials, self._server_name, self._proxy)
             self._channels.append(channel)
             self._methods.append(self._method(channel))
         try:
@@ -158,14 +161,21 @@ class AioSut:
 
 
 def open_channel(
-    target: str, credentials: grpc.ChannelCredentials | None, server_name: str = ""
+    target: str,
+    credentials: grpc.ChannelCredentials | None,
+    server_name: str = "",
+    proxy: Proxy | None = None,
 ) -> grpc.aio.Channel:
-    """A channel with large messages allowed and a connection that it shares with no other."""
+    """A channel with large messages allowed and a connection that it shares with no other.
+
+    Whether a proxy stands before it is decided in ``proxies``, not by grpcio.
+    """
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),
+        ("grpc.http_proxy", proxy.url) if proxy else ("grpc.enable_http_proxy", 0),
     ]
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)

@@ -23,6 +23,8 @@ from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses, resolve
 from loadgen_service.sut.aio import open_channel
 from loadgen_service.sut.credentials import channel_credentials, read_headers
+from loadgen_service.sut.proxies import proxy_of
+from loadgen_service.sut.tunnel import open_tunnel
 
 NS_PER_S: Final = 1_000_000_000
 CLOCK_EXCHANGE_COUNT: Final = 16
@@ -64,13 +66,14 @@ class SutControl:
         self._credentials = (
             channel_credentials(settings) if any(a.tls for a in self._addresses) else None
         )
+        self._proxies = [proxy_of(address) for address in self._addresses]
         self._channels: list[grpc.aio.Channel] = []
 
     async def __aenter__(self) -> SutControl:
-        for address in self._addresses:
+        for address, proxy in zip(self._addresses, self._proxies, strict=True):
             credentials = self._credentials if address.tls else None
             name = self._settings.tls_server_name if address.tls else ""
-            self._channels.append(open_channel(address.authority, credentials, name))
+            self._channels.append(open_channel(address.authority, credentials, name, proxy))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -174,17 +177,20 @@ class SutControl:
             decoupled=config.model_transaction_policy.decoupled,
             has_sut_proto=has_sut_proto,
             model_versions=metadata.versions,
-            addresses=await self._resolved(address),
+            addresses=await self._resolved(index, address),
         )
 
     async def _connect(self, index: int, address: SutAddress) -> None:
         timeout_s = min(self._timeout_s, self._settings.connect_timeout_ms / 1e3)
+        proxy = self._proxies[index]
         try:
+            if proxy is not None:  # grpcio would keep a proxy's refusal to itself
+                (await asyncio.wait_for(open_tunnel(proxy, address), timeout_s)).close()
             await asyncio.wait_for(self._channels[index].channel_ready(), timeout_s)
         except TimeoutError:
             raise SutError(
-                f"sut: cannot reach {address} within {timeout_s:g} s; is it running, is --sut "
-                "right, and is it grpc:// or grpcs://?"
+                f"sut: cannot reach {address}{f' by {proxy}' if proxy else ''} within "
+                f"{timeout_s:g} s; is it running, is --sut right, and is it grpc:// or grpcs://?"
             ) from None
 
     async def _is_ready(
@@ -227,7 +233,9 @@ class SutControl:
         reply = await self._optional("ModelConfig", index, call, answers)
         return reply.config if reply is not None else model_config_pb2.ModelConfig()
 
-    async def _resolved(self, address: SutAddress) -> list[str]:
+    async def _resolved(self, index: int, address: SutAddress) -> list[str]:
+        if self._proxies[index] is not None:
+            return []  # the name is the proxy's to look up; ours may not know it
         found = await resolve(address, self._settings.resolve, int(self._timeout_s * NS_PER_S))
         return [SutAddress(host, port, address.tls).authority for host, port in found]
 

@@ -17,30 +17,57 @@ from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.errors import UserError
 
 _NAME = re.compile(r"[0-9a-z_.-]+")
-_RESERVED = {"te", "content-type", "host", "connection", "user-agent"}
+_RESERVED = frozenset(
+    (
+        *("te", "trailer", "content-type", "content-length", "content-encoding", "host"),
+        *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "expect"),
+        *("user-agent", "accept-encoding", "proxy-authorization"),
+        "inference-header-content-length",
+    )
+)
+"""What the protocols themselves set, and what belongs to a proxy and not to the SUT."""
+
+_BINARY = "-bin"
 
 
 def read_headers(
     headers: Sequence[str], environment: Mapping[str, str] = os.environ
-) -> tuple[tuple[str, str], ...]:
+) -> tuple[tuple[str, str | bytes], ...]:
     """``NAME=VALUE``, ``NAME=env:VARIABLE`` and ``NAME=file:PATH`` as (name, value) pairs.
 
-    Names become lower case, as HTTP/2 wants them; a file's trailing newline is dropped.
+    Names become lower case, as HTTP/2 wants them; a file's trailing newline is dropped. A name that
+    ends in -bin is gRPC's for any bytes: its value is bytes, a file's as they are.
     """
     return tuple(_read_header(text, environment) for text in headers)
 
 
-def _read_header(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
+def read_text_headers(
+    headers: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> tuple[tuple[str, str], ...]:
+    """The same for HTTP/1.1, where -bin means nothing and every value must be text."""
+    read = read_headers(headers, environment)
+    return tuple((name, _text(name, value)) for name, value in read)
+
+
+def _text(name: str, value: str | bytes) -> str:
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    if not text.isascii() or not text.isprintable():
+        raise UserError(f"header: the value of {name} has characters that no header can carry")
+    return text
+
+
+def _read_header(text: str, environment: Mapping[str, str]) -> tuple[str, str | bytes]:
     name, equals, value = text.partition("=")
     name = name.strip().lower()
     if not equals or not _NAME.fullmatch(name):
-        raise UserError(f"header: {text!r} is not NAME=VALUE with a name of a-z 0-9 _ . -")
+        # What stands behind the = may be a secret, and without one all of it.
+        shown = repr(name) if equals else "one"
+        raise UserError(f"header: {shown} is not NAME=VALUE with a name of a-z 0-9 _ . -")
     if name.startswith("grpc-") or name in _RESERVED:
-        raise UserError(f"header: {name} is set by gRPC itself; leave it out")
-    value = _read_value(name, value, environment)
-    if not value.isascii() or not value.isprintable():
-        raise UserError(f"header: the value of {name} has characters that no header can carry")
-    return name, value
+        raise UserError(f"header: {name} is set by the protocol itself; leave it out")
+    if name.endswith(_BINARY):
+        return name, _read_bytes(name, value, environment)
+    return name, _text(name, _read_value(name, value, environment))
 
 
 def read_api_key(
@@ -60,14 +87,20 @@ def read_api_key(
 
 
 def _read_value(name: str, value: str, environment: Mapping[str, str]) -> str:
+    read = _read_bytes(name, value, environment)
+    text = read.decode("utf-8", "surrogateescape")
+    return text.rstrip("\r\n") if value.startswith("file:") else text
+
+
+def _read_bytes(name: str, value: str, environment: Mapping[str, str]) -> bytes:
     kind, colon, source = value.partition(":")
     if colon and kind == "env":
         if source not in environment:
             raise UserError(f"header: {name} wants the environment variable {source}, not set")
-        return environment[source]
+        return environment[source].encode("utf-8", "surrogateescape")
     if colon and kind == "file":
-        return _read_file("header", Path(source)).decode("utf-8", "replace").rstrip("\r\n")
-    return value
+        return _read_file("header", Path(source))
+    return value.encode("utf-8", "surrogateescape")
 
 
 def _read_file(setting: str, path: Path) -> bytes:

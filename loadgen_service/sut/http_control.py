@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Sequence
+from typing import Final, Self
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses
 from loadgen_service.sut.control import Answers
 from loadgen_service.sut.credentials import tls_context
+from loadgen_service.sut.proxies import Proxy, forwarding, proxy_of
+
+_PROXY_STATUSES: Final = {
+    407: "(the proxy wants user:password@ before its host in the variable)",
+    502: "(the proxy cannot reach it)",
+    504: "(the proxy had no answer from it in time)",
+}
 
 
 class HttpControl:
@@ -24,12 +31,12 @@ class HttpControl:
     """
 
     def __init__(
-        self, settings: Settings, timeout_ns: int, headers: Mapping[str, str], schemes: str
+        self, settings: Settings, timeout_ns: int, headers: Sequence[tuple[str, str]], schemes: str
     ) -> None:
         self._settings = settings
         self._addresses = parse_addresses(settings.sut)
         self._timeout_s = min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3)
-        self._headers = dict(headers)
+        self._headers = tuple(headers)
         self._schemes = schemes
 
     async def __aenter__(self) -> Self:
@@ -59,25 +66,46 @@ class HttpControl:
 
     def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
         """Status and body. Raises ``SutError`` where no HTTP answer comes in time."""
+        proxy = proxy_of(address)
         try:
-            connection = self._connection(address)
+            connection = self._connection(address, proxy)
             try:
-                connection.request("GET", path, headers=self._headers)
-                response = connection.getresponse()
-                return response.status, response.read()
+                status, body = self._ask(connection, address, proxy, path)
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            by = f" by {proxy}" if proxy else ""
             raise SutError(
-                f"sut: cannot reach {address} within {self._timeout_s:g} s ({reason}); is it "
+                f"sut: cannot reach {address}{by} within {self._timeout_s:g} s ({reason}); is it "
                 f"running, is --sut right, and is it {self._schemes}?"
             ) from None
+        if proxy is not None and status in _PROXY_STATUSES:
+            said = f"HTTP {status} {_PROXY_STATUSES[status]}"
+            raise SutError(f"sut: {proxy}, or what it found at {address}, answers {said}")
+        return status, body
 
-    def _connection(self, address: SutAddress) -> http.client.HTTPConnection:
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        address: SutAddress,
+        proxy: Proxy | None,
+        path: str,
+    ) -> tuple[int, bytes]:
+        origin, extra = forwarding(address, proxy)
+        connection.putrequest("GET", origin + path)
+        for name, value in (*self._headers, *extra):
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def _connection(self, address: SutAddress, proxy: Proxy | None) -> http.client.HTTPConnection:
+        host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)
         if not address.tls:
-            return http.client.HTTPConnection(address.host, address.port, timeout=self._timeout_s)
+            return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
         context: ssl.SSLContext = tls_context(self._settings, "http/1.1")
-        return http.client.HTTPSConnection(
-            address.host, address.port, timeout=self._timeout_s, context=context
-        )
+        made = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
+        if proxy is not None:
+            made.set_tunnel(address.host, address.port, dict(proxy.headers))
+        return made

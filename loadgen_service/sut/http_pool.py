@@ -16,8 +16,11 @@ from typing import Final
 
 from loadgen_service.core.columns import NEVER
 from loadgen_service.errors import SutError
+from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.base import CODE_BROKEN_CONNECTION, DONE, Cell, Event, Parts, Sink
 from loadgen_service.sut.http_link import Answer, HttpLink
+from loadgen_service.sut.proxies import Proxy
+from loadgen_service.sut.tunnel import connect
 from loadgen_service.sut.unary import (
     CONNECT_ERRORS,
     FIRST_BACKOFF_S,
@@ -58,6 +61,8 @@ class HttpPath:
     connect_timeout_ns: int
     tls: ssl.SSLContext | None = None
     tls_server_name: str = ""
+    tunnel: tuple[Proxy, SutAddress] | None = None
+    """The proxy to ask for a tunnel, and for whom."""
 
 
 class HttpSut:
@@ -243,15 +248,14 @@ class HttpSut:
     async def _connect(self) -> HttpLink:
         path = self._path
         self._turn = (self._turn + 1) % len(path.endpoints)
-        host, port = path.endpoints[self._turn]
-        connecting = asyncio.get_running_loop().create_connection(
+        connecting = connect(
             lambda: HttpLink(self, self._clock, direct=path.tls is None),
-            host,
-            port,
-            ssl=path.tls,
-            server_hostname=path.tls_server_name if path.tls else None,
+            path.endpoints[self._turn],
+            path.tls,
+            path.tls_server_name,
+            path.tunnel,
         )
-        _, link = await asyncio.wait_for(connecting, path.connect_timeout_ns / 1e9)
+        link = await asyncio.wait_for(connecting, path.connect_timeout_ns / 1e9)
         self._links.add(link)
         return link
 

@@ -18,7 +18,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.control import Answers
-from loadgen_service.sut.credentials import read_headers
+from loadgen_service.sut.credentials import read_text_headers
 from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.kserve_http import model_path
 from loadgen_service.sut.openai_answer import complaint
@@ -31,7 +31,7 @@ class KserveHttpControl(HttpControl):
     """Control calls at KServe v2 servers over HTTP; the same methods as ``SutControl``."""
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
-        headers = dict(read_headers(settings.header))
+        headers = read_text_headers(settings.header)
         super().__init__(settings, timeout_ns, headers, "http:// or https://")
         self._path = model_path(settings.model, settings.model_version)
 

@@ -14,7 +14,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.control import Answers
-from loadgen_service.sut.credentials import read_api_key, read_headers
+from loadgen_service.sut.credentials import read_api_key, read_text_headers
 from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.openai_answer import complaint
 
@@ -26,7 +26,7 @@ class OpenAiControl(HttpControl):
     """Control calls at OpenAI-style SUTs; the same methods as ``SutControl``."""
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
-        headers = dict((*read_headers(settings.header), *read_api_key(settings.api_key)))
+        headers = (*read_text_headers(settings.header), *read_api_key(settings.api_key))
         super().__init__(settings, timeout_ns, headers, "openai:// or openais://")
 
     async def describe(self) -> Answers:

@@ -23,6 +23,8 @@ from loadgen_service.sut.addresses import SutAddress
 from loadgen_service.sut.base import CODE_BROKEN_CONNECTION, Cell, Event, Parts, Sink
 from loadgen_service.sut.kserve_stream import StreamReader
 from loadgen_service.sut.link import Link
+from loadgen_service.sut.proxies import Proxy
+from loadgen_service.sut.tunnel import connect
 
 FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 2.0
@@ -48,6 +50,8 @@ class WirePath:
     """Calls are ModelStreamInfer's: any number of answers."""
     keep_answers: bool = False
     """Join a stream's answers and report them at its end."""
+    proxy: Proxy | None = None
+    """Asked for a tunnel to ``address`` where one stands on the way."""
 
 
 class WireSut:
@@ -205,17 +209,15 @@ class WireSut:
 
     async def _connect(self, endpoint: tuple[str, int]) -> Link:
         path = self._path
-        name = (path.tls_server_name or path.address.host) if path.tls else None
-        loop = asyncio.get_running_loop()
-        connecting = loop.create_connection(
+        connecting = connect(
             lambda: Link(self, endpoint, self._clock, direct=path.tls is None),
-            endpoint[0],
-            endpoint[1],
-            ssl=path.tls,
-            server_hostname=name,
+            endpoint,
+            path.tls,
+            path.tls_server_name or path.address.host,
+            (path.proxy, path.address) if path.proxy else None,
         )
         timeout_s = path.connect_timeout_ns / 1e9
-        _, link = await asyncio.wait_for(connecting, timeout_s)
+        link = await asyncio.wait_for(connecting, timeout_s)
         try:
             await asyncio.wait_for(link.ready, timeout_s)
         except CONNECT_ERRORS:

@@ -71,6 +71,8 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.use_local_subchannel_pool", 1),
     ]
+    if is_loopback(options.coordinator):
+        channel_options.append(("grpc.enable_http_proxy", 0))
     if options.tls_server_name:
         channel_options.append(("grpc.ssl_target_name_override", options.tls_server_name))
     if options.has_tls:

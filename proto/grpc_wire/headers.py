@@ -73,12 +73,12 @@ def request_headers(
     path: str,
     authority: str,
     scheme: str = "http",
-    metadata: Sequence[tuple[str, str]] = (),
+    metadata: Sequence[tuple[str, str | bytes]] = (),
     timeout_ns: int | None = None,
 ) -> HeaderBlock:
     """Return the header block of a gRPC request.
 
-    ``metadata`` names ending in ``-bin`` carry base64 of the value's bytes (UTF-8). Raises
+    ``metadata`` names ending in ``-bin`` carry base64 of the value's bytes (of text: UTF-8). Raises
     HeaderError for a name or value that must not be sent.
     """
     if not path.startswith("/"):
@@ -97,7 +97,7 @@ def request_headers(
     return HeaderBlock(block)
 
 
-def checked_metadata(name: str, value: str) -> tuple[str, str]:
+def checked_metadata(name: str, value: str | bytes) -> tuple[str, str]:
     """Return a metadata item as it is sent; raises HeaderError."""
     name = name.lower()
     if not _NAME.fullmatch(name):
@@ -105,7 +105,10 @@ def checked_metadata(name: str, value: str) -> tuple[str, str]:
     if name in _RESERVED or name.startswith("grpc-"):
         raise HeaderError(f"header {name!r} is set by gRPC itself")
     if name.endswith("-bin"):
-        return name, base64.b64encode(value.encode()).decode("ascii").rstrip("=")
+        raw = value.encode() if isinstance(value, str) else value
+        return name, base64.b64encode(raw).decode("ascii").rstrip("=")
+    if isinstance(value, bytes):
+        raise HeaderError(f"the value of header {name!r} is bytes, which only -bin names carry")
     if not _VALUE.fullmatch(value):
         raise HeaderError(
             f"the value of header {name!r} must be printable ASCII without blanks at its ends"

@@ -38,6 +38,8 @@ def test_addresses_are_read(text: str, expected: SutAddress) -> None:
         ("grpc://host:0", "1 to 65535"),
         ("grpc://host:65536", "1 to 65535"),
         ("grpc://::1:80", "brackets"),
+        ("grpc://[fe80::1%eth0]:80", "zone"),
+        ("http://[host]:80", "no IPv6 address"),
         ("", "no address"),
     ],
 )

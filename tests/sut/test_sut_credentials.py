@@ -8,7 +8,7 @@ import pytest
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
-from loadgen_service.sut.credentials import read_headers, tls_context
+from loadgen_service.sut.credentials import read_headers, read_text_headers, tls_context
 
 
 def test_headers_come_from_text_environment_and_file(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_headers_come_from_text_environment_and_file(tmp_path: Path) -> None:
     found = read_headers(
         ["A=plain", "b=env:SECRET", f"C-bin=file:{secret}", "d=x=y:z"], {"SECRET": "from-env"}
     )
-    assert found == (("a", "plain"), ("b", "from-env"), ("c-bin", "from-file"), ("d", "x=y:z"))
+    assert found == (("a", "plain"), ("b", "from-env"), ("c-bin", b"from-file\n"), ("d", "x=y:z"))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,8 @@ def test_headers_come_from_text_environment_and_file(tmp_path: Path) -> None:
         ("a=file:/no/such/file", "/no/such/file"),
         ("grpc-timeout=1S", "grpc-timeout"),
         ("te=trailers", "te"),
+        ("proxy-authorization=Basic eA==", "set by the protocol"),
+        ("content-length=3", "set by the protocol"),
         ("a=line\nbreak", "characters"),
     ],
 )
@@ -41,6 +43,23 @@ def test_a_secret_is_not_repeated_in_an_error() -> None:
     with pytest.raises(UserError) as caught:
         read_headers(["a=env:KEY"], {"KEY": "s3cret\n"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_wrong_name_is_told_without_its_value() -> None:
+    for header in ("bad name=s3cret", "s3cret"):
+        with pytest.raises(UserError) as caught:
+            read_headers([header], {})
+        assert "s3cret" not in str(caught.value)
+
+
+def test_binary_metadata_is_any_bytes_over_grpc_and_text_over_http(tmp_path: Path) -> None:
+    raw = bytes(range(256))
+    (tmp_path / "raw").write_bytes(raw)
+    header = f"trace-bin=file:{tmp_path / 'raw'}"
+    assert read_headers([header]) == (("trace-bin", raw),)
+    with pytest.raises(UserError, match="the value of trace-bin"):
+        read_text_headers([header])
+    assert read_text_headers(["trace-bin=plain"]) == (("trace-bin", "plain"),)
 
 
 def test_tls_files_that_are_missing_or_no_pem_are_named(tmp_path: Path) -> None:
