@@ -9,6 +9,7 @@ SHELL := /bin/bash
 VENV := .venv
 TRITON_VENV := .venv-triton
 BENCH_VENV := .venv-bench
+AIPERF_VENV := .venv-aiperf
 LLAMA_VENV := .venv-llama
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
@@ -112,7 +113,14 @@ stubs-check: setup ## the stubs in the tree are what the .proto files give
 # a peer that cannot be installed is named in the table; the rest is measured all the same
 bench-setup: setup ## the peers of the comparison, each in an environment of its own
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.ready || echo "setup: not every peer is here"
+	@$(MAKE) --no-print-directory $(AIPERF_VENV)/.ready || echo "setup: no AIPerf here"
 	@$(MAKE) --no-print-directory triton || echo "setup: no Triton here"
+
+$(AIPERF_VENV)/.ready:
+	@[ -x $(AIPERF_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(AIPERF_VENV)
+	@echo "setup: installing AIPerf into $(AIPERF_VENV), 1.2 GB"
+	@$(call RETRY,$(AIPERF_VENV)/bin/python $(PIP) install 'aiperf==0.13.0')
+	@touch $@
 
 $(BENCH_VENV)/.ready: bench/requirements.txt
 	@deploy/host-packages bench "$(HOST_PYTHON)"
@@ -126,4 +134,4 @@ bench: bench-setup ## the comparison with the peers, on two quiet cores: about t
 	@$(BIN)/python bench/run.py
 
 clean: ## remove both environments and every cache
-	rm -rf $(VENV) $(TRITON_VENV) $(BENCH_VENV) $(LLAMA_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(TRITON_VENV) $(BENCH_VENV) $(AIPERF_VENV) $(LLAMA_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH_VENV = ROOT / ".venv-bench"
+AIPERF_VENV = ROOT / ".venv-aiperf"
+"""On its own: it brings a gigabyte of packages, some older than the other peers'."""
 PEERS = ROOT / "bench" / "peers"
 CLIENT_CORE, SERVER_CORE = 0, 1
 READY_S = 60.0

@@ -26,9 +26,10 @@ import rows_client
 import rows_cost
 import rows_fleet
 import rows_server
+import rows_streams
 import rows_time
 from harness import Result, Row, measure_together, reason_of, say, table, write_results
-from processes import BENCH_VENV, ROOT, MissingPeer, RowFailed, output_of
+from processes import AIPERF_VENV, BENCH_VENV, ROOT, MissingPeer, RowFailed, output_of
 
 Rows = Callable[[], contextlib.AbstractContextManager[Sequence[Row]]]
 
@@ -50,6 +51,7 @@ BUDGET_S = {
     "planning": 15.0,
     "collector": 30.0,
     "start-up": 10.0,
+    "streams": 40.0,
 }
 DEADLINE_S = 270.0
 """Of one group: by then something hangs."""
@@ -66,6 +68,7 @@ def groups(quick: bool) -> dict[str, Callable[[list[Result]], None]]:
         "images": rows_client.images,
         "null-server": rows_server.null_server,
         "triton": rows_server.triton,
+        "streams": rows_streams.token_streams,
         "real-model": rows_server.real_model,
         "planning": _plain(rows_cost.planning, quick),
         "collector": _plain(rows_cost.collector, quick),
@@ -144,6 +147,8 @@ def versions() -> dict[str, str]:
         found["h2load"] = output_of(["h2load", "--version"], 0).strip()
     if (BENCH_VENV / "bin" / "perf_analyzer").exists():
         found["perf_analyzer"] = "2.41.0"
+    for path in AIPERF_VENV.glob("lib/*/site-packages/aiperf-*.dist-info"):
+        found["aiperf"] = path.name.removeprefix("aiperf-").removesuffix(".dist-info")
     return found
 
 

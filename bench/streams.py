@@ -1,8 +1,9 @@
-"""Streams a second of CPU: our OpenAI adapter beside an aiohttp client, against canned answers.
+"""Streams a second of CPU: our OpenAI adapter beside aiohttp and AIPerf, against canned answers.
 
-usage: python bench/streams.py [SECONDS]   (aiohttp is wanted; pip install aiohttp)
+usage: python bench/streams.py [SECONDS [CLIENT]]
 
-Both read every event, parse its JSON and stamp each piece. The server answers at once from ready
+We and aiohttp read every event, parse its JSON and stamp each piece; AIPerf's client stamps and
+leaves the JSON to another process, as its worker does. The server answers at once from ready
 bytes in a process of its own, so that the clients are what is measured; on shared cores a second
 of the client's CPU time is the honest unit.
 """
@@ -10,20 +11,33 @@ of the client's CPU time is the honest unit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
+import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import uvloop
+from processes import (
+    AIPERF_VENV,
+    CLIENT_CORE,
+    PEERS,
+    SERVER_CORE,
+    MissingPeer,
+    RowFailed,
+    output_of,
+)
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.adapters import open_suts
 from loadgen_service.sut.base import DONE, MESSAGE
 from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
 
+AIPERF_PYTHON = AIPERF_VENV / "bin" / "python"
 PIECES = 64
 WRITES = 16
 STREAMS = 32
@@ -136,27 +150,62 @@ async def aiohttp_client(port: int, seconds: float) -> tuple[int, int]:
     return done, pieces
 
 
-def main(seconds: float) -> None:
+async def aiperf_client(port: int, seconds: float) -> dict[str, float]:
+    """The client that AIPerf's worker calls, in AIPerf's own environment."""
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    program = str(PEERS / "aiperf_streams.py")
+    argv = [str(AIPERF_PYTHON), program, url, str(STREAMS), str(seconds)]
+    text = await asyncio.to_thread(output_of, argv, CLIENT_CORE)
+    found: dict[str, float] = json.loads(text.splitlines()[-1])
+    return found
+
+
+@contextlib.contextmanager
+def canned_server() -> Iterator[int]:
+    """The port of a server of ready bytes, on the server's core, until the block ends."""
     here, there = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(there,), daemon=True)
     server.start()
-    port = here.recv()
-    rates = {}
-    for name, client in (("ours", ours), ("aiohttp", aiohttp_client)):
+    assert server.pid is not None
+    os.sched_setaffinity(server.pid, {SERVER_CORE})
+    try:
+        yield here.recv()
+    finally:
+        server.terminate()
+        server.join(5)
+
+
+CLIENTS = {"ours": ours, "aiohttp": aiohttp_client}
+
+
+def measure(name: str, port: int, seconds: float) -> dict[str, float]:
+    """What one client did: ``done`` streams, ``pieces``, ``cpu_s`` and ``spent_s``."""
+    if name == "aiperf":
+        if not AIPERF_PYTHON.exists():
+            raise MissingPeer(f"AIPerf is not in {AIPERF_VENV.name}: make bench-setup")
+        found = asyncio.run(aiperf_client(port, seconds))
+    else:
         began, cpu = time.monotonic(), time.process_time()
-        done, pieces = uvloop.run(client(port, seconds))
-        spent, cpu = time.monotonic() - began, time.process_time() - cpu
-        assert pieces >= done * PIECES, (pieces, done)
-        rates[name] = done / cpu
-        each_us = cpu / pieces * 1e6
-        print(
-            f"{name:8} {done / spent:8.0f} streams/s of {PIECES} pieces, "
-            f"{rates[name]:8.0f} a second of CPU, {each_us:.2f} us a piece"
-        )
-    print(f"ratio    {rates['ours'] / rates['aiohttp']:.1f}")
-    server.terminate()
-    server.join(5)
+        done, pieces = uvloop.run(CLIENTS[name](port, seconds))
+        spent_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
+        found = {"done": done, "pieces": pieces, "cpu_s": cpu_s, "spent_s": spent_s}
+    if found["pieces"] < found["done"] * PIECES:
+        raise RowFailed(f"{name}: {found['pieces']:.0f} pieces of {found['done']:.0f} streams")
+    return found
+
+
+def main(seconds: float, names: Sequence[str]) -> None:
+    with canned_server() as port:
+        os.sched_setaffinity(0, {CLIENT_CORE})
+        for name in names:
+            found = measure(name, port, seconds)
+            rate, whole = found["done"] / found["cpu_s"], found["done"] / found["spent_s"]
+            print(
+                f"{name:8} {whole:8.0f} streams/s of {PIECES} pieces, {rate:8.0f} a second of CPU, "
+                f"{found['cpu_s'] / found['pieces'] * 1e6:.2f} us a piece"
+            )
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)
+    given = sys.argv[2:] or [*CLIENTS, "aiperf"]
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0, given)
