@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from loadgen_service.core.server_statistics import ServerFacts
+
 
 @dataclass(frozen=True, slots=True)
 class ClockFacts:
@@ -76,7 +78,7 @@ class SeriesFacts:
     """Facts of one series. ``stop_ns``: end of the measured window of a concurrency run, since t0.
 
     ``start_unix_ns`` dates the report and is never used for an interval. ``clocks``: measured
-    before, during and after the load.
+    before, during and after the load. ``server``: what the SUTs counted; None: nobody asked.
     """
 
     series_index: int
@@ -86,6 +88,7 @@ class SeriesFacts:
     start_unix_ns: int = 0
     interrupted: bool = False
     clocks: Sequence[ClockFacts] = ()
+    server: ServerFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

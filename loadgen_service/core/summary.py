@@ -280,7 +280,7 @@ def _series_summary(settings: Settings, facts: RunFacts, result: SeriesResult) -
         tokens=figures.tokens,
         outside_window_count=figures.outside_window_count,
         errors=[ErrorSummary.of(error) for error in own.errors],
-        suts=[SutSummary.of(sut, suts.get(sut.sut_index)) for sut in facts.suts],
+        suts=[SutSummary.of(sut, suts.get(sut.sut_index), own) for sut in facts.suts],
         workers=[
             WorkerSummary.of(one, workers.get(one.worker_index), own.clocks) for one in own.workers
         ],

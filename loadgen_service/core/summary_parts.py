@@ -8,12 +8,13 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from loadgen_service.core.burst_figures import BurstFigures
-from loadgen_service.core.facts import ClockFacts, ErrorFacts, SutFacts, WorkerFacts
+from loadgen_service.core.facts import ClockFacts, ErrorFacts, SeriesFacts, SutFacts, WorkerFacts
 from loadgen_service.core.figures import PartFigures, SeriesFigures, Times
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.loadgen_figures import LoadgenFigures
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.query_rows import Counts
+from loadgen_service.core.server_statistics import ServerStatistics, server_statistics
 from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.token_figures import TokenFigures
 
@@ -77,10 +78,16 @@ class SutSummary(MeasuredTimes):
     samples: Counts | None
     completed_samples_per_second: float | None
     latency_ns: Distribution | None
+    server_statistics: ServerStatistics | None = Field(
+        None, description="what the SUT itself counted in this series; null: nobody asked"
+    )
 
     @classmethod
-    def of(cls, facts: SutFacts, part: PartFigures | None) -> Self:
-        """Join what the SUT says it is with what was measured of it."""
+    def of(
+        cls, facts: SutFacts, part: PartFigures | None, series: SeriesFacts | None = None
+    ) -> Self:
+        """Join what the SUT says it is, what was measured of it, and what it counted itself."""
+        service = part.times.service_ns if part else None
         return cls(
             sut_index=facts.sut_index,
             address=facts.address,
@@ -90,6 +97,12 @@ class SutSummary(MeasuredTimes):
             samples=part.samples if part else None,
             completed_samples_per_second=part.completed_samples_per_second if part else None,
             latency_ns=part.latency_ns if part else None,
+            server_statistics=server_statistics(
+                series.server if series else None,
+                facts.sut_index,
+                part.requests.completed if part else None,
+                service.mean if service else None,
+            ),
             **times_fields(part.times if part else None),
         )
 

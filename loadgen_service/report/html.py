@@ -25,6 +25,13 @@ from loadgen_service.report.html_tables import (
 from loadgen_service.report.page import Page, badge, bullets, html_table, paragraph, tiles
 from loadgen_service.report.record_batches import main_series
 from loadgen_service.report.series_traces import SeriesTraces, read_traces
+from loadgen_service.report.server_side import (
+    HEAD,
+    STATISTICS_WORDS,
+    statistics_lacking,
+    statistics_remarks,
+    statistics_rows,
+)
 from loadgen_service.report.wording import (
     say_count,
     say_metric,
@@ -107,6 +114,7 @@ def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Pa
     _latency(page, summary, series, traces)
     _schedule(page, series, traces)
     _hops(page, series, traces)
+    _server_statistics(page, series)
     _systems(page, series, traces)
     _failures(page, series, traces)
 
@@ -178,6 +186,18 @@ def _hops(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
     )
     page.section("Where the time went", hop_bar(series), page.plot(plots.hop_plot(traces)),
                  words=said)  # fmt: skip
+
+
+def _server_statistics(page: Page, series: SeriesSummary) -> None:
+    rows = statistics_rows(series.suts)
+    if rows:
+        said = [*statistics_remarks(series.suts), *statistics_lacking(series.suts)]
+        page.section(
+            "Inside the server",
+            html_table(["SUT, model", *HEAD], rows),
+            bullets(said) if said else "",
+            words=STATISTICS_WORDS,
+        )
 
 
 def _systems(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:

@@ -21,6 +21,12 @@ from loadgen_service.core.summary_parts import (
     WorkerSummary,
 )
 from loadgen_service.core.token_figures import TokenFigures
+from loadgen_service.report.server_side import (
+    HEAD,
+    statistics_lacking,
+    statistics_remarks,
+    statistics_rows,
+)
 from loadgen_service.report.wording import (
     say_count,
     say_metric,
@@ -108,6 +114,7 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
         lines += ["", *_breakdown("by SUT", [(_sut_name(s), s) for s in series.suts])]
     if len(series.workers) > 1:
         lines += ["", *_breakdown("by worker", [(_worker_name(w), w) for w in series.workers])]
+    lines += _server_statistics(series.suts)
     if series.findings:
         lines += ["", *_findings(series.findings)]
     return lines + _errors(series)
@@ -188,6 +195,16 @@ def _breakdown(title: str, parts: Iterable[tuple[str, SutSummary | WorkerSummary
             ]
         )
     return table(rows)
+
+
+def _server_statistics(suts: Sequence[SutSummary]) -> list[str]:
+    rows = statistics_rows(suts)
+    if not rows:
+        # Nothing is said of servers that never tell: only of one beside others that do.
+        return []
+    said = [*statistics_remarks(suts), *statistics_lacking(suts)]
+    lines = table([["counted by the SUT, mean a request", *HEAD], *rows])
+    return ["", *lines, *(f"    {line}" for line in said)]
 
 
 def _p99_of_delay(part: MeasuredTimes) -> str:

@@ -28,6 +28,7 @@ from loadgen_service.core.plan import (
     plan_series,
     series_specs,
 )
+from loadgen_service.core.server_statistics import ServerFacts
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.environment import environment
@@ -137,6 +138,7 @@ def facts_from_journal(facts: dict[str, Any]) -> SeriesFacts:
             "workers": tuple(WorkerFacts(**worker) for worker in facts["workers"]),
             "errors": tuple(ErrorFacts(**error) for error in facts["errors"]),
             "clocks": tuple(ClockFacts(**clock) for clock in facts["clocks"]),
+            "server": ServerFacts.from_journal(server) if (server := facts.get("server")) else None,
         }
     )
 

@@ -24,6 +24,7 @@ from loadgen_service.service.journal import Entry, Journal
 from loadgen_service.service.live import LiveSeries
 from loadgen_service.service.preparation import Prepared
 from loadgen_service.service.run import Run
+from loadgen_service.service.server_statistics import SeriesStatistics
 from loadgen_service.service.sessions import Worker
 
 ARM_TIMEOUT_NS = 120 * NS_PER_S
@@ -63,6 +64,7 @@ class SeriesConductor:
         self._plan = plan
         self._index = plan.spec.index
         self._clocks = SeriesClocks(run, crew, with_suts=prepared.has_sut_proto)
+        self._statistics = SeriesStatistics(run, crew)
         self._t0_ns = 0
         self._start_unix_ns = 0
         self._stop_ns: int | None = None
@@ -73,6 +75,7 @@ class SeriesConductor:
         await self._load()
         await self._clocks.measure_first()
         await self._arm()
+        await self._statistics.read_before()
         self._start()
         return await self._see_through()
 
@@ -85,6 +88,7 @@ class SeriesConductor:
         self._t0_ns, self._start_unix_ns = start["t0_ns"], start["start_unix_ns"]
         self._stop_ns = stop_ns
         self._clocks.resume(start["clocks"])
+        self._statistics.resume(start)
         self._run.t0_ns, self._run.series = self._t0_ns, self._plan.spec
         self._run.planned_ns = _planned_ns(self._plan)
         self._crew.tell(self._start_message())
@@ -102,6 +106,7 @@ class SeriesConductor:
             flushing.cancel()
         await asyncio.gather(flushing, return_exceptions=True)
         if not self._is_abandoned and self._crew.alive():
+            await self._statistics.read_after()
             await self._clocks.measure_last()
         await self._unload()
         self._settle_live()
@@ -150,6 +155,7 @@ class SeriesConductor:
             plan_hash=self._prepared.plan_hash,
             target_qps=self._plan.spec.target_qps,
             clocks=self._clocks.journalled(),
+            **self._statistics.journalled(),
         )
         run.t0_ns, run.series = self._t0_ns, plan.spec
         run.planned_ns = _planned_ns(plan)
@@ -308,6 +314,7 @@ class SeriesConductor:
             start_unix_ns=self._start_unix_ns,
             interrupted=self._run.is_stopped(),
             clocks=self._clocks.facts(),
+            server=self._statistics.facts(),
         )
 
     def _worker_facts(self, worker: Worker) -> WorkerFacts:

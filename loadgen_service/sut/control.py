@@ -31,6 +31,8 @@ CLOCK_EXCHANGE_COUNT: Final = 16
 CLOCK_PATIENCE_S: Final = 2.0
 """An exchange that takes longer would tell nothing, and its SUT is probably gone."""
 
+NO_STATISTICS: Final = "it does not offer ModelStatistics"
+
 _ABSENT: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -130,18 +132,36 @@ class SutControl:
         return exchanges
 
     async def statistics(self) -> Answers:
-        """KServe's model statistics of every SUT that keeps them, serialised."""
+        """KServe's model statistics of every SUT, serialised; or why it has none."""
         answers = Answers()
-        for index, channel in enumerate(self._channels):
-            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            request = service_pb2.ModelStatisticsRequest(name=self._settings.model)
-            call = stub.ModelStatistics(request, **self._options())
-            reply = await self._optional("ModelStatistics", index, call, answers)
-            if reply is not None:
-                answers.statistics.append(
-                    pb.SutStatistics(sut_index=index, kserve_statistics=reply.SerializeToString())
-                )
+        found = await asyncio.gather(*(self._statistics(i) for i in range(len(self._channels))))
+        answers.statistics.extend(found)
         return answers
+
+    async def _statistics(self, index: int) -> pb.SutStatistics:
+        """Of the model and, where it is an ensemble, of its parts."""
+        answers = Answers()
+        try:
+            reply = await self._model_statistics(
+                index, self._settings.model, self._settings.model_version, answers
+            )
+            if reply is None:
+                return pb.SutStatistics(sut_index=index, missing=NO_STATISTICS)
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channels[index])
+            for name in ensemble_parts(await self._config(index, stub, answers)):
+                part = await self._model_statistics(index, name, "", answers)
+                reply.model_stats.extend(part.model_stats if part is not None else ())
+        except SutError as error:
+            return pb.SutStatistics(sut_index=index, missing=str(error))
+        return pb.SutStatistics(sut_index=index, kserve_statistics=reply.SerializeToString())
+
+    async def _model_statistics(
+        self, index: int, name: str, version: str, answers: Answers
+    ) -> service_pb2.ModelStatisticsResponse | None:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channels[index])
+        request = service_pb2.ModelStatisticsRequest(name=name, version=version)
+        call = stub.ModelStatistics(request, **self._options())
+        return await self._optional("ModelStatistics", index, call, answers)
 
     # ------------------------------------------------------------ describing one
     async def _describe(
@@ -296,6 +316,11 @@ class SutControl:
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return SutError(f"sut: {address} did not answer within {self._timeout_s:g} s")
         return SutError(f"sut: {address} failed ({said})")
+
+
+def ensemble_parts(config: model_config_pb2.ModelConfig) -> list[str]:
+    """Names of the models that an ensemble is made of, each once; none for other models."""
+    return list(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
 
 
 def _tensor(tensor: service_pb2.ModelMetadataResponse.TensorMetadata) -> pb.TensorMetadata:

@@ -10,10 +10,12 @@ import ssl
 from collections.abc import Sequence
 from typing import Final, Self
 
+from loadgen_proto import loadgen_pb2 as pb
+
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses
-from loadgen_service.sut.control import Answers
+from loadgen_service.sut.control import NO_STATISTICS, Answers
 from loadgen_service.sut.credentials import tls_context
 from loadgen_service.sut.proxies import Proxy, forwarding, proxy_of
 
@@ -59,7 +61,11 @@ class HttpControl:
 
     async def statistics(self) -> Answers:
         """Nothing, unless the heir knows better."""
-        return self._lacks("ModelStatistics")
+        missing = [
+            pb.SutStatistics(sut_index=index, missing=NO_STATISTICS)
+            for index in range(len(self._addresses))
+        ]
+        return Answers(statistics=missing)
 
     def _lacks(self, name: str) -> Answers:
         return Answers(lacking=[f"{name} at {address}" for address in self._addresses])

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress
-from loadgen_service.sut.control import Answers
+from loadgen_service.sut.control import NO_STATISTICS, Answers
 from loadgen_service.sut.credentials import read_text_headers
 from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.kserve_http import model_path
@@ -44,21 +44,14 @@ class KserveHttpControl(HttpControl):
         return answers
 
     async def statistics(self) -> Answers:
-        """Triton's statistics of every SUT that keeps them, as KServe's gRPC message."""
+        """Triton's statistics of every SUT, as KServe's gRPC message; or why it has none."""
         answers = Answers()
         for index, address in enumerate(self._addresses):
-            said = await asyncio.to_thread(self._optional, address, "/stats", "statistics", answers)
-            if said is None:
-                continue
             try:
-                message = service_pb2.ModelStatisticsResponse()
-                json_format.ParseDict(said, message, ignore_unknown_fields=True)
-            except json_format.ParseError:
-                answers.lacking.append(f"statistics at {address}")
-                continue
-            answers.statistics.append(
-                pb.SutStatistics(sut_index=index, kserve_statistics=message.SerializeToString())
-            )
+                found = await asyncio.to_thread(self._statistics, index, address)
+            except SutError as error:
+                found = pb.SutStatistics(sut_index=index, missing=str(error))
+            answers.statistics.append(found)
         return answers
 
     # ------------------------------------------------------------ on a thread
@@ -87,6 +80,37 @@ class KserveHttpControl(HttpControl):
                 f"sut: {address} describes {self._settings.model!r} in words that are not KServe "
                 f"v2's ({error}); is it such a server?"
             ) from None
+
+    def _statistics(self, index: int, address: SutAddress) -> pb.SutStatistics:
+        """Of the model and, where it is an ensemble, of its parts."""
+        message = service_pb2.ModelStatisticsResponse()
+        if not self._add_statistics(address, self._path, message):
+            return pb.SutStatistics(sut_index=index, missing=NO_STATISTICS)
+        for name in self._ensemble_parts(address):
+            self._add_statistics(address, model_path(name, ""), message)
+        return pb.SutStatistics(sut_index=index, kserve_statistics=message.SerializeToString())
+
+    def _add_statistics(self, address: SutAddress, path: str, message: Any) -> bool:
+        """Whether the server told any of this model."""
+        status, body = self._get(address, f"{address.path}{path}/stats")
+        said = _object(body) if status == 200 else None
+        if said is None:
+            return False
+        found = service_pb2.ModelStatisticsResponse()
+        try:
+            json_format.ParseDict(said, found, ignore_unknown_fields=True)
+        except json_format.ParseError:
+            return False
+        message.model_stats.extend(found.model_stats)
+        return True
+
+    def _ensemble_parts(self, address: SutAddress) -> list[str]:
+        config = self._optional(address, "/config", "configuration", Answers()) or {}
+        try:
+            steps = (config.get("ensemble_scheduling") or {}).get("step") or ()
+            return list(dict.fromkeys(str(one["model_name"]) for one in steps))
+        except _UNFIT:
+            return []
 
     def _check_ready(self, address: SutAddress) -> None:
         status, body = self._get(address, f"{address.path}{self._path}/ready")

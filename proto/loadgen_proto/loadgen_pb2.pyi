@@ -398,12 +398,14 @@ class ControlReply(_message.Message):
     def __init__(self, id: _Optional[int] = ..., error: _Optional[str] = ..., error_exit_code: _Optional[int] = ..., suts: _Optional[_Iterable[_Union[SutDescription, _Mapping]]] = ..., clocks: _Optional[_Iterable[_Union[ClockOffset, _Mapping]]] = ..., lacking: _Optional[_Iterable[str]] = ..., statistics: _Optional[_Iterable[_Union[SutStatistics, _Mapping]]] = ...) -> None: ...
 
 class SutStatistics(_message.Message):
-    __slots__ = ("sut_index", "kserve_statistics")
+    __slots__ = ("sut_index", "kserve_statistics", "missing")
     SUT_INDEX_FIELD_NUMBER: _ClassVar[int]
     KSERVE_STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
     sut_index: int
     kserve_statistics: bytes
-    def __init__(self, sut_index: _Optional[int] = ..., kserve_statistics: _Optional[bytes] = ...) -> None: ...
+    missing: str
+    def __init__(self, sut_index: _Optional[int] = ..., kserve_statistics: _Optional[bytes] = ..., missing: _Optional[str] = ...) -> None: ...
 
 class SutDescription(_message.Message):
     __slots__ = ("sut_index", "address", "name", "platform", "inputs", "outputs", "max_batch_size", "has_sut_proto", "model_versions", "addresses", "decoupled")

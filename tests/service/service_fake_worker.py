@@ -58,6 +58,8 @@ class FakeWorker:
     faults: Faults = field(default_factory=Faults)
     has_sut_proto: bool = True
     input_shape: tuple[int, ...] = (-1, 16)
+    readings: list[pb.ControlReply] = field(default_factory=list)
+    """Its answers to the control calls for statistics, in order; then it knows of none."""
     calls: list[str] = field(default_factory=list)
     worker_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     acked: list[int] = field(default_factory=list)
@@ -140,6 +142,8 @@ class FakeWorker:
                     inputs=[pb.TensorMetadata(name="input", datatype="FP32", shape=shape)],
                     outputs=[pb.TensorMetadata(name="output", datatype="FP32", shape=[-1, 1])],
                 )
+        if name == "statistics" and self.readings:
+            reply.MergeFrom(self.readings.pop(0))
         if name == "clocks":
             reply.clocks.add(offset_ns=5, error_ns=2, peer="sut 0")
         await self.say(control=reply)

@@ -40,6 +40,7 @@ def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
             "control describe",
             "control load",
             "control clocks",
+            "control statistics",
             "control flush",
             "control clocks",
             "control unload",

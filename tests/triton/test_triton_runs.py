@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tritonclient.grpc as triton
 
 pytestmark = pytest.mark.triton
 
@@ -75,6 +76,44 @@ def test_http_gives_the_same_accuracy_and_closed_accounts(triton_http_address, t
     assert summary["accuracy"]["top1"] == TOP1
     assert summary["suts"][0]["name"].startswith("triton")
     assert summary["suts"][0]["platform"] == "python"
+
+
+def readings(address: str) -> dict[str, int]:
+    client = triton.InferenceServerClient(address)
+    one = client.get_inference_statistics("efficientnet-lite0").model_stats[0]
+    client.close()
+    sums = one.inference_stats
+    parts = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+    found = {name: getattr(sums, name).ns for name in parts}
+    counts = {f"{name} count": getattr(sums, name).count for name in parts}
+    return {**found, **counts, "samples": one.inference_count, "batches": one.execution_count}
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_its_statistics_are_those_that_tritonclient_reads(
+    triton_address, triton_http_address, tmp_path, scheme
+):
+    before = readings(triton_address)
+    summary = run(
+        triton_address if scheme == "grpc" else triton_http_address,
+        tmp_path / "run",
+        *("--scenario", "server", "--target-qps", "15", "--min-duration-ms", "2000"),
+        *("--target-latency-ms", "2000", "--target-latency-percentile", "50"),
+        scheme=scheme,
+    )
+    after = readings(triton_address)
+    told = summary["suts"][0]["server_statistics"]
+    (model,) = told["models"]
+    times = model["times"]
+    parts = [name for name in before if name in times]
+    ours = {name: times[name]["total_ns"] for name in parts}
+    ours |= {f"{name} count": times[name]["count"] for name in parts}
+    ours |= {"samples": model["sample_count"], "batches": model["execution_count"]}
+    assert ours == {name: after[name] - before[name] for name in after}
+    assert told["surplus_count"] == 0
+    assert times["compute_infer"]["mean_ns"] > 1e6
+    assert told["client_service_ns"] > told["server_ns"]
+    assert sum(batch["execution_count"] for batch in model["batches"]) == model["execution_count"]
 
 
 def test_http_names_an_unknown_model(triton_http_address, tmp_path):

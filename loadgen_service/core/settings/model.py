@@ -12,6 +12,7 @@ from loadgen_service.core.settings.endpoints import EndpointSettings
 from loadgen_service.core.settings.fleet import FleetSettings
 from loadgen_service.core.settings.judging import JudgingSettings
 from loadgen_service.core.settings.mlperf import MlperfSettings
+from loadgen_service.core.settings.server_side import ServerSideSettings
 from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.core.settings.traffic import TrafficSettings
 
@@ -30,6 +31,7 @@ class Settings(
     TrafficSettings,
     TargetSettings,
     EndpointSettings,
+    ServerSideSettings,
     DataSettings,
     JudgingSettings,
     MlperfSettings,
