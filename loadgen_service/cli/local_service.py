@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from loadgen_service.cli.service_client import ClientTls, ServiceClient, open_client
 from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.fleet.local import LocalWorkers
+from loadgen_service.fleet.local import LocalWorkers, let_workers_first
 from loadgen_service.service.server import Service, serve
 
 if TYPE_CHECKING:
@@ -43,11 +43,13 @@ async def local_service(
     say: Callable[[str], None],
     ports: LocalPorts = LocalPorts(),
     fleet: RayFleet | None = None,
+    own_process: bool = True,
 ) -> AsyncIterator[ServiceClient]:
     """A service in this process with ``worker_count`` workers; ends both, in order.
 
     It listens on a free loopback port and its workers are processes of this host, unless a
     ``fleet`` places them. ``say`` gets one line for a worker process that ends by itself.
+    ``own_process``: this process exists for the run, so it may step back for its workers for good.
     """
     listening = fleet.serve_settings() if fleet else {"port": 0}
     try:
@@ -57,6 +59,8 @@ async def local_service(
         try:
             web = await _open_web(service, ports, say)
             async with _workers_and_client(service, worker_count, say, fleet) as client:
+                if own_process and fleet is None:
+                    let_workers_first()
                 yield client
                 if web is not None:
                     await _linger(web, ports.linger_s, say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 
 import pytest
@@ -65,3 +66,29 @@ def test_a_process_that_ignores_the_polite_signal_is_killed(
 def test_the_token_is_not_on_the_command_line() -> None:
     workers = LocalWorkers(1, "127.0.0.1:1", "very-secret-token")
     assert "very-secret-token" not in " ".join(workers._command)
+
+
+def test_a_run_lets_its_workers_first_and_leaves_their_session_the_same() -> None:
+    script = """
+import asyncio, os, threading
+from loadgen_service.fleet.local import SERVICE_NICENESS, LocalWorkers, let_workers_first
+
+async def main():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    workers = LocalWorkers(1, "127.0.0.1:9", "token")
+    waiting = threading.Event()
+    other = threading.Thread(target=waiting.wait)
+    other.start()
+    await workers.start()
+    let_workers_first()
+    own = {os.getpriority(os.PRIO_PROCESS, int(t)) for t in os.listdir("/proc/self/task")}
+    worker = workers.pids[0]
+    assert own == {min(19, before + SERVICE_NICENESS)}, own
+    assert os.getpriority(os.PRIO_PROCESS, worker) == before
+    assert os.getsid(worker) == os.getsid(0) and os.getpgid(worker) == worker
+    waiting.set()
+    await workers.stop()
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
