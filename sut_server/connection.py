@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 from grpc_wire.events import (
     CANCELLED,
@@ -28,6 +29,9 @@ from sut_server.errors import Code
 from sut_server.null import FIRST_INPUT, ReadyAnswer
 from sut_server.patience import Patience, PatienceLimits
 from sut_server.streams import Stream
+
+if TYPE_CHECKING:
+    from sut_server.tracing import Tracer
 
 JOINED_BYTES: Final = 16_384
 """Answers up to this size are copied into one piece with their prefix; larger ones are not."""
@@ -51,6 +55,7 @@ class Connections:
         Code.UNIMPLEMENTED, "this server answers no streams"
     )
     """One request of a streaming call."""
+    tracer: Tracer | None = None
     open: set[KserveConnection] = field(default_factory=set)
     patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
 
@@ -120,7 +125,11 @@ class KserveConnection(asyncio.Protocol):
                     respond(event[1], answer.plain if is_plain else answer.to(request))
                     ready_count += 1
                 else:
-                    call = self._calls[event[1]] = Call(self, event[1], now_ns)
+                    if shared.tracer is None:
+                        call = Call(self, event[1], now_ns)
+                    else:
+                        call = shared.tracer.call(event[4], event[2], self, event[1], now_ns)
+                    self._calls[event[1]] = call
                     shared.handle(call, event[2], event[3])
             else:
                 self._take_rare(event, now_ns)
@@ -137,7 +146,9 @@ class KserveConnection(asyncio.Protocol):
             if stream is not None:
                 self._shared.handle_streamed(stream.open_call(now_ns), event[2])
         elif event[0] == OPENED:
-            self._streams[event[1]] = Stream(self, event[1])
+            tracer = self._shared.tracer
+            make = Call if tracer is None else partial(tracer.call, event[3], event[2])
+            self._streams[event[1]] = Stream(self, event[1], make)
         elif event[0] == HALF_CLOSED:
             stream = self._streams.get(event[1])
             if stream is not None:

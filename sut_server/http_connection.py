@@ -94,6 +94,9 @@ class HttpShared:
 
     handle: Callable[[HttpCall, HttpRequest], None]
     clock_ns: Callable[[], int]
+    make_call: Callable[[HttpConnection, HttpRequest], HttpCall] = lambda connection, _: HttpCall(
+        connection
+    )
     open: set[HttpConnection] = field(default_factory=set)
     patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
 
@@ -241,5 +244,5 @@ class HttpConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         request = self._waiting.popleft()
-        call = self._call = HttpCall(self)
+        call = self._call = self._shared.make_call(self, request)
         self._shared.handle(call, request)

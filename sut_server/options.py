@@ -53,6 +53,7 @@ class ServeOptions:
     token_log: Path | None = None
     openai_port: int | None = None
     http_port: int | None = None
+    otlp_endpoint: str = ""
     patience: PatienceLimits = USUAL_PATIENCE
 
 
@@ -84,6 +85,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         token_log=flags.token_log,
         openai_port=flags.openai_port,
         http_port=flags.http_port,
+        otlp_endpoint=flags.otlp_endpoint,
         patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
     )
 
@@ -125,6 +127,13 @@ def _add_serving(group: argparse._ArgumentGroup) -> None:
         help="serve KServe v2 over HTTP/REST there as well; 0 picks a free one",
     )
     add("--metrics-port", type=_port, help="serve Prometheus metrics there; 0 picks a free one")
+    add(
+        "--otlp-endpoint",
+        default="",
+        metavar="URL",
+        help="send spans of calls with a sampled traceparent to http://HOST:4318, https, "
+        "grpc://HOST:4317 or grpcs (extra otel)",
+    )
     add("--threads", type=_positive, default=1, help="threads inside one inference (%(default)s)")
     add("--instances", type=_positive, default=1, help="batches at the same time (%(default)s)")
     add("--drain-ms", type=_whole, default=10_000, help="wait this long at the end (%(default)s)")

@@ -34,6 +34,7 @@ from sut_server.synthetic import SyntheticEngine, simple_spec
 from sut_server.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
 from sut_server.token_log import TokenLog
 from sut_server.token_source import TokenSource
+from sut_server.tracing import Tracer
 from sut_server.waiting import Alarms
 
 SYNTHETIC: Final = "synthetic"
@@ -60,6 +61,9 @@ class Server:
         self._alarms = Alarms(self._loop, time.monotonic_ns)
         self._log = ServiceLog(options.service_log) if options.service_log else None
         self._token_log = TokenLog(options.token_log) if options.token_log else None
+        self._tracer = (
+            Tracer(options.otlp_endpoint, time.monotonic_ns) if options.otlp_endpoint else None
+        )
         self._tokens = self._token_source()
         self.engines = {
             engine.spec.name: engine
@@ -83,6 +87,8 @@ class Server:
         self._rest = HttpShared(
             KserveHttpApi(self._servicer).handle, time.monotonic_ns, patience=self._patience
         )
+        if self._tracer is not None:
+            self._openai.make_call = self._rest.make_call = self._tracer.http_call
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -162,6 +168,8 @@ class Server:
             http.close()
         await self._wait_closed()
         self._release()
+        if self._tracer is not None:
+            await self._loop.run_in_executor(None, self._tracer.close)
 
     async def _wait_closed(self) -> None:
         """Give the sockets one second to take the last bytes."""
@@ -243,13 +251,15 @@ class Server:
             handle_streamed=self._servicer.handle_streamed,
             clock_ns=time.monotonic_ns,
             patience=self._patience,
+            tracer=self._tracer,
             make_wire=partial(
                 ServerConnection,
                 max_concurrent_streams=self._options.max_streams,
                 streaming_paths=frozenset({STREAM_PATH}),
             ),
         )
-        if list(self.engines) == [NULL]:
+        # answered without a look at it, a request could not be traced
+        if list(self.engines) == [NULL] and self._tracer is None:
             null = self.engines[NULL]
             shared.ready = {INFER_PATH: ReadyAnswer(null.spec)}
             shared.count_ready = null.figures.receive_answered

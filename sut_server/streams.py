@@ -6,6 +6,7 @@ on the stream, as KServe v2 wants, and the stream goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from tritonclient.grpc import service_pb2
@@ -28,8 +29,11 @@ class StreamSink(Protocol):
 class Stream:
     """The answer side of one streaming call; an ``AnswerSink`` for the requests on it."""
 
-    def __init__(self, sink: StreamSink, stream_id: int) -> None:
+    def __init__(
+        self, sink: StreamSink, stream_id: int, make_call: Callable[..., Call] = Call
+    ) -> None:
         self._sink = sink
+        self._make_call = make_call
         self._stream_id = stream_id
         self._by_number: dict[int, Call] = {}
         self._number = 0
@@ -38,7 +42,7 @@ class Stream:
     def open_call(self, received_ns: int) -> Call:
         """A request came on the stream."""
         self._number += 1
-        call = Call(self, self._number, received_ns, is_streamed=True)
+        call = self._make_call(self, self._number, received_ns, is_streamed=True)
         self._by_number[self._number] = call
         return call
 

@@ -34,6 +34,7 @@ from loadgen_service.qsl.wanted import is_batched
 from loadgen_service.service.crew import NS_PER_MS, NS_PER_S, Crew
 from loadgen_service.service.run import Run
 from loadgen_service.service.sessions import Worker
+from loadgen_service.service.trace_export import require_exporter
 
 DESCRIBE_MARGIN_NS = 20 * NS_PER_S
 """Beyond the connect timeout: a server may still be loading its model."""
@@ -83,6 +84,7 @@ async def prepare(run: Run, crew: Crew) -> Prepared:
     settings = run.settings
     if not settings.sut:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
+    require_exporter(settings)
     trace_ns = await asyncio.to_thread(read_trace, settings)
     reply = await crew.control(
         pb.Control(settings_json=settings.model_dump_json(), describe=pb.Describe()),

@@ -40,6 +40,7 @@ from loadgen_service.service.official_logs import place_official_logs
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.store import RunDirectory
 from loadgen_service.service.token_files import write_tokens
+from loadgen_service.service.trace_export import RunTraces
 
 PROMISES = frozenset({"latency", "ttft", "tpot"})
 """Findings that LoadGen's peak search calls the performance constraint."""
@@ -77,7 +78,11 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
     if settings.engine == "mlcommons":
         official = place_official_logs(directory, plans)
         material = replace(material, facts=replace(material.facts, official=official))
-    results, logs = _write_records(directory, material)
+    traces = RunTraces(settings, material.facts)
+    results, logs = _write_records(directory, material, traces)
+    if note := traces.export():
+        notes = (*material.facts.notes, note)
+        material = replace(material, facts=replace(material.facts, notes=notes))
     if settings.keeps_responses:
         directory.write_whole(
             "responses.parquet", lambda path: _write_responses(path, directory, plans)
@@ -96,7 +101,7 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
 
 
 def _write_records(
-    directory: RunDirectory, material: Material
+    directory: RunDirectory, material: Material, traces: RunTraces
 ) -> tuple[list[SeriesResult], list[SeriesLog]]:
     """Write records.parquet; every series' result, and what LoadGen's logs say of it."""
     settings = material.settings
@@ -110,6 +115,7 @@ def _write_records(
                 tokens = read_tokens(directory.segments(plan.spec.index))
                 result = _judged(material, plan, table, tokens)
                 results.append(result)
+                traces.add(plan, table)
                 if wants_logs(settings):
                     logs.append(series_log(settings, material.facts, plan, table, *result[1:]))
                 _write_samples(write_table, plan, table)

@@ -63,6 +63,13 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
                 f"sut {address}: this service may not be aimed at it; "
                 "its operator allows targets by --allow-sut"
             )
+    collector = _SCHEME.sub("", settings.otlp_endpoint).partition("/")[0]
+    if collector and not _matches(collector, serve.allow_otlp):
+        # This host's OTEL_ variables, keys of a collector among them, go where the spans go.
+        raise UserError(
+            f"otlp_endpoint {settings.otlp_endpoint}: runs on this service may not send traces "
+            "there; its operator allows collectors by --allow-otlp"
+        )
     for field, path in _paths_named(settings):
         # resolve() first, so that `..` and links cannot step out of an allowed folder.
         if not _matches(str(Path(path).resolve()), serve.allow_path):

@@ -31,7 +31,8 @@ from loadgen_service.sut.proxies import Proxy
 MESSAGE_BYTES_MAX = 64 << 20
 _PREFIX_BYTES = 5
 
-Method = Callable[[int, bytes], Awaitable[bytes | None]]
+Metadata = tuple[tuple[str, str], ...]
+Method = Callable[[int, bytes, Metadata], Awaitable[bytes | None]]
 """Makes the call of a key with a message; the answer, None for a stream."""
 
 
@@ -67,7 +68,7 @@ class AioSut:
         self._methods: list[Method] = []
         self._reader = StreamReader(self.cancel, keep_answers) if streaming else None
         self._turn = 0
-        self._issued: list[tuple[int, Parts, Cell]] = []
+        self._issued: list[tuple[int, Parts, Cell, Metadata]] = []
         self._calls: dict[int, asyncio.Task[None]] = {}
 
     @property
@@ -94,12 +95,12 @@ class AioSut:
     def _method(self, channel: grpc.aio.Channel) -> Method:
         if self._reader is None:
             unary = channel.unary_unary(MODEL_INFER_PATH, None, None)
-            return lambda key, message: unary(message, metadata=self._metadata)
+            return lambda key, message, metadata: unary(message, metadata=metadata)
         # One request on a stream that the client then half-closes: on the wire the same.
         stream = channel.unary_stream(MODEL_STREAM_INFER_PATH, None, None)
 
-        async def call(key: int, message: bytes) -> None:
-            async for piece in stream(message, metadata=self._metadata):
+        async def call(key: int, message: bytes, metadata: Metadata) -> None:
+            async for piece in stream(message, metadata=metadata):
                 self._report(key, self._clock(), (MESSAGE, key, piece))
 
         return call
@@ -110,25 +111,35 @@ class AioSut:
 
     def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
+        return self._issue(key, parts, taken_ns, self._metadata)
+
+    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+        """See ``base.SystemUnderTest``."""
+        return self._issue(key, parts, taken_ns, (*self._metadata, ("traceparent", traceparent)))
+
+    def _issue(self, key: int, parts: Parts, taken_ns: int, metadata: Metadata) -> Cell:
         cell = [taken_ns, NEVER]
-        self._issued.append((key, parts, cell))
+        self._issued.append((key, parts, cell, metadata))
         return cell
 
     def flush(self) -> None:
         """See ``base.SystemUnderTest``."""
         loop = asyncio.get_running_loop()
-        for key, parts, cell in self._issued:
+        for key, parts, cell, metadata in self._issued:
             self._turn = (self._turn + 1) % len(self._methods)
-            task = loop.create_task(self._call(key, parts, cell, self._methods[self._turn]))
+            method = self._methods[self._turn]
+            task = loop.create_task(self._call(key, parts, cell, method, metadata))
             self._calls[key] = task
         self._issued.clear()
 
-    async def _call(self, key: int, parts: Parts, cell: Cell, method: Method) -> None:
+    async def _call(
+        self, key: int, parts: Parts, cell: Cell, method: Method, metadata: Metadata
+    ) -> None:
         request = parts if isinstance(parts, bytes) else b"".join(parts)
         code, text, answer = 0, "", None
         cell[1] = self._clock()
         try:
-            answer = await method(key, request[_PREFIX_BYTES:])
+            answer = await method(key, request[_PREFIX_BYTES:], metadata)
         except grpc.aio.AioRpcError as error:
             code, text = int(error.code().value[0]), error.details() or ""
         except asyncio.CancelledError:

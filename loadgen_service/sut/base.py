@@ -72,6 +72,9 @@ class SystemUnderTest(Protocol):
     def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         """Take over one call; hand it over at the next ``flush``, or as soon as there is room."""
 
+    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+        """``issue`` with a W3C trace context in the request's headers; it may take longer."""
+
     def flush(self) -> None:
         """Hand over to the transport all that was issued, stamping the instant in the cells."""
 

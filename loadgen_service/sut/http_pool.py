@@ -106,6 +106,12 @@ class HttpSut:
         self._issued.append((key, parts, cell))
         return cell
 
+    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+        """See ``base.SystemUnderTest``; a request's parts begin with its own header lines."""
+        line = f"traceparent: {traceparent}\r\n".encode()
+        pieces = (parts,) if isinstance(parts, bytes) else parts
+        return self.issue(key, (line, *pieces), taken_ns)
+
     def flush(self) -> None:
         """See ``base.SystemUnderTest``."""
         issued, self._issued = self._issued, []

@@ -32,6 +32,8 @@ LONGEST_BACKOFF_S: Final = 2.0
 RECONNECT_PATIENCE_NS: Final = 1_000_000_000
 """With every connection down, a call waits so long for one and then fails with code 255."""
 
+TRACEPARENT: Final = b"traceparent"
+
 CONNECT_ERRORS: Final = (OSError, ssl.SSLError, SutError, TimeoutError)
 
 
@@ -75,7 +77,7 @@ class WireSut:
         self._retiring: set[Link] = set()
         self._dirty: list[Link] = []
         self._turn = 0
-        self._waiting: OrderedDict[int, tuple[Parts, Cell]] = OrderedDict()
+        self._waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
         self._reason = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -106,6 +108,15 @@ class WireSut:
                     return cell
         return self._wait(key, parts, taken_ns)
 
+    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+        """See ``base.SystemUnderTest``; it is flushed at once, with all that came before it."""
+        cell = [taken_ns, NEVER]
+        headers = self._path.headers.with_field(TRACEPARENT, traceparent.encode())
+        self._waiting[key] = (parts, cell, headers)
+        self._drain_waiting(taken_ns)
+        self.blocked_count += key in self._waiting
+        return cell
+
     def flush(self) -> None:
         """See ``base.SystemUnderTest``."""
         for link in self._dirty:
@@ -128,7 +139,7 @@ class WireSut:
             return
         text = f"no connection to {self.address}: {self._reason}"
         events: list[Event] = []
-        for key, (_, cell) in self._waiting.items():
+        for key, (_, cell, _) in self._waiting.items():
             if now_ns - cell[0] < RECONNECT_PATIENCE_NS:
                 break
             events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
@@ -146,17 +157,17 @@ class WireSut:
     def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         self.blocked_count += 1
         cell = [taken_ns, NEVER]
-        self._waiting[key] = (parts, cell)
+        self._waiting[key] = (parts, cell, self._path.headers)
         return cell
 
     def _drain_waiting(self, now_ns: int) -> None:
         """Hand over waiting calls, oldest first, as far as there is room."""
         while self._waiting:
-            key, (parts, cell) = next(iter(self._waiting.items()))
+            key, (parts, cell, headers) = next(iter(self._waiting.items()))
             for _ in self._links:
                 link = self._next_link()
                 if link.is_writable and link.wire.call(
-                    key, self._path.headers, parts, streaming=self._streaming
+                    key, headers, parts, streaming=self._streaming
                 ):
                     link.add_cell(cell)
                     self._dirty.append(link)

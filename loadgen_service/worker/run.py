@@ -185,6 +185,7 @@ class WorkerRun:
             counts=self._counts,
             official=self._official,
             is_last=plan.spec.index == self._specs[-1].index,
+            run_id=self.run_id,
         )
         series = Series(equipment, plan)
         if self._official is not None and plan.spec.kind != "warmup":

@@ -28,6 +28,7 @@ from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.outbox import Outbox
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.shard import Build, Shard
+from loadgen_service.worker.traced_suts import traced_suts
 from loadgen_service.worker.waiting import Waiter, make_waiter
 
 TICK_S: Final = 0.02
@@ -57,6 +58,7 @@ class Equipment:
     official: OfficialTest | None = None
     """Issues in place of our pacer, where it has this series."""
     is_last: bool = False
+    run_id: str = ""
 
 
 class Series:
@@ -70,7 +72,9 @@ class Series:
         self._official = equipment.official if plan.spec.kind != "warmup" else None
         common: dict[str, Any] = {
             "shard": Shard(plan, rows, equipment.build),
-            "suts": equipment.suts,
+            "suts": traced_suts(
+                equipment.suts, equipment.run_id, plan, rows, settings.trace_sample_rate
+            ),
             "log": equipment.log,
             "clock": time.monotonic_ns,
             "deadline_ns": settings.deadline_ns,

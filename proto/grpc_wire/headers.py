@@ -54,6 +54,15 @@ class HeaderBlock:
         self.start = frame_start(len(block), HEADERS, END_HEADERS)
         self._middles: dict[int, bytes] = {}
 
+    def with_field(self, name: bytes, value: bytes) -> HeaderBlock:
+        """Return this block with one more field, for a single request.
+
+        ``name``: lower case; both in printable ASCII, of at most 126 bytes, sent as they stand.
+        Never indexed (RFC 7541 6.2.3), so the block stays stateless.
+        """
+        field = b"\x10%c%b%c%b" % (len(name), name, len(value), value)
+        return HeaderBlock(self.block + field)
+
     def middle(self, size: int) -> bytes:
         """Return the bytes between the stream ids of HEADERS and of a closing DATA frame.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, model_validator
@@ -14,9 +15,13 @@ from loadgen_service.core.settings.judging import JudgingSettings
 from loadgen_service.core.settings.mlperf import MlperfSettings
 from loadgen_service.core.settings.server_side import ServerSideSettings
 from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.core.settings.tracing import TracingSettings
 from loadgen_service.core.settings.traffic import TrafficSettings
 
 NS_PER_MS = 1_000_000
+
+OTLP_ENDPOINT = re.compile(r"(?:https?|grpcs?)://[^\s/@]+(?:/\S*)?")
+"""Without a user and a password: these belong into OTEL_EXPORTER_OTLP_HEADERS."""
 
 
 class Seeds(NamedTuple):
@@ -36,6 +41,7 @@ class Settings(
     JudgingSettings,
     MlperfSettings,
     FleetSettings,
+    TracingSettings,
 ):
     """Everything a user may set. Frozen; fields keep LoadGen's names and units.
 
@@ -164,7 +170,20 @@ class Settings(
             )
         self._arrivals_agree()
         self._engine_agrees()
+        self._tracing_agrees()
         return self
+
+    def _tracing_agrees(self) -> None:
+        if self.otlp_endpoint and not OTLP_ENDPOINT.fullmatch(self.otlp_endpoint):
+            raise ValueError(
+                f"otlp_endpoint: {self.otlp_endpoint} is none; give http://HOST:4318, https, "
+                "grpc://HOST:4317 or grpcs"
+            )
+        if bool(self.trace_sample_rate) != bool(self.otlp_endpoint):
+            raise ValueError(
+                "trace_sample_rate, otlp_endpoint: give both or neither: a share of the queries "
+                "above 0, and where their spans go"
+            )
 
     def _engine_agrees(self) -> None:
         """What the official LoadGen, or the rules for a QDL, leave no choice about."""

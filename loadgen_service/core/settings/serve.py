@@ -47,6 +47,10 @@ class ServeSettings(BaseModel):
         default_factory=lambda: ["LOADGEN_HEADER_*"],
         description="environment variables that a --header of a run may name",
     )
+    allow_otlp: list[str] = Field(
+        default_factory=list,
+        description="HOST:PORT patterns that runs may send their traces to; empty: none",
+    )
     max_queued_runs: int = Field(32, ge=1, description="runs that may wait for their turn")
 
     @model_validator(mode="after")
