@@ -37,6 +37,15 @@ def test_request_block_holds_what_grpc_asks() -> None:
     ]
 
 
+def test_one_more_field_is_for_one_request_and_leaves_the_table_empty() -> None:
+    headers = request_headers(path="/s/m", authority="h:1", timeout_ns=5_000_000_000)
+    more = headers.with_field(b"traceparent", b"00-" + b"a" * 52)
+    assert decoded(more.block) == [*decoded(headers.block), ("traceparent", "00-" + "a" * 52)]
+    decoder = Decoder()
+    decoder.decode(more.block, raw=True)
+    assert not decoder.header_table.dynamic_entries
+
+
 def test_block_leaves_the_table_empty_so_it_repeats() -> None:
     block = request_headers(path="/s/m", authority="h:1", metadata=[("x-token", "secret")]).block
     decoder = Decoder()

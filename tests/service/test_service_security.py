@@ -61,6 +61,15 @@ def test_only_allowed_suts_may_be_named() -> None:
             require_allowed(settings(sut=["grpc://inside:1", wrong]), serve)
 
 
+def test_traces_may_go_nowhere_but_where_the_operator_allows() -> None:
+    asked = settings(trace_sample_rate=0.5, otlp_endpoint="http://collector:4318/v1/traces")
+    with pytest.raises(UserError, match="--allow-otlp"):
+        require_allowed(asked, ServeSettings())
+    with pytest.raises(UserError, match="--allow-otlp"):
+        require_allowed(asked, ServeSettings(allow_otlp=["other:*"]))
+    require_allowed(asked, ServeSettings(allow_otlp=["collector:4318"]))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
