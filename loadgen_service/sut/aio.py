@@ -31,7 +31,7 @@ from loadgen_service.sut.proxies import Proxy
 MESSAGE_BYTES_MAX = 64 << 20
 _PREFIX_BYTES = 5
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 Method = Callable[[int, bytes, Metadata], Awaitable[bytes | None]]
 """Makes the call of a key with a message; the answer, None for a stream."""
 
