@@ -16,7 +16,12 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILES = sorted(DEPLOY.glob("Dockerfile.*"))
 # import name -> package name, where they differ
-PACKAGES = {"google": "protobuf", "grpc": "grpcio", "prometheus_client": "prometheus-client"}
+PACKAGES = {
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "opentelemetry": "opentelemetry-sdk",
+    "prometheus_client": "prometheus-client",
+}
 
 
 def instructions(file: Path) -> list[tuple[str, str]]:
