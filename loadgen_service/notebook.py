@@ -86,8 +86,7 @@ async def run(settings: Settings, results: str | Path = "results") -> Report:
     if not settings.sut or not settings.model:
         raise SettingsError("sut, model: name both, such as sut=['grpc://HOST:8001']")
     said: list[str] = []
-    service = local_service(settings.workers, str(results), said.append, own_process=False)
-    async with service as client:
+    async with local_service(settings.workers, str(results), said.append) as client:
         ended = await _to_end(client, settings)
     if not ended.summary_json:
         error = UserError if ended.exit_code == 2 else RunError

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,14 @@ class LocalPorts:
     linger_s: float = 0.0
 
 
+def is_command(program: str) -> bool:
+    """Whether a process, by its ``sys.argv[0]``, is the ``loadgen`` command and nothing else: no
+    notebook, no script or test that calls it.
+    """
+    path = Path(program)
+    return path.name == "loadgen" or path.parts[-2:] == ("loadgen_service", "__main__.py")
+
+
 @asynccontextmanager
 async def local_service(
     worker_count: int,
@@ -43,13 +53,12 @@ async def local_service(
     say: Callable[[str], None],
     ports: LocalPorts = LocalPorts(),
     fleet: RayFleet | None = None,
-    own_process: bool = True,
 ) -> AsyncIterator[ServiceClient]:
     """A service in this process with ``worker_count`` workers; ends both, in order.
 
     It listens on a free loopback port and its workers are processes of this host, unless a
     ``fleet`` places them. ``say`` gets one line for a worker process that ends by itself.
-    ``own_process``: this process exists for the run, so it may step back for its workers for good.
+    A process that is the command itself steps back for its workers, which cannot be taken back.
     """
     listening = fleet.serve_settings() if fleet else {"port": 0}
     try:
@@ -59,7 +68,7 @@ async def local_service(
         try:
             web = await _open_web(service, ports, say)
             async with _workers_and_client(service, worker_count, say, fleet) as client:
-                if own_process and fleet is None:
+                if fleet is None and is_command(sys.argv[0]):
                     let_workers_first()
                 yield client
                 if web is not None:
