@@ -18,10 +18,13 @@ SERVER_NAME: Final = "sut-server"
 NS_PER_MS: Final = 1_000_000
 
 
-def server_metadata(version: str) -> Any:
-    """ServerMetadataResponse: name, version, and that statistics exist."""
+def server_metadata(version: str, *, shared_memory: bool = False) -> Any:
+    """ServerMetadataResponse: name, version, and which extensions exist."""
+    extensions = ["model_configuration", "statistics"]
+    if shared_memory:
+        extensions.append("system_shared_memory")
     return service_pb2.ServerMetadataResponse(
-        name=SERVER_NAME, version=version, extensions=["model_configuration", "statistics"]
+        name=SERVER_NAME, version=version, extensions=extensions
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sut_server.calls import Call
-from sut_server.errors import Code
+from sut_server.errors import CallError, Code
 from sut_server.figures import ModelFigures
 from sut_server.infer_messages import InferRequest, ResponseEncoder, Timings
 from sut_server.models import ModelSpec
@@ -99,7 +99,12 @@ class Desk:
             return
         received_ns = job.call.received_ns
         timings = Timings(received_ns, queue_ns, compute_ns, sent_ns=self._clock_ns())
-        job.call.answer(self._encoder.encode(job.request, outputs, timings))
+        try:
+            parts = self._encoder.encode(job.request, outputs, timings)
+        except CallError as error:
+            self.refuse(job, error.code, error.text)
+            return
+        job.call.answer(parts)
         self.figures.succeed(job.sequence, job.rows, timings)
         if self._log is not None:
             self._log(timings.sent_ns - received_ns)
@@ -108,7 +113,11 @@ class Desk:
         """Send one of a job's many answers; the last one settles it."""
         if not job.alive:
             return
-        parts = self._encoder.encode(job.request, outputs, None)
+        try:
+            parts = self._encoder.encode(job.request, outputs, None)
+        except CallError as error:
+            self.refuse(job, error.code, error.text)
+            return
         if not is_last:
             job.call.send(parts)
             return

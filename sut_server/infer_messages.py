@@ -7,13 +7,14 @@ what came. Knows no connection, thread or clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tritonclient.grpc import service_pb2
 
 from sut_server.errors import CallError, Code
 from sut_server.models import ModelSpec
+from sut_server.shared_memory import OFFSET_KEY, REGION_KEY, SIZE_KEY, Place, Regions, place_of
 from sut_server.tensors import (
     CONTENTS_FIELDS,
     DTYPES,
@@ -37,6 +38,10 @@ class InferRequest:
     """Shapes without the batch dimension: requests with equal keys may share a batch."""
     wanted_outputs: tuple[str, ...]
     """Names the caller asked for; empty means all."""
+    places: Mapping[str, memoryview] = field(default_factory=dict)
+    """Outputs that go into a region of shared memory, by name: the bytes that they may fill."""
+    place_names: Mapping[str, Place] = field(default_factory=dict)
+    """Where those bytes lie, in the caller's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +54,23 @@ class Timings:
     sent_ns: int
 
 
-def decode_request(message: Any, spec: ModelSpec, max_rows: int) -> InferRequest:
+def decode_request(
+    message: Any, spec: ModelSpec, max_rows: int, regions: Regions | None = None
+) -> InferRequest:
     """Check a ModelInferRequest against the model's tensors.
 
     Raises CallError: NOT_FOUND for another version, INVALID_ARGUMENT for anything that does not
-    fit. ``max_rows`` is the largest batch that the model runs at once.
+    fit. ``max_rows`` is the largest batch that the model runs at once; ``regions`` the shared
+    memory where tensors may lie, None where there is none.
     """
     if message.model_version not in ("", spec.version):
         raise CallError(
             Code.NOT_FOUND,
             f"model '{spec.name}' has version '{spec.version}', not '{message.model_version}'",
         )
-    arrays = _input_arrays(message, spec)
+    arrays = _input_arrays(message, spec, regions)
+    wanted_outputs = _wanted_outputs(message, spec)
+    places = _output_places(message, regions)
     rows = _row_count(arrays, spec, max_rows)
     skipped = 1 if spec.is_batched else 0
     return InferRequest(
@@ -68,12 +78,16 @@ def decode_request(message: Any, spec: ModelSpec, max_rows: int) -> InferRequest
         rows=rows,
         inputs=arrays,
         merge_key=tuple(array.shape[skipped:] for array in arrays.values()),
-        wanted_outputs=_wanted_outputs(message, spec),
+        wanted_outputs=wanted_outputs,
+        places=places[0],
+        place_names=places[1],
     )
 
 
-def _input_arrays(message: Any, spec: ModelSpec) -> dict[str, Array]:
-    raw = message.raw_input_contents
+def _input_arrays(message: Any, spec: ModelSpec, regions: Regions | None) -> dict[str, Array]:
+    raw: Sequence[bytes | memoryview] = message.raw_input_contents
+    if any(tensor.parameters for tensor in message.inputs):
+        raw = _with_shared(message, raw, regions)
     if raw and len(raw) != len(message.inputs):
         raise CallError(
             Code.INVALID_ARGUMENT,
@@ -96,7 +110,52 @@ def _input_arrays(message: Any, spec: ModelSpec) -> dict[str, Array]:
     }
 
 
-def _input_array(tensor: Any, want: TensorSpec, raw: bytes | None) -> Array:
+def _with_shared(
+    message: Any, raw: Sequence[bytes | memoryview], regions: Regions | None
+) -> Sequence[bytes | memoryview]:
+    """Raw contents with those that lie in regions in their places among the inputs."""
+    places = [place_of(f"input '{t.name}'", t.parameters) for t in message.inputs]
+    shared = sum(place is not None for place in places)
+    if not shared:
+        return raw
+    if len(raw) + shared != len(message.inputs):
+        raise CallError(
+            Code.INVALID_ARGUMENT,
+            f"{len(message.inputs)} inputs, {shared} of them in shared memory, but {len(raw)} "
+            "raw_input_contents: the others must all come raw",
+        )
+    rest = iter(raw)
+    return [
+        next(rest)
+        if place is None
+        else _served(regions).view(f"input '{tensor.name}'", place).toreadonly()
+        for tensor, place in zip(message.inputs, places, strict=True)
+    ]
+
+
+def _output_places(
+    message: Any, regions: Regions | None
+) -> tuple[dict[str, memoryview], dict[str, Place]]:
+    """What each output may fill, and where that lies; none where all go into the answer."""
+    views: dict[str, memoryview] = {}
+    places: dict[str, Place] = {}
+    for tensor in message.outputs:
+        what = f"output '{tensor.name}'"
+        place = place_of(what, tensor.parameters) if tensor.parameters else None
+        if place is not None:
+            places[tensor.name] = place
+            views[tensor.name] = _served(regions).view(what, place)
+    return views, places
+
+
+def _served(regions: Regions | None) -> Regions:
+    if regions is None:
+        text = "this server takes no tensors from shared memory; start it with --shared-memory"
+        raise CallError(Code.INVALID_ARGUMENT, text)
+    return regions
+
+
+def _input_array(tensor: Any, want: TensorSpec, raw: bytes | memoryview | None) -> Array:
     shape = tuple(tensor.shape)
     if tensor.datatype != want.datatype:
         raise CallError(
@@ -165,7 +224,12 @@ class ResponseEncoder:
     def encode(
         self, request: InferRequest, outputs: Mapping[str, Array], timings: Timings | None
     ) -> list[bytes]:
-        """Parts of the message for a request's own rows of the outputs."""
+        """Parts of the message for a request's own rows of the outputs.
+
+        Raises CallError where an output does not fit the shared memory that it is to go into.
+        """
+        if request.places:
+            return self._encode_placed(request, outputs, timings)
         names = request.wanted_outputs or self._names
         arrays = [(name, outputs[name]) for name in names]
         # Timings first: a reader that scans for them need not look past names and shapes.
@@ -179,6 +243,35 @@ class ResponseEncoder:
             parts.append(_RAW_TAG + varint(len(raw)))
             parts.append(raw)
         return parts
+
+    def _encode_placed(
+        self, request: InferRequest, outputs: Mapping[str, Array], timings: Timings | None
+    ) -> list[bytes]:
+        """Outputs with a place are written there; their bytes are not in the message."""
+        datatypes = {spec.name: spec.datatype for spec in self._spec.outputs}
+        message = service_pb2.ModelInferResponse(
+            model_name=self._spec.name, model_version=self._spec.version, id=request.request_id
+        )
+        for name in request.wanted_outputs or self._names:
+            array = outputs[name]
+            raw = to_raw(array)
+            said = message.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)
+            place = request.place_names.get(name)
+            if place is None:
+                message.raw_output_contents.append(raw)
+                continue
+            if len(raw) > place.size:
+                raise CallError(
+                    Code.INVALID_ARGUMENT,
+                    f"output '{name}': {len(raw)} bytes do not fit the {place.size} of its place "
+                    "in shared memory",
+                )
+            request.places[name][: len(raw)] = raw
+            said.parameters[REGION_KEY].string_param = place.region
+            said.parameters[OFFSET_KEY].int64_param = place.offset
+            said.parameters[SIZE_KEY].int64_param = len(raw)
+        encoded: bytes = message.SerializeToString()
+        return [encoded] if timings is None else [timing_parameters(timings), encoded]
 
     def _head(self, shapes: tuple[tuple[str, Shape], ...]) -> bytes:
         head = self._heads.get(shapes)

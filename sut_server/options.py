@@ -54,6 +54,7 @@ class ServeOptions:
     openai_port: int | None = None
     http_port: int | None = None
     otlp_endpoint: str = ""
+    shared_memory: bool = False
     patience: PatienceLimits = USUAL_PATIENCE
 
 
@@ -86,6 +87,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         openai_port=flags.openai_port,
         http_port=flags.http_port,
         otlp_endpoint=flags.otlp_endpoint,
+        shared_memory=flags.shared_memory,
         patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
     )
 
@@ -234,6 +236,11 @@ def _add_security(group: argparse._ArgumentGroup) -> None:
         type=_over_zero,
         default=usual.idle_s,
         help="how long a connection may be open without a call (%(default)g)",
+    )
+    add(
+        "--shared-memory",
+        action="store_true",
+        help="take tensors from, and put them into, shared memory of this user on this host",
     )
     add("--insecure", action="store_true", help="listen beyond loopback without TLS")
 

@@ -30,6 +30,7 @@ from sut_server.patience import HANDSHAKE_S, Patience
 from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
 from sut_server.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
+from sut_server.shared_memory import Regions
 from sut_server.synthetic import SyntheticEngine, simple_spec
 from sut_server.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
 from sut_server.token_log import TokenLog
@@ -70,7 +71,8 @@ class Server:
             for engine in (self._engine(flag, models) for flag in options.models)
         }
         self._patience = Patience(options.patience)
-        self._servicer = Servicer(self.engines, self._identity(), self._loop)
+        self._regions = Regions() if options.shared_memory else None
+        self._servicer = Servicer(self.engines, self._identity(), self._loop, self._regions)
         self._connections = self._make_connections()
         self._listener: asyncio.Server | None = None
         self._metrics: WSGIServer | None = None
@@ -182,6 +184,8 @@ class Server:
         for engine in self.engines.values():
             engine.close()
         self._alarms.close()
+        if self._regions is not None:
+            self._regions.unregister("")
         for endless in self._watching:
             endless.cancel()
         if self._metrics is not None:

@@ -23,6 +23,8 @@ from sut_server.calls import Call
 from sut_server.engines import Engine
 from sut_server.errors import CallError, Code
 from sut_server.infer_messages import decode_request
+from sut_server.shared_memory import Regions
+from sut_server.shared_memory_calls import shared_memory_methods
 
 KSERVE: Final = "/inference.GRPCInferenceService/"
 SUT: Final = "/loadgen.sut.v1.SystemUnderTest/"
@@ -45,8 +47,14 @@ class Servicer:
     """Answers calls for some engines by model name."""
 
     def __init__(
-        self, engines: Mapping[str, Engine], identity: Identity, loop: AbstractEventLoop
+        self,
+        engines: Mapping[str, Engine],
+        identity: Identity,
+        loop: AbstractEventLoop,
+        regions: Regions | None = None,
     ) -> None:
+        """``regions``: the shared memory that callers may name; None refuses all."""
+        self._regions = regions
         self._engines = engines
         self._identity = identity
         self._loop = loop
@@ -96,6 +104,7 @@ class Servicer:
             KSERVE + "ModelMetadata": (service_pb2.ModelMetadataRequest, self._model_metadata),
             KSERVE + "ModelConfig": (service_pb2.ModelConfigRequest, self._model_config),
             KSERVE + "ModelStatistics": (service_pb2.ModelStatisticsRequest, self._statistics),
+            **shared_memory_methods(KSERVE, self._regions),
             SUT + "Name": (sut_pb2.NameRequest, self._name),
             SUT + "LoadSamples": (sut_pb2.SamplesRequest, self._load_samples),
             SUT + "UnloadSamples": (sut_pb2.SamplesRequest, self._unload_samples),
@@ -125,7 +134,7 @@ class Servicer:
         engine = self._engine(request.model_name)
         max_rows = self._identity.max_batch
         try:
-            checked = decode_request(request, engine.spec, max_rows)
+            checked = decode_request(request, engine.spec, max_rows, self._regions)
         except CallError as error:
             figures = engine.figures
             figures.fail(figures.receive(call.received_ns), error.code, 0)
@@ -144,7 +153,8 @@ class Servicer:
         return service_pb2.ModelReadyResponse(ready=self.is_ready and is_known)
 
     def _server_metadata(self, call: Call, request: Any) -> Any:
-        return descriptions.server_metadata(self._identity.version)
+        offered = self._regions is not None
+        return descriptions.server_metadata(self._identity.version, shared_memory=offered)
 
     def _model_metadata(self, call: Call, request: Any) -> Any:
         return descriptions.model_metadata(self._engine_of(request).spec)

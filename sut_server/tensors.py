@@ -82,13 +82,13 @@ def element_count(shape: Sequence[int]) -> int:
     return count
 
 
-def from_raw(name: str, datatype: str, shape: Shape, raw: bytes) -> Array:
+def from_raw(name: str, datatype: str, shape: Shape, raw: bytes | memoryview) -> Array:
     """The array in ``raw`` (little-endian, row major; BYTES: 4-byte length before each element).
 
     Raises CallError (INVALID_ARGUMENT) if the bytes are not exactly the shape's.
     """
     if datatype == "BYTES":
-        return _from_raw_bytes(name, shape, raw)
+        return _from_raw_bytes(name, shape, bytes(raw))
     dtype = DTYPES[datatype]
     want = element_count(shape) * dtype.itemsize
     if len(raw) != want:

@@ -106,14 +106,24 @@ class Arena:
 
         Raises KeyError for a sample that the arena does not hold.
         """
+        view = self._view
+        return tuple(view[start:end] for start, end in self.spans(sample_index))
+
+    def spans(self, sample_index: int) -> list[tuple[int, int]]:
+        """Where each tensor of a sample begins and ends in the arena. Raises KeyError."""
         if self._slots is None:
             slot = sample_index - self._first
             if not 0 <= slot < len(self.sample_indexes):
                 raise KeyError(sample_index)
         else:
             slot = self._slots[sample_index]
-        view = self._view
-        return tuple(view[start:end] for start, end in self._spans[slot].tolist())
+        spans: list[tuple[int, int]] = self._spans[slot].tolist()
+        return spans
+
+    @property
+    def content(self) -> memoryview:
+        """All bytes of the arena; a view, valid until ``close``."""
+        return self._view
 
     def close(self) -> None:
         """Unmap, unless views are still held: then the map goes with the last of them."""

@@ -60,7 +60,10 @@ class SystemUnderTest(Protocol):
     """
 
     address: str
-    blocked_count: int
+
+    @property
+    def blocked_count(self) -> int:
+        """See above."""
 
     @property
     def waiting_count(self) -> int:

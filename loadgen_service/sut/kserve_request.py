@@ -38,7 +38,7 @@ class RequestTensor:
     shape: tuple[int, ...]
 
 
-_ITEM_BYTES: Final = {
+ITEM_BYTES: Final = {
     "BOOL": 1,
     "UINT8": 1,
     "INT8": 1,
@@ -165,7 +165,7 @@ def closed_shape(tensor: RequestTensor, content: bytes | memoryview) -> tuple[in
     if _OPEN not in tensor.shape:
         return tensor.shape
     known = prod(size for size in tensor.shape if size != _OPEN)
-    size = _ITEM_BYTES.get(tensor.datatype)
+    size = ITEM_BYTES.get(tensor.datatype)
     count = _string_count(content) if size is None else len(content) // size
     if tensor.shape.count(_OPEN) > 1 or not known or count % known:
         raise SettingsError(

@@ -41,6 +41,7 @@ from loadgen_service.worker.options import WorkerOptions
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.series import Equipment, Say, Series
 from loadgen_service.worker.shard import Build
+from loadgen_service.worker.shared_tensors import SharedTensors
 from loadgen_service.worker.spill import SpillFolder
 from loadgen_service.worker.uplink import SignallingOutbox, Uplink
 
@@ -91,6 +92,7 @@ class WorkerRun:
         self._arena: Arena | None = None
         self._uplink: asyncio.Task[None] | None = None
         self._is_handed_over = False
+        self._shared: SharedTensors | None = None
         self._official: OfficialTest | None = None
 
     # ------------------------------------------------------------ before the load
@@ -103,8 +105,15 @@ class WorkerRun:
         path = await self._samples()
         self._arena = await asyncio.to_thread(Arena.open, path)
         derived = await asyncio.to_thread(self._derive)
-        self._suts = await open_suts(self._settings, self._dispatch, streaming=self._streaming())
+        self._suts = await self._connect(self._arena)
         return derived
+
+    async def _connect(self, arena: Arena) -> list[SystemUnderTest]:
+        if self._settings.shared_memory == "none":
+            return await open_suts(self._settings, self._dispatch, streaming=self._streaming())
+        names = [tensor.name for tensor in self._order.suts[0].outputs]
+        self._shared = SharedTensors(self._settings, arena, names)
+        return await self._shared.open(self._dispatch, streaming=self._streaming())
 
     def _streaming(self) -> bool:
         """Whether answers come in pieces: as asked, else as the SUTs said of the model."""
@@ -119,6 +128,8 @@ class WorkerRun:
             return OpenAiBuilder(common, arena.tensors).build
         tensors = [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs]
         batched = self._order.arena.batched
+        if self._shared is not None:
+            return self._shared.build(tensors, batched)
         if settings.protocol == "http":
             return HttpInferBuilder(tensors, batched, arena.tensors).build
         return RequestBuilder(
@@ -219,6 +230,8 @@ class WorkerRun:
             self._official.close()
         for sut in self._suts:
             await sut.close()
+        if self._shared is not None:
+            await self._shared.close()
         self._log.seal()
         await self._hand_over()
         if self._uplink is not None:

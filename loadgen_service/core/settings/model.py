@@ -12,6 +12,7 @@ from loadgen_service.core.settings.data import DataSettings
 from loadgen_service.core.settings.endpoints import EndpointSettings
 from loadgen_service.core.settings.fleet import FleetSettings
 from loadgen_service.core.settings.judging import JudgingSettings
+from loadgen_service.core.settings.memory import MemorySettings, memory_trouble
 from loadgen_service.core.settings.mlperf import MlperfSettings
 from loadgen_service.core.settings.server_side import ServerSideSettings
 from loadgen_service.core.settings.target import TargetSettings
@@ -37,6 +38,7 @@ class Settings(
     TargetSettings,
     EndpointSettings,
     ServerSideSettings,
+    MemorySettings,
     DataSettings,
     JudgingSettings,
     MlperfSettings,
@@ -171,6 +173,10 @@ class Settings(
         self._arrivals_agree()
         self._engine_agrees()
         self._tracing_agrees()
+        if trouble := memory_trouble(
+            self, self.protocol, self.samples_per_request, self.streaming == "on"
+        ):
+            raise ValueError(trouble)
         return self
 
     def _tracing_agrees(self) -> None:
