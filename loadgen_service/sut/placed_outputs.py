@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 from tritonclient.grpc import service_pb2
 
@@ -28,7 +28,7 @@ from loadgen_service.sut.base import (
     SystemUnderTest,
 )
 from loadgen_service.sut.kserve_request import ITEM_BYTES
-from loadgen_service.sut.shared_requests import REGION_KEY, SIZE_KEY, framed, set_place
+from loadgen_service.sut.shared_requests import REGION_KEY, framed, set_place
 
 CODE_DEADLINE_EXCEEDED: Final = 4
 CODE_INTERNAL: Final = 13
@@ -76,24 +76,46 @@ class OutputSlots:
     def joined(self, slot: int, message: bytes) -> bytes:
         """An answer with its tensors as raw contents. Raises ValueError for what does not fit."""
         answer = service_pb2.ModelInferResponse.FromString(message)
-        own = iter(list(answer.raw_output_contents))
+        placed = [REGION_KEY in output.parameters for output in answer.outputs]
+        if not any(placed) and any(output.HasField("contents") for output in answer.outputs):
+            return message  # typed contents: the SUT put nothing into a place
+        contents = list(answer.raw_output_contents)
+        # Triton lists an empty content for a placed output and does not say that it is placed;
+        # others say so, and list only what the message carries.
+        lists_all = len(contents) == len(answer.outputs)
+        carried = iter(contents)
         del answer.raw_output_contents[:]
-        for output in answer.outputs:
-            parameters = output.parameters
-            if REGION_KEY not in parameters:
-                answer.raw_output_contents.append(next(own, b""))
-                continue
-            size = parameters[SIZE_KEY].int64_param if SIZE_KEY in parameters else 0
-            item = ITEM_BYTES.get(output.datatype)
-            size = prod(output.shape) * item if item else size
-            if output.name not in self._names or not 0 <= size <= self._size:
-                raise ValueError(
-                    f"output {output.name!r}: {size} bytes, its place has {self._size}"
-                )
-            start = slot * self._stride + self._names.index(output.name) * self._size
-            answer.raw_output_contents.append(bytes(self._view[start : start + size]))
-            parameters.clear()
+        for output, is_placed in zip(answer.outputs, placed, strict=True):
+            own = next(carried, b"") if lists_all or not is_placed else b""
+            answer.raw_output_contents.append(own or self._written(slot, output))
+            output.parameters.clear()
         return bytes(answer.SerializeToString())
+
+    def _written(self, slot: int, output: Any) -> bytes:
+        """What the SUT wrote into an output's place."""
+        if output.name not in self._names:
+            raise ValueError(f"output {output.name!r} has neither content nor a place")
+        start = slot * self._stride + self._names.index(output.name) * self._size
+        place = self._view[start : start + self._size]
+        item = ITEM_BYTES.get(output.datatype)
+        count = prod(output.shape)
+        size = count * item if item else _strings_bytes(place, count)
+        if not 0 <= size <= self._size:
+            raise ValueError(f"output {output.name!r}: {size} bytes, its place has {self._size}")
+        return bytes(place[:size])
+
+
+def _strings_bytes(place: memoryview, count: int) -> int:
+    """Bytes of a BYTES tensor's elements at the start of ``place``; beyond it if they do not end.
+
+    Each element is a little-endian length and its bytes.
+    """
+    size = 0
+    for _ in range(count):
+        if size + 4 > len(place):
+            return size + 4
+        size += 4 + int.from_bytes(place[size : size + 4], "little")
+    return size
 
 
 class PlacedAnswers:
@@ -142,7 +164,7 @@ class PlacedSut:
         self._inner = inner
         self._answers = answers
         self._waited = 0
-        self._waiting: OrderedDict[int, tuple[bytes, Cell]] = OrderedDict()
+        self._waiting: OrderedDict[int, tuple[bytes, Cell, str]] = OrderedDict()
         self._cells: dict[int, tuple[Cell, Cell]] = {}
         answers.suts.append(self)
 
@@ -161,18 +183,26 @@ class PlacedSut:
 
     def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
+        return self.issue_traced(key, parts, taken_ns, "")
+
+    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+        """See ``base.SystemUnderTest``; without a ``traceparent`` it is ``issue``."""
         message = parts if isinstance(parts, bytes) else b"".join(parts)
         slot = None if self._waiting else self._answers.slots.take()
         if slot is not None:
-            return self._hand_over(key, message, slot, taken_ns)
+            return self._hand_over(key, message, slot, taken_ns, traceparent)
         self._waited += 1
         cell = [taken_ns, NEVER]
-        self._waiting[key] = (message, cell)
+        self._waiting[key] = (message, cell, traceparent)
         return cell
 
-    def _hand_over(self, key: int, message: bytes, slot: int, taken_ns: int) -> Cell:
+    def _hand_over(
+        self, key: int, message: bytes, slot: int, taken_ns: int, traceparent: str
+    ) -> Cell:
         self._answers.out[key] = slot
         request = framed(message[_PREFIX_BYTES:] + self._answers.slots.tails[slot])
+        if traceparent:
+            return self._inner.issue_traced(key, request, taken_ns, traceparent)
         return self._inner.issue(key, request, taken_ns)
 
     def drain(self) -> None:
@@ -180,8 +210,8 @@ class PlacedSut:
         if not self._waiting:
             return
         while self._waiting and (slot := self._answers.slots.take()) is not None:
-            key, (message, cell) = self._waiting.popitem(last=False)
-            self._cells[key] = (cell, self._hand_over(key, message, slot, cell[0]))
+            key, (message, cell, traceparent) = self._waiting.popitem(last=False)
+            self._cells[key] = (cell, self._hand_over(key, message, slot, cell[0], traceparent))
         self.flush()
 
     def settle(self, key: int) -> None:

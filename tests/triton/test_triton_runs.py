@@ -44,6 +44,28 @@ def test_accuracy_is_that_of_the_embedded_sut(triton_address, embedded_address, 
     assert scores[0]["top1"] == TOP1
 
 
+def test_accuracy_by_shared_memory_is_that_by_message(triton_address, tmp_path):
+    logits_bytes = 1000 * 4
+    shared = ("--shared-memory", "system")
+    places = ("--output-shared-memory-bytes", str(logits_bytes))
+    ways = {
+        "message": (),
+        "inputs": shared,
+        "both": (*shared, *places, "--output-shared-memory-slots", "4"),
+    }
+    scores = {}
+    for name, flags in ways.items():
+        out = tmp_path / name
+        summary = run(triton_address, out, "--scenario", "offline", "--mode", "accuracy", *flags)
+        assert summary["errors"] == []
+        scores[name] = summary["accuracy"]
+    assert scores["message"]["top1"] == TOP1
+    assert scores["inputs"] == scores["both"] == scores["message"]
+    client = triton.InferenceServerClient(triton_address)
+    assert not client.get_system_shared_memory_status().regions
+    client.close()
+
+
 def test_a_server_run_completes_every_query(triton_address, tmp_path):
     summary = run(
         triton_address,
