@@ -61,3 +61,24 @@ def images() -> Iterator[list[Row]]:
             Row(what, "queries/s", ours, Side("h2load", h2load), 0.9),
             Row(what, "queries/s", ours, Side("grpc.aio, ready bytes", aio), 1.0),
         ]
+
+
+@contextlib.contextmanager
+def shared_memory() -> Iterator[list[Row]]:
+    """Requests of 602 KB by shared memory and by message, 8 outstanding: what it buys."""
+    flags = ("--model", "synthetic", "--service-time", "constant:0", "--shared-memory")
+    elements = ("--input-elements", str(IMAGE_ELEMENTS), "--max-batch", "1")
+    with sut_server(*flags, *elements) as (address, _):
+
+        def by(*flags: str) -> float:
+            return clients.product(address, 8, IMAGE_SECONDS, "synthetic", *flags)
+
+        yield [
+            Row(
+                "requests of 602 KB by shared memory, 8 outstanding",
+                "queries/s",
+                Side("inputs by shared memory", functools.partial(by, "--shared-memory", "system")),
+                Side("the same by message", by),
+                None,
+            )
+        ]

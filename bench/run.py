@@ -45,6 +45,7 @@ def _plain(make: Callable[[bool], Sequence[Row]], quick: bool) -> Rows:
 BUDGET_S = {
     "closed-loop": 150.0,
     "images": 45.0,
+    "shared-memory": 40.0,
     "null-server": 40.0,
     "triton": 40.0,
     "real-model": 30.0,
@@ -66,6 +67,7 @@ def groups(quick: bool) -> dict[str, Callable[[list[Result]], None]]:
     rows: dict[str, Rows] = {
         "closed-loop": rows_client.closed_loops,
         "images": rows_client.images,
+        "shared-memory": rows_client.shared_memory,
         "null-server": rows_server.null_server,
         "triton": rows_server.triton,
         "streams": rows_streams.token_streams,
