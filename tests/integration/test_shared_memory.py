@@ -56,7 +56,7 @@ def answers(out: Path) -> dict[int, bytes]:
 
 
 def regions_here() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob("loadgen-*")}
+    return {path.name for path in SHARED_MEMORY.glob("loadgen-[0-9]*")}
 
 
 def regions_of(target: str) -> list[str]:
