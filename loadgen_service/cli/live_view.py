@@ -71,10 +71,12 @@ class LiveView:
 
     def show(self, status: pb.RunStatus) -> None:
         """Draw the panel anew."""
-        for note in status.notes:
+        notes = [f"note: {note}" for note in status.notes]
+        notes += [f"{one.stream_name}: note: {n}" for one in status.streams for n in one.notes]
+        for note in notes:
             if note not in self._notes:
                 self._notes.add(note)
-                self.say(f"note: {note}")
+                self.say(note)
         self._live.update(panel(status), refresh=True)
 
     def say(self, line: str) -> None:
@@ -87,7 +89,11 @@ class LiveView:
 
 
 def panel(status: pb.RunStatus) -> RenderableType:
-    """Title, state, a bar where the length is known, and the live figures."""
+    """Title, state, a bar where the length is known, and the live figures; streams one below the
+    other.
+    """
+    if status.streams:
+        return Group(*(panel(one) for one in status.streams))
     head = Text.assemble((progress.title(status), "bold"), "  ", progress.state_words(status))
     parts: list[RenderableType] = [head]
     behind = progress.share(status)

@@ -29,6 +29,8 @@ FINAL: Final = frozenset({pb.DONE, pb.FAILED, pb.INTERRUPTED})
 def title(status: pb.RunStatus) -> str:
     """``server performance``, with the series where there are several."""
     text = f"{status.scenario} {status.mode}".strip()
+    if status.stream_name:
+        text = f"{status.stream_name}: {text}"
     if status.series_count > 1:
         name = status.series_name or "series"
         text += f", {name} ({status.series_index + 1} of {status.series_count})"
@@ -79,9 +81,13 @@ class PlainLines:
         self._stage: tuple[int, int] | None = None
         self._said_ns = 0
         self._notes: set[str] = set()
+        self._streams: dict[str, PlainLines] = {}
 
     def lines(self, status: pb.RunStatus) -> list[str]:
-        """Lines for ``status``; often none."""
+        """Lines for ``status``; often none. Of a mixed run, those of its streams."""
+        if status.streams:
+            of = self._of_stream
+            return [line for one in status.streams for line in of(one.stream_name).lines(one)]
         said = [f"{title(status)}: note: {note}" for note in self._new_notes(status)]
         stage = (int(status.state), int(status.series_index))
         if stage != self._stage:
@@ -92,6 +98,9 @@ class PlainLines:
             words = ", ".join(f"{name} {value}" for name, value in figures(status).items())
             said.append(f"{title(status)}: {words}")
         return said
+
+    def _of_stream(self, name: str) -> PlainLines:
+        return self._streams.setdefault(name, PlainLines())
 
     def _is_due(self, status: pb.RunStatus) -> bool:
         return status.elapsed_ns - self._said_ns >= PLAIN_INTERVAL_NS

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loadgen_service.cli.local_service import LocalPorts
     from loadgen_service.cli.service_client import ServiceClient
     from loadgen_service.cli.watching import Ended
+    from loadgen_service.core.mixed import StreamSettings
 
 TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--each", action="store_true", help="every SUT of --sut gets the whole "
                         "load by itself, and its own verdict")  # fmt: skip
     given = parser.parse_strictly(argv)
+    if not given.each and (streams := _streams(given)):
+        return _run_mixed(given, streams)
     settings = read_settings(Settings, given_flags(given, Settings), os.environ, given.config)
     if not settings.sut:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
@@ -56,6 +59,26 @@ def main(argv: Sequence[str]) -> int:
             return runner.run(run_each(given, settings))
         ended = runner.run(_run(given, settings))
     return _tell(ended, as_json=given.json)
+
+
+def _streams(given: argparse.Namespace) -> list[StreamSettings]:
+    """Those of a settings file that names some."""
+    if not given.config:
+        return []
+    from loadgen_service.cli.mixed_settings import read_streams
+
+    return read_streams(given.config, given_flags(given, Settings), os.environ)
+
+
+def _run_mixed(given: argparse.Namespace, streams: list[StreamSettings]) -> int:
+    import uvloop
+
+    from loadgen_service.cli.mixed_run import run_mixed
+
+    if given.service:
+        _ports(given)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_mixed(given, streams))
 
 
 def run_parser(prog: str, description: str) -> OneLineParser:

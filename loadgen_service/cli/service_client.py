@@ -6,7 +6,7 @@ Every gRPC error becomes one of our errors here; what to show is decided elsewhe
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -49,7 +49,16 @@ class ServiceClient:
 
     async def start(self, settings_json: str) -> pb.StartRunReply:
         """Queue a run. Raises UserError for settings or an address that cannot be used."""
-        request = pb.StartRunRequest(settings_json=settings_json)
+        return await self._start(pb.StartRunRequest(settings_json=settings_json))
+
+    async def start_mixed(
+        self, settings_json: str, streams: Sequence[tuple[str, str]]
+    ) -> pb.StartRunReply:
+        """Queue a mixed run of ``(name, settings)``. Raises like :meth:`start`."""
+        named = [pb.StreamRequest(name=name, settings_json=text) for name, text in streams]
+        return await self._start(pb.StartRunRequest(settings_json=settings_json, streams=named))
+
+    async def _start(self, request: pb.StartRunRequest) -> pb.StartRunReply:
         with self._named_errors(starting=True):
             reply: pb.StartRunReply = await self._stub.StartRun(
                 request, timeout=CALL_TIMEOUT_S, metadata=self._metadata

@@ -8,7 +8,7 @@ Every mistake becomes one SettingsError line that names the setting and the plac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,9 @@ from loadgen_service.errors import SettingsError
 from loadgen_service.mlperf.conf_settings import mlperf_layers
 
 ENVIRONMENT_PREFIX = "LOADGEN_"
+
+STREAMS = "streams"
+"""The key of a settings file under which the streams of a mixed run stand."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,10 +40,26 @@ def read_settings(
 
     :raises SettingsError: unreadable file, unknown key, wrong value; one line.
     """
+    layers = [(f"in {config_path}", read_yaml(model, config_path))] if config_path else []
+    return join_settings(model, layers, flags, environment, prefix)
+
+
+def join_settings(
+    model: type[Model],
+    layers: Sequence[tuple[str, Mapping[str, object]]],
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    prefix: str = ENVIRONMENT_PREFIX,
+) -> Model:
+    """``layers``: the place and the values of each part of a file, lowest first; then environment
+    and flags.
+
+    :raises SettingsError: wrong value; one line that names the place it was read from.
+    """
     values: dict[str, object] = {}
     places: dict[str, str] = {}
-    if config_path:
-        _take(values, places, read_yaml(model, config_path), f"in {config_path}")
+    for place, given in layers:
+        _take(values, places, given, place)
     for name, value in from_environment(model, environment, prefix).items():
         _take(values, places, {name: value}, f"from {prefix}{name.upper()}")
     for name, value in flags.items():
@@ -81,6 +100,17 @@ def _with_mlperf(
 
 def read_yaml(model: type[BaseModel], path: str) -> dict[str, object]:
     """The mapping in a settings file, its keys checked against the fields of ``model``."""
+    content = load_mapping(path)
+    if STREAMS in content:
+        raise SettingsError(
+            f"--config {path}: streams: only `loadgen run` takes several streams at once, without "
+            "--each; leave them out here"
+        )
+    return known_settings(model, content, f"--config {path}")
+
+
+def load_mapping(path: str) -> dict[str, object]:
+    """The mapping in a YAML file, as it stands there. Raises SettingsError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -96,10 +126,17 @@ def read_yaml(model: type[BaseModel], path: str) -> dict[str, object]:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"--config {path}: must be a mapping of settings, NAME: VALUE")
+    return content
+
+
+def known_settings(
+    model: type[BaseModel], content: Mapping[str, object], where: str
+) -> dict[str, object]:
+    """``content`` with its lists split. Raises SettingsError for a key that is no setting."""
     for key in content:
         if key not in model.model_fields:
             hint = did_you_mean(str(key), model.model_fields)
-            raise SettingsError(f"--config {path}: unknown setting {key}{hint}")
+            raise SettingsError(f"{where}: unknown setting {key}{hint}")
     return {
         name: split_list(name, value) if is_list(model.model_fields[name]) else value
         for name, value in content.items()

@@ -43,7 +43,11 @@ class Ended:
 
 async def run_to_end(client: ServiceClient, settings: Settings, view: View) -> Ended:
     """Start a run, show it, and give how it ended. Raises LoadgenError where it cannot start."""
-    started = await client.start(settings.model_dump_json())
+    return await watch_to_end(client, await client.start(settings.model_dump_json()), view)
+
+
+async def watch_to_end(client: ServiceClient, started: pb.StartRunReply, view: View) -> Ended:
+    """Show a run that was started, and give how it ended. Raises RunError where nothing is said."""
     last: pb.RunStatus | None = None
     with _stop_on_signals(client, started.run_id, view):
         async for status in _statuses(client, started.run_id, view):

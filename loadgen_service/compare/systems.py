@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.compare.task import SUFFIX, Task
+from loadgen_service.core.mixed_summary import MIXED_FILE
 from loadgen_service.core.plan import workload_fields
 from loadgen_service.core.summary import Summary, summary_from_json
 from loadgen_service.core.summary_parts import SeriesSummary
@@ -65,6 +66,11 @@ class System:
 
 def read_run(directory: Path) -> Run:
     """A run directory. Raises UserError naming it where it holds no finished run."""
+    if (directory / MIXED_FILE).is_file():
+        raise UserError(
+            f"{directory}: holds a mixed run; compare its streams one by one: "
+            f"{directory / 'streams'}/NAME"
+        )
     path = directory / "summary.json"
     try:
         text = path.read_text(encoding="utf-8")

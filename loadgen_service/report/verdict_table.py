@@ -7,6 +7,7 @@ from typing import Final
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from loadgen_service.core.summary import Summary
@@ -47,21 +48,30 @@ def row(summary: Summary) -> tuple[str, ...]:
 
 def print_table(console: Console, summaries: Sequence[Summary], title: str = "") -> None:
     """Draw the table, and below it every finding that was not met with what to do."""
+    console.print(draw_rows(COLUMNS, [row(summary) for summary in summaries], title))
+    for line in complaints(summaries):
+        console.print(line, markup=False, highlight=False)
+
+
+def draw_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
+    """Cells under ``columns``, the last of which are ``COLUMNS``; verdicts in their colours."""
     drawn = Table(title=title or None, title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
-    for index, name in enumerate(COLUMNS):
+    left = _LEFT + len(columns) - len(COLUMNS)
+    for index, name in enumerate(columns):
         wraps = name == "measured"
         drawn.add_column(
             name,
-            justify="left" if index < _LEFT else "right",
+            justify="left" if index < left else "right",
             no_wrap=not wraps,
             min_width=_MEASURED_WIDTH_MIN if wraps else None,
         )
-    for summary in summaries:
-        cells = row(summary)
-        drawn.add_row(*cells[:1], _coloured(cells[1]), *cells[2:])
-    console.print(drawn)
-    for line in complaints(summaries):
-        console.print(line, markup=False, highlight=False)
+    verdict = columns.index("verdict")
+    for cells in rows:
+        drawn.add_row(
+            *(_coloured(cell) if place == verdict else escape(cell)
+              for place, cell in enumerate(cells))
+        )  # fmt: skip
+    return drawn
 
 
 def stdout_console() -> Console:

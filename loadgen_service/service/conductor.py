@@ -26,17 +26,25 @@ from loadgen_service.service.resumption import WENT_ON, Resumption, boot_id
 from loadgen_service.service.run import Run
 from loadgen_service.service.series import SeriesConductor
 from loadgen_service.service.sessions import Sessions, Worker
+from loadgen_service.service.stream_gate import StreamPlace
 
 
 class RunConductor:
     """One run on the workers of ``sessions``. :meth:`conduct` always ends it in a final state."""
 
-    def __init__(self, run: Run, sessions: Sessions, resumption: Resumption | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        sessions: Sessions,
+        resumption: Resumption | None = None,
+        place: StreamPlace | None = None,
+    ) -> None:
         """``resumption``: how far an earlier service had come with the run; its workers are
-        expected already."""
+        expected already. ``place``: where it meets the other streams of a mixed run."""
         self._run = run
         self._sessions = sessions
         self._resumption = resumption
+        self._place = place
         self._plans: list[SeriesPlan] = list(resumption.plans) if resumption else []
         self._series: list[SeriesFacts] = list(resumption.series) if resumption else []
         self._searched: list[bool] = list(resumption.searched) if resumption else []
@@ -134,7 +142,14 @@ class RunConductor:
         assert run.collector is not None
         run.move(RunEvent.ALL_DRAINED)
         await run.collector.close()
-        await self._write(prepared)
+        if self._place is None:
+            await self._write(prepared)
+            return
+        # Exact figures take the processor and the disk that other streams still need.
+        self._place.gate.leave(self._place.index)
+        await self._place.gate.all_left()
+        async with self._place.gate.writing:
+            await self._write(prepared)
 
     async def _lease(self) -> Crew:
         """Exactly as many workers as the run asked for, within its lease timeout."""
@@ -194,7 +209,9 @@ class RunConductor:
         plan = await asyncio.to_thread(
             plan_series, run.settings, prepared.counts, spec, prepared.trace_ns
         )
-        conductor = SeriesConductor(run, run.crew, run.collector, journal, prepared, plan)
+        conductor = SeriesConductor(
+            run, run.crew, run.collector, journal, prepared, plan, self._place
+        )
         try:
             facts = await conductor.conduct()
         except (LoadgenError, Interrupted) as error:
@@ -262,6 +279,7 @@ class RunConductor:
             plans=tuple(self._plans),
             worker_count=self._run.settings.workers,
             labels=prepared.data.labels,
+            stream_index=self._run.stream_index,
         )
 
     def _finish(self, summary: Summary) -> None:

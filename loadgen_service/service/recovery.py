@@ -6,6 +6,7 @@ Nothing is guessed: rows that no record reached are lost, and the run is marked 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Entry, Journal, entries_of, read_journal
+from loadgen_service.service.mixed_results import recover_mixed
 from loadgen_service.service.results import Material, write_results
 from loadgen_service.service.segments import Segment
 from loadgen_service.service.store import RunDirectory, RunStore
@@ -49,17 +51,26 @@ def recover_all(store: RunStore, spared: Path | None = None) -> list[str]:
     """
     said = []
     for directory in store.unfinished():
-        if directory.path == spared or entries_of(read_journal(directory.path), "given_up"):
-            continue
-        try:
-            recover(directory)
-            said.append(f"{directory.path}: {DIED}; partial results written")
-        except (LoadgenError, ValueError, KeyError, TypeError, OSError) as error:
-            Journal(directory.path).write("given_up", reason=str(error))
-            said.append(f"{directory.path}: {DIED}; nothing to recover ({error})")
+        if directory.path != spared:
+            said += _try(recover, directory)
+    for mixed, streams in store.unfinished_mixed():
+        for stream in streams:
+            said += _try(recover, stream)
+        said += _try(recover_mixed, mixed)
     for line in said:
         _log.warning(line)
     return said
+
+
+def _try(recovering: Callable[[RunDirectory], None], directory: RunDirectory) -> list[str]:
+    if entries_of(read_journal(directory.path), "given_up"):
+        return []
+    try:
+        recovering(directory)
+    except (LoadgenError, ValueError, LookupError, TypeError, OSError) as error:
+        Journal(directory.path).write("given_up", reason=str(error))
+        return [f"{directory.path}: {DIED}; nothing to recover ({error})"]
+    return [f"{directory.path}: {DIED}; partial results written"]
 
 
 def recover(directory: RunDirectory) -> None:

@@ -54,13 +54,17 @@ RESPONSES_A_ROW_GROUP = 1 << 12
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that the results are made from, beside the segments. ``labels``: int64 by sample."""
+    """All that the results are made from, beside the segments. ``labels``: int64 by sample.
+
+    ``stream_index``: of a stream of a mixed run.
+    """
 
     settings: Settings
     facts: RunFacts
     plans: Sequence[SeriesPlan]
     worker_count: int
     labels: np.ndarray[Any, np.dtype[Any]] | None = None
+    stream_index: int = 0
 
 
 def write_results(directory: RunDirectory, material: Material) -> Summary:
@@ -118,7 +122,7 @@ def _write_records(
                 traces.add(plan, table)
                 if wants_logs(settings):
                     logs.append(series_log(settings, material.facts, plan, table, *result[1:]))
-                _write_samples(write_table, plan, table)
+                _write_samples(write_table, plan, table, material.stream_index)
 
     directory.write_whole("records.parquet", write)
     return results, logs
@@ -237,11 +241,14 @@ RECORD_SCHEMA = {
 """Columns of records.parquet: one row a sample; -1 is "never", server columns too."""
 
 
-def _write_samples(write_table: Any, plan: SeriesPlan, table: RequestTable) -> None:
+def _write_samples(
+    write_table: Any, plan: SeriesPlan, table: RequestTable, stream_index: int
+) -> None:
     step = max(1, SAMPLES_A_ROW_GROUP // plan.samples_per_request)
     for start in range(0, len(table), step):
         columns = sample_table(plan, table, start, min(start + step, len(table)))
         row_count = len(columns["seq_id"])
+        columns["stream"] = np.full(row_count, stream_index, np.int32)
         write_table(
             {
                 name: columns[name].astype(dtype, copy=False)

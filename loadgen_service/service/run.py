@@ -39,6 +39,9 @@ class Run:
     notes: list[str] = field(default_factory=list)
     sut_addresses: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    stream_index: int = 0
+    stream_name: str = ""
+    """Of a stream of a mixed run; empty for a run by itself."""
     _last_words: tuple[list[pb.WorkerStatus], int] = ([], 0)
 
     @property
@@ -49,6 +52,12 @@ class Run:
     def is_stopped(self) -> bool:
         """True once a person asked to stop."""
         return self.stop_requests > 0
+
+    def stop(self) -> None:
+        """Ask to drain; asked twice, to give up what is out. What waits for its turn ends now."""
+        self.stop_requests += 1
+        if self.state is RunState.QUEUED:
+            self.move(RunEvent.INTERRUPTED)
 
     def move(self, event: RunEvent) -> None:
         """Take a step of the table. Raises IllegalMove."""
@@ -115,6 +124,7 @@ class Run:
             error_exit_code=self.error_exit_code,
             summary_json=self.summary_json,
             notes=self.notes,
+            stream_name=self.stream_name,
         )
         self._add_series(status)
         return status

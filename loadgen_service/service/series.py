@@ -26,6 +26,7 @@ from loadgen_service.service.preparation import Prepared
 from loadgen_service.service.run import Run
 from loadgen_service.service.server_statistics import SeriesStatistics
 from loadgen_service.service.sessions import Worker
+from loadgen_service.service.stream_gate import StreamPlace
 
 ARM_TIMEOUT_NS = 120 * NS_PER_S
 START_MARGIN_NS = 250_000_000
@@ -55,6 +56,7 @@ class SeriesConductor:
         journal: Journal,
         prepared: Prepared,
         plan: SeriesPlan,
+        place: StreamPlace | None = None,
     ) -> None:
         self._run = run
         self._crew = crew
@@ -62,6 +64,7 @@ class SeriesConductor:
         self._journal = journal
         self._prepared = prepared
         self._plan = plan
+        self._place = place
         self._index = plan.spec.index
         self._clocks = SeriesClocks(run, crew, with_suts=prepared.has_sut_proto)
         self._statistics = SeriesStatistics(run, crew)
@@ -76,6 +79,7 @@ class SeriesConductor:
         await self._clocks.measure_first()
         await self._arm()
         await self._statistics.read_before()
+        self._t0_ns = await self._next_start_ns()
         self._start()
         return await self._see_through()
 
@@ -141,10 +145,17 @@ class SeriesConductor:
             self._run.is_stopped,
         )
 
+    async def _next_start_ns(self) -> int:
+        """Soon, or where the streams of a mixed run meet."""
+        margin_ns = START_MARGIN_NS + 2 * self._clocks.worst_error_ns()
+        if self._place is None or not self._place.meets_before(self._plan.spec.kind):
+            return self._crew.now_ns() + margin_ns
+        look, stopped = self._clocks.look_again, self._run.is_stopped
+        return await self._place.meet(self._crew, margin_ns, look, stopped)
+
     def _start(self) -> None:
         """One absolute instant for all, written down before anyone is told."""
         run, plan = self._run, self._plan
-        self._t0_ns = self._crew.now_ns() + START_MARGIN_NS + 2 * self._clocks.worst_error_ns()
         self._clocks.start_at(self._t0_ns)
         self._start_unix_ns = time.time_ns() + (self._t0_ns - self._crew.now_ns())
         self._journal.write(

@@ -18,6 +18,7 @@ from loadgen_service.errors import LoadgenError, UserError
 from loadgen_service.qsl.arena import arena_path
 from loadgen_service.service.collector import Collector, CorruptBatch
 from loadgen_service.service.coordinator import Coordinator
+from loadgen_service.service.mixed_run import MixedRun
 from loadgen_service.service.sessions import Sessions, Worker
 from loadgen_service.service.store import RESULT_FILES
 
@@ -49,7 +50,12 @@ class LoadGenServicer(pb_grpc.LoadGenServicer):
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunReply:
         """Queue a run; bad settings are INVALID_ARGUMENT with one line."""
         try:
-            run = self._coordinator.start_run(request.settings_json)
+            streams = [(one.name, one.settings_json) for one in request.streams]
+            run = (
+                self._coordinator.start_mixed(request.settings_json, streams)
+                if streams
+                else self._coordinator.start_run(request.settings_json)
+            )
         except LoadgenError as error:
             await _refuse(context, error)
             raise
@@ -82,7 +88,9 @@ class LoadGenServicer(pb_grpc.LoadGenServicer):
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsReply:
         """Runs of this service, oldest first."""
-        return pb.ListRunsReply(runs=[run.status() for run in self._coordinator.runs.values()])
+        coordinator = self._coordinator
+        runs = [run.status() for run in coordinator.runs.values()]
+        return pb.ListRunsReply(runs=[*runs, *(run.status() for run in coordinator.mixed.values())])
 
     async def FetchRun(
         self, request: pb.RunRequest, context: Context
@@ -95,11 +103,13 @@ class LoadGenServicer(pb_grpc.LoadGenServicer):
         except LoadgenError as error:
             await _refuse(context, error)
             raise
-        for name in RESULT_FILES:
-            path = run.directory.path / name
-            if path.is_file():
-                async for chunk in _file_chunks(path, name):
-                    yield chunk
+        top = run.directory.path
+        streams = run.streams if isinstance(run, MixedRun) else ()
+        for directory in (*(stream.directory.path for stream in streams), top):
+            for path in (directory / name for name in RESULT_FILES):
+                if path.is_file():
+                    async for chunk in _file_chunks(path, path.relative_to(top).as_posix()):
+                        yield chunk
 
 
 async def _file_chunks(path: Path, name: str) -> AsyncIterator[pb.FileChunk]:
@@ -182,12 +192,12 @@ class FleetServicer(pb_grpc.FleetServicer):
         assert isinstance(first, pb.Batch)
         opening = first.open
         worker = self._sessions.workers.get(opening.worker_id)
-        run = self._coordinator.running()
+        run = self._coordinator.runs.get(opening.run_id)
         if (
             worker is None
             or run is None
             or run.collector is None
-            or run.run_id != opening.run_id
+            or run.is_over
             or worker.run_id != run.run_id
             or worker.index != opening.worker_index
         ):

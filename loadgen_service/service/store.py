@@ -10,10 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen_service.core.mixed_summary import MIXED_FILE
 from loadgen_service.errors import RunError, UserError
 from loadgen_service.service.journal import JOURNAL_NAME
 
+STREAMS_FOLDER = "streams"
+"""Below a mixed run's directory: a run directory for each stream, by its name."""
+
 RESULT_FILES = (
+    MIXED_FILE,
     "settings.yaml",
     "summary.json",
     "report.txt",
@@ -82,7 +87,7 @@ class RunDirectory:
     @property
     def is_finished(self) -> bool:
         """True once a summary was written."""
-        return (self.path / "summary.json").exists()
+        return any((self.path / name).exists() for name in ("summary.json", MIXED_FILE))
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -112,5 +117,17 @@ class RunStore:
 
     def unfinished(self) -> list[RunDirectory]:
         """Runs that have a journal and no summary: the service died while they ran."""
-        found = (RunDirectory(path.parent) for path in self._folder.glob(f"*/{JOURNAL_NAME}"))
+        runs = self._unfinished(f"*/{JOURNAL_NAME}")
+        return [run for run in runs if not (run.path / STREAMS_FOLDER).is_dir()]
+
+    def unfinished_mixed(self) -> list[tuple[RunDirectory, list[RunDirectory]]]:
+        """Mixed runs that the service died in, each with its unfinished streams."""
+        return [
+            (run, self._unfinished(f"{run.path.name}/{STREAMS_FOLDER}/*/{JOURNAL_NAME}"))
+            for run in self._unfinished(f"*/{JOURNAL_NAME}")
+            if (run.path / STREAMS_FOLDER).is_dir()
+        ]
+
+    def _unfinished(self, pattern: str) -> list[RunDirectory]:
+        found = (RunDirectory(path.parent) for path in self._folder.glob(pattern))
         return sorted((run for run in found if not run.is_finished), key=lambda run: run.path)

@@ -1,11 +1,13 @@
 """Sums over the life of a service: what its runs scheduled, issued and settled, by SUT and worker.
 
 They only grow, over any number of runs; they count requests, and know nothing of Prometheus.
+Streams of mixed runs are summed by their names, other runs under ``""``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +18,11 @@ SUTS_MAX: Final = 64
 """Distinct addresses that are told apart; a service that is aimed at more adds them up."""
 
 OTHER_SUT: Final = "other"
+
+STREAMS_MAX: Final = 32
+"""Distinct names of streams that are told apart; those of more are added up."""
+
+OTHER_STREAM: Final = "other"
 
 ByKind = dict[str, int]
 
@@ -72,7 +79,7 @@ class Totals:
     """The sums of all runs that are over, and of the one that is not."""
 
     def __init__(self) -> None:
-        self._over = Sums()
+        self._over: dict[str, Sums] = {"": Sums()}
         self._settled_run_ids: set[str] = set()
         self.outcomes: Counter[str] = Counter()
 
@@ -82,14 +89,23 @@ class Totals:
             return
         self._settled_run_ids.add(run.run_id)
         self.outcomes[run.outcome or "failed"] += 1
-        self._over.add(run)
+        sums = _of_stream(self._over, run.stream_name)
+        sums.add(run)
         for live in run.collector.live.values() if run.collector else ():
-            self._over.lost[live.kind] += live.issued - live.all.settled
+            sums.lost[live.kind] += live.issued - live.all.settled
 
-    def with_run(self, run: Run | None, now_ns: int) -> Sums:
-        """All sums as of ``now_ns`` (the service's clock); ``run``: the one that is conducted."""
-        sums = self._over.copy()
-        if run is not None and run.run_id not in self._settled_run_ids:
-            run.hear_workers(now_ns)
-            sums.add(run)
+    def with_runs(self, runs: Iterable[Run], now_ns: int) -> dict[str, Sums]:
+        """All sums by stream as of ``now_ns`` (the service's clock); ``runs``: those that are
+        conducted."""
+        sums = {stream: one.copy() for stream, one in self._over.items()}
+        for run in runs:
+            if run.run_id not in self._settled_run_ids:
+                run.hear_workers(now_ns)
+                _of_stream(sums, run.stream_name).add(run)
         return sums
+
+
+def _of_stream(sums: dict[str, Sums], name: str) -> Sums:
+    # the runs without a name are one of them
+    known = name in sums or len(sums) <= STREAMS_MAX
+    return sums.setdefault(name if known else OTHER_STREAM, Sums())

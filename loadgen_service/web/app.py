@@ -26,7 +26,7 @@ from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.web.access import COOKIE, Access, session_in
 from loadgen_service.web.events import Pulse, event_stream
 from loadgen_service.web.exposition import exposition
-from loadgen_service.web.state import PAGE_FILES, run_detail
+from loadgen_service.web.state import PAGE_FILES, detail
 
 BODY_BYTES_MAX: Final = 1 << 20
 """Settings of a run take a few kB."""
@@ -127,7 +127,7 @@ class Page:
 
     async def run(self, request: Request) -> Response:
         """One run, now."""
-        return JSONResponse(run_detail(self.coordinator.run(request.path_params["run_id"])))
+        return JSONResponse(detail(self.coordinator.run(request.path_params["run_id"])))
 
     async def start(self, request: Request) -> Response:
         """Queue a run. Body: ``{"settings": {...}, "yaml": "more settings"}``."""

@@ -21,7 +21,7 @@ LISTED_RUNS_MAX: Final = 50
 
 
 class Pulse:
-    """Takes a point of the conducted run each beat, and wakes the readers."""
+    """Takes a point of the conducted runs each beat, and wakes the readers."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
@@ -91,7 +91,7 @@ class _Reader:
     def _run(self, coordinator: Coordinator) -> Run | None:
         if self._wanted in coordinator.runs:
             return coordinator.runs[self._wanted]
-        return coordinator.conducted or next(iter(coordinator.runs.values()), None)
+        return next(iter((*coordinator.conducted, *coordinator.runs.values())), None)
 
     def _points(self, run: Run | None, timelines: Timelines) -> dict[str, object]:
         """The points not told yet; all of them, under ``reset``, where the old ones changed."""

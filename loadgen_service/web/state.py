@@ -7,6 +7,7 @@ from typing import Final
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.service.mixed_run import MixedRun
 from loadgen_service.service.run import Run
 
 NS_PER_S: Final = 1e9
@@ -31,10 +32,24 @@ def run_line(run: Run) -> Json:
         "id": run.run_id,
         "state": run.state.name.lower(),
         "outcome": run.outcome,
+        "stream": run.stream_name,
         "scenario": settings.scenario,
         "mode": settings.mode,
         "model": settings.model,
         "directory": run.directory.path.name,
+    }
+
+
+def detail(run: Run | MixedRun) -> Json:
+    """Everything about one run; of a mixed one that of each stream."""
+    if isinstance(run, Run):
+        return run_detail(run)
+    return {
+        "id": run.run_id,
+        "state": run.state.name.lower(),
+        "scenario": "mixed",
+        "directory": run.directory.path.name,
+        "streams": [run_detail(stream) for stream in run.streams],
     }
 
 

@@ -6,6 +6,7 @@ Decides the points' shape and how many are kept; knows neither HTTP nor who look
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,8 +17,9 @@ from loadgen_service.service.run import Run
 POINTS_MAX: Final = 1200
 """A longer run keeps every second point, and from then on makes one half as often."""
 
-RUNS_MAX: Final = 10
-"""Runs whose points are kept; the figures of older ones stand in their summaries."""
+RUNS_MAX: Final = 40
+"""Runs whose points are kept, more than a mixed run has streams; the figures of older ones stand in
+their summaries."""
 
 NS_PER_S: Final = 1e9
 NS_PER_MS: Final = 1e6
@@ -132,15 +134,14 @@ class Timelines:
     def __init__(self) -> None:
         self._by_run: OrderedDict[str, Timeline] = OrderedDict()
 
-    def look(self, run: Run | None, now_ns: int) -> None:
-        """Add a point to the run that goes on, if there is one."""
-        if run is None:
-            return
-        if run.run_id not in self._by_run:
-            self._by_run[run.run_id] = Timeline()
-            if len(self._by_run) > RUNS_MAX:
-                self._by_run.popitem(last=False)
-        self._by_run[run.run_id].look(run, now_ns)
+    def look(self, runs: Iterable[Run], now_ns: int) -> None:
+        """Add a point to each run that goes on."""
+        for run in runs:
+            if run.run_id not in self._by_run:
+                self._by_run[run.run_id] = Timeline()
+                if len(self._by_run) > RUNS_MAX:
+                    self._by_run.popitem(last=False)
+            self._by_run[run.run_id].look(run, now_ns)
 
     def of(self, run_id: str) -> Timeline:
         """The run's points; none for a run that is too old or never ran."""

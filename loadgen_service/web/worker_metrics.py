@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from loadgen_proto import loadgen_pb2 as pb
 from prometheus_client.core import GaugeMetricFamily
 
 from loadgen_service.service.run import Run
 from loadgen_service.service.sessions import Sessions
+from loadgen_service.web.stream_label import StreamLabel
 
 NS_PER_S: Final = 1e9
 
@@ -24,22 +24,35 @@ _GAUGES: Final = (
 )  # fmt: skip
 
 
-def worker_families(sessions: Sessions, run: Run | None) -> Iterator[GaugeMetricFamily]:
-    """The workers of the run that goes on, none between runs, and how many speak to us."""
-    statuses = run.worker_statuses() if run and not run.is_over else []
-    yield _ups(statuses)
+def worker_families(
+    sessions: Sessions, runs: Sequence[Run], by_stream: StreamLabel
+) -> Iterator[GaugeMetricFamily]:
+    """The workers of the runs that go on, none between runs, and how many speak to us."""
+    statuses = [
+        (by_stream.values(str(status.worker_index), run.stream_name), status)
+        for run in runs
+        if not run.is_over
+        for status in run.worker_statuses()
+    ]
+    labels = by_stream.names("worker")
+    up = GaugeMetricFamily(
+        "loadgen_worker_up", "1 while it is heard, 0 once it is lost.", labels=labels
+    )
+    for values, status in statuses:
+        up.add_metric(values, float(not status.lost))
+    yield up
     for name, text, field, unit in _GAUGES:
-        family = GaugeMetricFamily(name, text, labels=["worker"])
-        for status in statuses:
-            family.add_metric([str(status.worker_index)], getattr(status, field) / unit)
+        family = GaugeMetricFamily(name, text, labels=labels)
+        for values, status in statuses:
+            family.add_metric(values, getattr(status, field) / unit)
         yield family
     error = GaugeMetricFamily(
         "loadgen_worker_clock_error_seconds",
         "Error of its clock's offset to the service's.",
-        labels=["worker"],
+        labels=labels,
     )
-    for status in statuses:
-        error.add_metric([str(status.worker_index)], status.clock.error_ns / NS_PER_S)
+    for values, status in statuses:
+        error.add_metric(values, status.clock.error_ns / NS_PER_S)
     yield error
     idle = len(sessions.idle())
     workers = GaugeMetricFamily(
@@ -48,12 +61,3 @@ def worker_families(sessions: Sessions, run: Run | None) -> Iterator[GaugeMetric
     workers.add_metric(["idle"], idle)
     workers.add_metric(["leased"], sum(bool(w.run_id) for w in sessions.workers.values()))
     yield workers
-
-
-def _ups(statuses: list[pb.WorkerStatus]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(
-        "loadgen_worker_up", "1 while it is heard, 0 once it is lost.", labels=["worker"]
-    )
-    for status in statuses:
-        family.add_metric([str(status.worker_index)], float(not status.lost))
-    return family

@@ -42,10 +42,20 @@ INTERRUPT: StopReason
 ABANDON: StopReason
 
 class StartRunRequest(_message.Message):
-    __slots__ = ("settings_json",)
+    __slots__ = ("settings_json", "streams")
     SETTINGS_JSON_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
     settings_json: str
-    def __init__(self, settings_json: _Optional[str] = ...) -> None: ...
+    streams: _containers.RepeatedCompositeFieldContainer[StreamRequest]
+    def __init__(self, settings_json: _Optional[str] = ..., streams: _Optional[_Iterable[_Union[StreamRequest, _Mapping]]] = ...) -> None: ...
+
+class StreamRequest(_message.Message):
+    __slots__ = ("name", "settings_json")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_JSON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    settings_json: str
+    def __init__(self, name: _Optional[str] = ..., settings_json: _Optional[str] = ...) -> None: ...
 
 class StartRunReply(_message.Message):
     __slots__ = ("run_id", "run_directory")
@@ -90,7 +100,7 @@ class FileChunk(_message.Message):
     def __init__(self, path: _Optional[str] = ..., content: _Optional[bytes] = ..., crc32: _Optional[int] = ..., last_of_file: _Optional[bool] = ...) -> None: ...
 
 class RunStatus(_message.Message):
-    __slots__ = ("run_id", "state", "scenario", "mode", "series_index", "series_count", "series_name", "elapsed_ns", "planned_ns", "queries", "live", "run_directory", "error", "error_exit_code", "summary_json", "workers", "suts", "notes")
+    __slots__ = ("run_id", "state", "scenario", "mode", "series_index", "series_count", "series_name", "elapsed_ns", "planned_ns", "queries", "live", "run_directory", "error", "error_exit_code", "summary_json", "workers", "suts", "notes", "stream_name", "streams")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SCENARIO_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +119,8 @@ class RunStatus(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     SUTS_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     state: RunState
     scenario: str
@@ -127,7 +139,9 @@ class RunStatus(_message.Message):
     workers: _containers.RepeatedCompositeFieldContainer[WorkerStatus]
     suts: _containers.RepeatedCompositeFieldContainer[SutStatus]
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., scenario: _Optional[str] = ..., mode: _Optional[str] = ..., series_index: _Optional[int] = ..., series_count: _Optional[int] = ..., series_name: _Optional[str] = ..., elapsed_ns: _Optional[int] = ..., planned_ns: _Optional[int] = ..., queries: _Optional[_Union[Counts, _Mapping]] = ..., live: _Optional[_Union[LiveFigures, _Mapping]] = ..., run_directory: _Optional[str] = ..., error: _Optional[str] = ..., error_exit_code: _Optional[int] = ..., summary_json: _Optional[str] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., suts: _Optional[_Iterable[_Union[SutStatus, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    stream_name: str
+    streams: _containers.RepeatedCompositeFieldContainer[RunStatus]
+    def __init__(self, run_id: _Optional[str] = ..., state: _Optional[_Union[RunState, str]] = ..., scenario: _Optional[str] = ..., mode: _Optional[str] = ..., series_index: _Optional[int] = ..., series_count: _Optional[int] = ..., series_name: _Optional[str] = ..., elapsed_ns: _Optional[int] = ..., planned_ns: _Optional[int] = ..., queries: _Optional[_Union[Counts, _Mapping]] = ..., live: _Optional[_Union[LiveFigures, _Mapping]] = ..., run_directory: _Optional[str] = ..., error: _Optional[str] = ..., error_exit_code: _Optional[int] = ..., summary_json: _Optional[str] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., suts: _Optional[_Iterable[_Union[SutStatus, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., stream_name: _Optional[str] = ..., streams: _Optional[_Iterable[_Union[RunStatus, _Mapping]]] = ...) -> None: ...
 
 class Counts(_message.Message):
     __slots__ = ("planned", "not_issued", "issued", "completed", "failed", "timed_out", "lost")

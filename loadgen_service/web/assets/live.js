@@ -90,7 +90,7 @@
       button.dataset.run = run.id;
       button.setAttribute("aria-current", String(run.id === current));
       const badge = element("span", (run.outcome || run.state).toUpperCase(), `badge ${tone(run)}`);
-      button.append(badge, ` ${run.scenario} `, element("small", `${run.model} · ${run.directory}`));
+      button.append(badge, ` ${run.scenario} `, element("small", `${run.stream ? `stream ${run.stream} · ` : ""}${run.model} · ${run.directory}`));
       button.onclick = () => { location.hash = run.id; };
       const item = element("li");
       item.append(button);
@@ -100,7 +100,7 @@
   }
 
   function headline(run) {
-    at("title").textContent = `${run.scenario} · ${run.model}`;
+    at("title").textContent = `${run.stream ? `${run.stream}: ` : ""}${run.scenario} · ${run.model}`;
     at("state").textContent = (run.outcome || run.state).toUpperCase();
     at("state").className = `badge ${tone(run)}`;
     const parts = [`run ${run.id}`, run.mode];
