@@ -97,9 +97,9 @@ def test_counters_stand_at_zero_before_the_first_answer(bench):
         web = await opened(bench)
         try:
             watching = asyncio.create_task(bench.finish(lease_timeout_ms=20_000))
-            while bench.service.coordinator.conducted is None:
+            while bench.service.coordinator.conducted == ():
                 await asyncio.sleep(0.01)
-            run = bench.service.coordinator.conducted
+            (run,) = bench.service.coordinator.conducted
             while not run.sut_addresses:
                 await asyncio.sleep(0.01)
             found = await samples(web)

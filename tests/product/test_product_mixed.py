@@ -1,0 +1,195 @@
+"""Mixed traffic by the real command: one start, a verdict a stream, and faults that stay apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from product_runs import Finished, Run, run
+from sut_process import SutProcess, sut_server
+
+from loadgen_service.__main__ import main
+
+COMMON = {
+    "model": "synthetic",
+    "min_duration_ms": 2000,
+    "total_sample_count": 32,
+    # this host may be busy; these tests are about accounting, not about speed
+    "issue_delay_budget_ms": 10_000,
+    "target_latency_ms": 2_000,
+    "target_latency_percentile": 90,
+}
+
+
+@pytest.fixture(scope="module")
+def suts() -> Iterator[tuple[SutProcess, SutProcess]]:
+    with (
+        sut_server("--model", "synthetic", "--service-time", "constant:2") as one,
+        sut_server("--model", "synthetic", "--service-time", "constant:20") as two,
+    ):
+        yield one, two
+
+
+def config(folder: Path, *streams: dict[str, Any], **top: Any) -> str:
+    path = folder / "mixed.yaml"
+    path.write_text(yaml.safe_dump({**COMMON, **top, "streams": list(streams)}))
+    return str(path)
+
+
+def stream(name: str, sut: SutProcess, **settings: Any) -> dict[str, Any]:
+    return {"name": name, "sut": f"grpc://127.0.0.1:{sut.port}", "target_qps": 100, **settings}
+
+
+def mixed_of(finished: Finished) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((finished.out / "mixed.json").read_text())
+    return found
+
+
+def by_name(finished: Finished) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in mixed_of(finished)["streams"]}
+
+
+def test_every_stream_has_its_own_rate_limit_and_verdict(
+    tmp_path: Path, suts: tuple[SutProcess, SutProcess]
+) -> None:
+    streams = (
+        stream("steady", suts[0], workers=2),
+        stream("strict", suts[1], target_qps=50, target_latency_ms=5, timeout_ms=5000),
+        stream("callers", suts[1], scenario="concurrency", concurrency=2),
+    )
+    finished = run(tmp_path / "out", "--config", config(tmp_path, *streams))
+    assert finished.exit_code == 1, finished.said
+    found = by_name(finished)
+    assert [one["exit_code"] for one in found.values()] == [0, 1, 0]
+    assert found["strict"]["summary"]["findings"]
+    assert "strict: server: latency:" in finished.said
+    for one in found.values():
+        counts = one["summary"]["counts"]["queries"]
+        assert counts["completed"] == counts["issued"] > 0
+    steady = found["steady"]["summary"]
+    assert steady["completed_qps"] == pytest.approx(100, rel=0.3)
+    assert found["callers"]["summary"]["latency_ns"]["p50"] > 20_000_000
+    for index, name in enumerate(found):
+        table = pq.read_table(finished.out / "streams" / name / "records.parquet")
+        assert set(table.column("stream").to_pylist()) == {index}
+
+
+def test_all_workers_begin_at_one_instant(
+    tmp_path: Path, suts: tuple[SutProcess, SutProcess]
+) -> None:
+    streams = (stream("a", suts[0], warmup_duration_ms=1000), stream("b", suts[1]))
+    finished = run(tmp_path / "out", "--config", config(tmp_path, *streams), "--workers", "3")
+    assert finished.exit_code == 0, finished.said
+    mixed = mixed_of(finished)
+    assert mixed["start"]["worker_count"] == 3
+    starts = []
+    for name in ("a", "b"):
+        lines = (finished.out / "streams" / name / "journal.jsonl").read_text().splitlines()
+        starts += [e["t0_ns"] for line in lines if (e := json.loads(line))["event"] == "start"][-1:]
+    assert starts[0] == starts[1]
+    assert [one["worker_count"] for one in mixed["streams"]] == [2, 1]
+    assert mixed["together_ns"] >= 1_900_000_000
+    assert "VALID" in (finished.out / "report.txt").read_text()
+    assert "streams/b/report.html" in (finished.out / "report.html").read_text()
+
+
+def test_a_stream_that_cannot_begin_ends_all_of_them(
+    tmp_path: Path, suts: tuple[SutProcess, SutProcess]
+) -> None:
+    streams = (stream("good", suts[0]), stream("odd", suts[1], model="unheard-of"))
+    finished = run(tmp_path / "out", "--config", config(tmp_path, *streams))
+    assert finished.exit_code == 2, finished.said
+    assert "stream odd: " in finished.said
+    assert "unheard-of" in finished.said
+    assert "Traceback" not in finished.said
+    assert "stream odd did not come to the common start" in finished.said
+    assert not list(finished.out.rglob("records.parquet"))
+
+
+def test_a_server_that_dies_spoils_its_own_stream_only(
+    tmp_path: Path, suts: tuple[SutProcess, SutProcess]
+) -> None:
+    with sut_server("--model", "synthetic", "--service-time", "constant:2") as doomed:
+        streams = (stream("good", suts[0]), stream("bad", doomed))
+        going = Run(tmp_path / "out", "--config", config(tmp_path, *streams))
+        going.wait_for("bad: server performance: issuing")
+        os.kill(doomed.process.pid, signal.SIGKILL)
+        finished = going.finish()
+    assert finished.exit_code == 1, finished.said
+    found = by_name(finished)
+    assert found["good"]["summary"]["valid"] is True
+    assert found["bad"]["summary"]["valid"] is False
+    failed = found["bad"]["summary"]["counts"]["queries"]["failed"]
+    assert failed > 0
+    assert mixed_of(finished)["valid"] is False
+
+
+def test_a_stop_cuts_every_stream_and_keeps_what_was_measured(
+    tmp_path: Path, suts: tuple[SutProcess, SutProcess]
+) -> None:
+    streams = (stream("a", suts[0]), stream("b", suts[1]))
+    given = config(tmp_path, *streams, min_duration_ms=60_000)
+    going = Run(tmp_path / "out", "--config", given)
+    going.wait_for("b: server performance: issuing")
+    os.kill(going.pid, signal.SIGINT)
+    finished = going.finish()
+    assert finished.exit_code == 3, finished.said
+    assert mixed_of(finished)["state"] == "INTERRUPTED"
+    for one in by_name(finished).values():
+        assert one["state"] == "INTERRUPTED"
+        counts = one["summary"]["counts"]["queries"]
+        assert counts["issued"] == counts["completed"] + counts["failed"]
+
+
+def test_a_mixed_run_is_told_again_and_never_taken_for_one_run(
+    tmp_path: Path,
+    suts: tuple[SutProcess, SutProcess],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    streams = (stream("a", suts[0]), stream("b", suts[1]))
+    finished = run(tmp_path / "out", "--config", config(tmp_path, *streams), "--json")
+    assert '"format": "loadgen-mixed"' in finished.said
+    out = str(finished.out)
+    assert main(["report", out]) == 0
+    assert "steady" not in capsys.readouterr().out
+    assert main(["report", f"{out}/streams/a"]) == 0
+    assert main(["report", out, f"{out}/streams/a"]) == 2
+    assert main(["compare", out, f"{out}/streams/a"]) == 2
+    assert "holds a mixed run" in capsys.readouterr().err
+    assert main(["compare", f"{out}/streams/a", f"{out}/streams/a"]) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("streams", "said"),
+    [
+        ("chat", "streams: give a list"),
+        ([{"model": "m"}], "streams[0]: name: give it a name"),
+        ([{"name": "a", "modle": "m"}], "stream a: unknown setting modle"),
+        ([{"name": "a", "out": "x"}], "stream a: out: is of the whole run"),
+        ([{"name": "a", "sut": "grpc://h:1", "target_qps": -1}], "stream a: target_qps"),
+        ([], "streams: name at least one"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(
+    tmp_path: Path, streams: object, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text(yaml.safe_dump({"streams": streams}))
+    assert main(["run", "--config", str(path)]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert len(shown.splitlines()) == 1
+
+
+def test_other_verbs_refuse_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text("streams: [{name: a}]\n")
+    assert main(["run", "--each", "--config", str(path)]) == 2
+    assert "only `loadgen run` takes several streams" in capsys.readouterr().err
