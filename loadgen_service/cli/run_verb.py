@@ -1,7 +1,8 @@
 """``loadgen run``: one run, from its settings to its verdict and exit code.
 
 The run itself happens in a LoadGen service: one started inside with local workers, or one that
-already serves (``--service``).
+already serves (``--service``). A settings file with ``streams`` makes it a mixed run: several
+models or servers at once, a verdict for each (docs/mixed.md).
 """
 
 from __future__ import annotations

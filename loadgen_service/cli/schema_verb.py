@@ -9,10 +9,10 @@ from loadgen_service.cli.flags import OneLineParser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the schema of the settings, or of summary.json."""
+    """Print the schema of the settings, of summary.json or of mixed.json."""
     parser = OneLineParser(prog="loadgen schema", allow_abbrev=False)
     parser.add_argument(
-        "--of", choices=("settings", "summary"), default="settings", help="which document"
+        "--of", choices=("settings", "summary", "mixed"), default="settings", help="which document"
     )
     document = parser.parse_strictly(argv).of
     print(json.dumps(schema_of(document), indent=2, sort_keys=True))
@@ -20,7 +20,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def schema_of(document: str) -> dict[str, object]:
-    """JSON schema of ``settings`` or ``summary``."""
+    """JSON schema of ``settings``, ``summary`` or ``mixed``."""
+    if document == "mixed":
+        from loadgen_service.core.mixed_summary import MixedSummary
+
+        return MixedSummary.model_json_schema()
     if document == "summary":
         from loadgen_service.core.summary import Summary
 

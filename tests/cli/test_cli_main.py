@@ -60,3 +60,9 @@ def test_the_schema_of_the_settings_has_every_field(capsys):
     assert cli.main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert set(schema["properties"]) == set(Settings.model_fields)
+
+
+def test_the_schema_of_a_mixed_run_holds_its_streams(capsys):
+    assert cli.main(["schema", "--of", "mixed"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["properties"]["streams"]["items"]["$ref"].endswith("/StreamSummary")
