@@ -32,6 +32,7 @@ from loadgen_service.report.server_side import (
     statistics_remarks,
     statistics_rows,
 )
+from loadgen_service.report.token_sections import token_sections
 from loadgen_service.report.wording import (
     say_count,
     say_metric,
@@ -112,6 +113,7 @@ def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Pa
             f"{series.name or series.kind}.",
         )
     _latency(page, summary, series, traces)
+    token_sections(page, series, traces)
     _schedule(page, series, traces)
     _hops(page, series, traces)
     _server_statistics(page, series)
@@ -181,8 +183,8 @@ def _hops(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
         "waiting and computing are as the server reports them, the network and the rest is what "
         "remains."
         if told
-        else "On average, where the time of a request went. This server does not report its own "
-        "times, so its waiting and computing cannot be told from the network."
+        else "On average, where the time of a request went: late and blocked are before it left. "
+        "This server does not report its own times, so they cannot be told from the network's."
     )
     page.section("Where the time went", hop_bar(series), page.plot(plots.hop_plot(traces)),
                  words=said)  # fmt: skip

@@ -23,6 +23,7 @@ LIMIT_DRAWN: Final = 4
 HOP_NAMES: Final = {
     "late_ns": "generator late",
     "blocked_ns": "blocked",
+    "service_ns": "network and SUT",
     "network_ns": "network and the rest",
     "server_queue_ns": "waiting in the SUT",
     "server_compute_ns": "computing in the SUT",

@@ -119,9 +119,9 @@ def suts_table(suts: Sequence[SutSummary]) -> str:
 
 def hop_bar(series: SeriesSummary) -> str:
     """The mean time of each hop as a bar, with its key."""
-    means = {
-        name: found.mean for name in HOP_NAMES if (found := getattr(series, name)) and found.mean
-    }
+    # the service time is the sum of what follows it, where the SUT told that
+    names = [name for name in HOP_NAMES if name != "service_ns" or series.network_ns is None]
+    means = {name: found.mean for name in names if (found := getattr(series, name)) and found.mean}
     whole = sum(max(0, mean) for mean in means.values())
     if whole <= 0:
         return ""

@@ -75,7 +75,7 @@ def render_mixed_html(mixed: MixedSummary) -> str:
         f"Mixed traffic: {names}",
         badge(verdict),
         paragraph(f"Run {mixed.run_id}, started {mixed.started_at or 'never'}."),
-        bullets(reasons(mixed)),
+        bullets(_joined(reasons(mixed))),
     )
     page.section(
         "Streams",
@@ -85,6 +85,17 @@ def render_mixed_html(mixed: MixedSummary) -> str:
     )
     page.section("Together", bullets(remarks(mixed)))
     return page.html()
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Each reason with its advice, which follows it indented."""
+    said: list[str] = []
+    for line in lines:
+        if line.startswith(" ") and said:
+            said[-1] += f". {line.strip()[:1].upper()}{line.strip()[1:]}."
+        else:
+            said.append(line)
+    return said
 
 
 def _cells(stream: StreamSummary) -> list[str | Cell]:

@@ -31,13 +31,21 @@ SUTS_DRAWN: Final = 7
 """Systems with a line of their own; more could not be told apart."""
 FAILURES: Final = (Status.FAILED, Status.TIMED_OUT, Status.LOST)
 STEPS: Final = ("scheduled", "issued", "answered")
-HOPS: Final = ("late_ns", "blocked_ns", "network_ns", "server_queue_ns", "server_compute_ns")
+HOPS: Final = (
+    "late_ns",
+    "blocked_ns",
+    "service_ns",
+    "network_ns",
+    "server_queue_ns",
+    "server_compute_ns",
+)
 
 _COLUMNS: Final = (
     *LATENCY_COLUMNS,
     "request_index",
     "sut_index",
     "taken_ns",
+    "first_response_ns",
     *SERVER_COLUMNS,
 )
 
@@ -45,14 +53,16 @@ _COLUMNS: Final = (
 class SeriesTraces:
     """Traces of one series over ``SLICES`` equal spans of time from its start to its last record.
 
-    ``latency``: of the series' unit. ``delay``: issued - scheduled of requests. ``suts``: latency
-    by sut_index of requests. ``steps``: requests by slice. ``failures``: requests by status and
-    slice. ``hops``: mean ns by slice of completed requests, NaN where there is none.
+    ``latency``: of the series' unit. ``first``: until the first response, of completed requests.
+    ``delay``: issued - scheduled of requests. ``suts``: latency by sut_index of requests.
+    ``steps``: requests by slice. ``failures``: requests by status and slice. ``hops``: mean ns by
+    slice of completed requests, NaN where there is none.
     """
 
     def __init__(self, end_ns: int) -> None:
         self.latency = LatencyGrid(end_ns, SLICES, COARSE)
         self.delay = LatencyGrid(end_ns, SLICES, COARSE)
+        self.first = LatencyGrid(end_ns, SLICES, COARSE)
         self.suts: dict[int, LatencyGrid] = {}
         self.steps = {name: np.zeros(SLICES, dtype=np.int64) for name in STEPS}
         self.failures = {status: np.zeros(SLICES, dtype=np.int64) for status in FAILURES}
@@ -89,6 +99,9 @@ class SeriesTraces:
         self._tally(self.steps["issued"], issued[left])
         self._tally(self.steps["answered"], done[good])
         self.delay.add(due[left], np.maximum(0, issued - due)[left])
+        first = piece["first_response_ns"]
+        began = good & (first >= 0)
+        self.first.add(due[began], np.maximum(0, first - due)[began])
         for failure, counts in self.failures.items():
             self._tally(counts, np.maximum(np.maximum(due, issued), done)[status == failure])
         for sut in np.unique(piece["sut_index"][good]).tolist():
@@ -109,11 +122,17 @@ class SeriesTraces:
         one = {name: column[good] for name, column in piece.items()}
         self._add_hop("late_ns", one, one["taken_ns"] - one["scheduled_ns"])
         self._add_hop("blocked_ns", one, one["issued_ns"] - one["taken_ns"])
+        self._add_parts_of_service(one)
+
+    def _add_parts_of_service(self, one: Columns) -> None:
+        """What the SUT told of its own time, or the whole of it where it told nothing."""
+        service = one["completed_ns"] - one["issued_ns"]
         told = (one["server_received_ns"] >= 0) & (one["server_sent_ns"] >= 0)
+        silent = {name: column[~told] for name, column in one.items()}
+        self._add_hop("service_ns", silent, service[~told])
         one = {name: column[told] for name, column in one.items()}
         inside = one["server_sent_ns"] - one["server_received_ns"]
-        service = one["completed_ns"] - one["issued_ns"]
-        self._add_hop("network_ns", one, service - inside)
+        self._add_hop("network_ns", one, service[told] - inside)
         for name in ("server_queue_ns", "server_compute_ns"):
             self._add_hop(name, one, np.maximum(0, one[name]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ from series_builder import Series, closed, fail_rows, server
 from test_report_text import failing, summary_of
 
 from loadgen_service.core.columns import Status
+from loadgen_service.core.figures import series_figures
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.summary import build_summary
 from loadgen_service.core.table import sample_table
+from loadgen_service.core.token_rows import CountedBy, TokenRows
+from loadgen_service.core.verdict import judge
 from loadgen_service.report import record_batches
 from loadgen_service.report.html import render_html
 from loadgen_service.report.record_batches import SeriesRecords, main_series, read_grid
@@ -145,3 +150,49 @@ def test_what_a_server_says_cannot_become_markup(tmp_path):
     summary = summary_of(made, notes=["</script><script>alert(1)</script>"])
     page = render_html(summary, written(made, tmp_path))
     assert "<script>alert(1)" not in page
+
+
+def test_what_a_silent_server_took_is_drawn_as_one_part(tmp_path):
+    made = server()
+    page = page_of(made, tmp_path)
+    assert "network and SUT" in page
+    assert "network and the rest" not in page
+
+
+def test_what_a_server_told_of_its_own_time_takes_the_place_of_the_whole(tmp_path):
+    made = server()
+    issued = made.records["issued_ns"]
+    made.records |= {
+        "server_received_ns": issued + 100_000,
+        "server_queue_ns": np.full(len(issued), 1_000_000),
+        "server_compute_ns": np.full(len(issued), 2_000_000),
+        "server_sent_ns": issued + 3_100_000,
+    }
+    page = page_of(made, tmp_path)
+    assert "network and the rest" in page
+    assert "computing in the SUT" in page
+    assert "network and SUT" not in page
+
+
+def test_streamed_answers_have_their_tokens_on_the_page(tmp_path):
+    made = server()
+    made.records["first_response_ns"] = made.records["scheduled_ns"] + 3_000_000
+    made.records["token_count"][:] = 4
+    rows = made.records["row"].astype(np.int64)
+    first = made.records["first_response_ns"]
+    tokens = TokenRows(
+        rows,
+        np.full(len(rows), 2, np.int64),
+        np.full(len(rows), 7, np.int32),
+        np.full(len(rows), CountedBy.USAGE, np.uint8),
+        np.stack([first, first + 1_500_000], axis=1).ravel(),
+    )
+    facts = replace(made.run, series=[made.series_facts])
+    figures = series_figures(made.settings, made.plan, made.table(), made.series_facts, tokens)
+    verdict = judge(made.settings, made.plan, figures, facts)
+    summary = build_summary(made.settings, facts, [(made.plan, figures, verdict)])
+    page = render_html(summary, written(made, tmp_path))
+    assert "median time to first token" in page
+    assert "<td>gap between pieces</td><td>1.5 ms</td>" in page
+    assert re.search(r"output tokens a request \(counted [\d,]+ by usage\)</td><td>4</td>", page)
+    assert len(plots_of(page)) == len(plots_of(page_of(server(), tmp_path))) + 2
