@@ -18,6 +18,7 @@ from loadgen_service.core.percentiles import Int64Array, quantile_index
 SUB_BITS: Final = 7
 """Each octave is cut into 2**SUB_BITS equal buckets; values below that are counted exactly."""
 
+_INT64_MAX: Final = (1 << 63) - 1
 _MANTISSA_BITS: Final = 52
 _EXPONENT_BIAS: Final = 1023
 _SUB_COUNT: Final = 1 << SUB_BITS
@@ -47,11 +48,14 @@ class Histogram:
         if len(values) == 0:
             return
         wide = values.astype(np.int64, copy=False)
-        self.clamped += int(np.count_nonzero(wide < 0))
-        wide = np.maximum(wide, 0)
-        self._buckets += np.bincount(bucket_indexes(wide), minlength=BUCKET_COUNT)
-        self._extend(int(wide.min()), int(wide.max()))
-        self.total += (int((wide >> 32).sum()) << 32) + int((wide & 0xFFFFFFFF).sum())
+        low, high = int(wide.min()), int(wide.max())
+        if low < 0:
+            self.clamped += int(np.count_nonzero(wide < 0))
+            wide = np.maximum(wide, 0)
+        counts = np.bincount(bucket_indexes(wide, high))
+        self._buckets[: len(counts)] += counts
+        self._extend(max(low, 0), max(high, 0))
+        self.total += _exact_sum(wide, high)
         self.count += len(wide)
 
     def merge(self, other: Histogram) -> None:
@@ -160,13 +164,21 @@ def exact_bounds(first_octave: int, last_octave: int, steps: int) -> tuple[int, 
     return (*bounds, (1 << last_octave) - 1)
 
 
-def bucket_indexes(values: Int64Array) -> Int64Array:
-    """Bucket of each value; values are at least 0."""
+def _exact_sum(values: Int64Array, high: int) -> int:
+    """Sum of values of at most ``high``; in two halves where int64 might not hold it."""
+    if len(values) * high < 1 << 62:
+        return int(values.sum())
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+def bucket_indexes(values: Int64Array, high: int = _INT64_MAX) -> Int64Array:
+    """Bucket of each value, 0 to ``high``."""
     # a double's exponent is its octave; that of 0 lies far below
     exponents = (values.astype(np.float64).view(np.int64) >> _MANTISSA_BITS) - _EXPONENT_BIAS
     octave = np.maximum(exponents, SUB_BITS)
-    # a double rounds values above 2**53 up, at times across the power of two
-    octave -= (values >> octave == 0) & (octave > SUB_BITS)
+    if high >> (_MANTISSA_BITS + 1):
+        # a double rounds values above 2**53 up, at times across the power of two
+        octave -= (values >> octave == 0) & (octave > SUB_BITS)
     shift = octave - SUB_BITS
     linear: Int64Array = shift * _SUB_COUNT + (values >> shift)
     return linear

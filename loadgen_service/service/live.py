@@ -45,7 +45,12 @@ class Tally:
     ) -> None:
         """Count rows; the times count where the status is COMPLETED."""
         answered = status == Status.COMPLETED
-        self.completed += int(np.count_nonzero(answered))
+        completed = int(np.count_nonzero(answered))
+        self.completed += completed
+        if completed == len(status):
+            self.latency_ns.record_many(latency_ns)
+            self.service_ns.record_many(service_ns)
+            return
         self.failed += int(np.count_nonzero(status == Status.FAILED))
         self.timed_out += int(np.count_nonzero(status == Status.TIMED_OUT))
         self.latency_ns.record_many(latency_ns[answered])
@@ -125,14 +130,28 @@ class LiveSeries:
         self.last_completed_ns = max(self.last_completed_ns, int(completed.max(initial=0)))
         # Each value finds its bucket once; merging costs the same whatever the batch's size.
         delays = Histogram()
-        delays.record_many((issued - scheduled)[issued != NEVER])
+        left = issued != NEVER
+        delays.record_many((issued - scheduled)[left] if not left.all() else issued - scheduled)
         self.issue_delay_ns.merge(delays)
         self.by_worker.setdefault(worker_index, Issuing()).issue_delay_ns.merge(delays)
+        if len(suts) and suts.min() == suts.max():
+            self._add_sut(int(suts[0]), status, latency, service)
+            return
         for sut in np.unique(suts).tolist():
-            tally, mine = Tally(), suts == sut
-            tally.add(status[mine], latency[mine], service[mine])
-            self.all.merge(tally)
-            self.by_sut.setdefault(sut, Tally()).merge(tally)
+            mine = suts == sut
+            self._add_sut(sut, status[mine], latency[mine], service[mine])
+
+    def _add_sut(
+        self,
+        sut: int,
+        status: npt.NDArray[np.generic],
+        latency: npt.NDArray[np.int64],
+        service: npt.NDArray[np.int64],
+    ) -> None:
+        tally = Tally()
+        tally.add(status, latency, service)
+        self.all.merge(tally)
+        self.by_sut.setdefault(sut, Tally()).merge(tally)
 
     def counts(self, issued: int) -> pb.Counts:
         """Counts of requests; ``issued`` is what the workers say."""
