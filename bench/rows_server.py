@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def null_server() -> Iterator[list[Row]]:
 
 @contextlib.contextmanager
 def triton() -> Iterator[list[Row]]:
-    """Real Triton's own unary limit, driven by h2load: an identity model of its Python backend."""
+    """Real Triton's own unary limit under h2load: its cheapest call, and its cheapest model."""
     with sut_server("--model", "null") as (ours_at, _), _triton_server() as triton_at:
         yield [
             Row(
@@ -63,42 +64,50 @@ def triton() -> Iterator[list[Row]]:
                 Side(
                     "sut-server", functools.partial(clients.h2load, ours_at, outstanding, SECONDS)
                 ),
-                Side(
-                    "Triton, ServerLive (its unary limit)",
-                    functools.partial(
-                        clients.h2load, triton_at, outstanding, SECONDS, method="ServerLive"
-                    ),
-                ),
+                theirs,
                 5.0,
             )
             for outstanding in (16, 64)
+            for theirs in _triton_sides(triton_at, outstanding)
         ]
+
+
+def _triton_sides(address: str, outstanding: int) -> list[Side]:
+    live = functools.partial(clients.h2load, address, outstanding, SECONDS, method="ServerLive")
+    infer = functools.partial(clients.h2load, address, outstanding, SECONDS, model="identity")
+    return [
+        Side("Triton, ServerLive (no tensor, no model)", live),
+        Side("Triton, ModelInfer of an identity model (Python backend)", infer),
+    ]
 
 
 @contextlib.contextmanager
 def real_model() -> Iterator[list[Row]]:
     """EfficientNet-Lite0, batches of 8, one thread: served, and run in a bare loop."""
     flags = ("--model", "efficientnet-lite0", "--max-batch", "8", "--max-queue-delay-us", "20000")
-    with sut_server(*flags) as (address, _):
+    with sut_server(*flags, "--shared-memory") as (address, _):
 
-        def served() -> float:
-            return clients.product_summary(address, 32, 8.0, "efficientnet-lite0")[
-                "completed_samples_per_second"
-            ]
+        def served(*more: str) -> float:
+            found = clients.product_summary(address, 32, 8.0, "efficientnet-lite0", *more)
+            return float(found["completed_samples_per_second"])
 
         def direct() -> float:
             argv = python(str(PEERS / "onnxruntime_loop.py"), "8", "8")
             return float(output_of(argv, SERVER_CORE).split()[-1])
 
+        loop = Side("onnxruntime in a loop", direct)
+        placed = functools.partial(served, "--shared-memory", "system")
+        what = "sut-server with EfficientNet-Lite0, batch 8, one thread"
         yield [
+            Row(what, "samples/s", Side("by message", served), loop, 0.97, rounds=3),
             Row(
-                "sut-server with EfficientNet-Lite0, batch 8, one thread",
+                f"{what}, samples in shared memory",
                 "samples/s",
-                Side("sut-server", served),
-                Side("onnxruntime in a loop", direct),
+                Side("by shared memory", placed),
+                loop,
                 0.97,
                 rounds=3,
-            )
+            ),
         ]
 
 
@@ -116,6 +125,7 @@ def _triton_server() -> Iterator[str]:
     own = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as folder:
         repository = make_repository(Path(folder), onnx_path("efficientnet-lite0"))
+        shutil.copytree(PEERS / "triton_identity", repository / "identity")
         os.sched_setaffinity(0, {SERVER_CORE})  # inherited by what is started now
         try:
             with triton(environment, repository, Path(folder) / "triton.log") as (address, _):
