@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2
 
 from sut_server.errors import CallError, Code
 from sut_server.models import ModelSpec
+from sut_server.sequences import SequencePlace, sequence_place
 from sut_server.shared_memory import OFFSET_KEY, REGION_KEY, SIZE_KEY, Place, Regions, place_of
 from sut_server.tensors import (
     CONTENTS_FIELDS,
@@ -42,6 +43,8 @@ class InferRequest:
     """Outputs that go into a region of shared memory, by name: the bytes that they may fill."""
     place_names: Mapping[str, Place] = field(default_factory=dict)
     """Where those bytes lie, in the caller's words."""
+    sequence: SequencePlace | None = None
+    """Which sequence it belongs to; only stateful models look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def decode_request(
         wanted_outputs=wanted_outputs,
         places=places[0],
         place_names=places[1],
+        sequence=sequence_place(message.parameters) if message.parameters else None,
     )
 
 

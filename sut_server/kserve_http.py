@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2
 from sut_server.calls import Call
 from sut_server.errors import Code
 from sut_server.http_connection import HttpCall, HttpRequest
+from sut_server.sequences import END_KEY, ID_KEY, START_KEY
 from sut_server.servicer import KSERVE, Servicer
 from sut_server.tensors import CONTENTS_FIELDS, DTYPES
 
@@ -202,12 +203,27 @@ def read_request(headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
         offset += size
     if offset != len(body):
         raise ValueError(f"{len(body) - offset} bytes belong to no input")
+    _place(message.parameters, said.get("parameters") or {})
     wanted = said.get("outputs") or []
     for output in wanted:
         message.outputs.add(name=output["name"])
     parameters = [said.get("parameters"), *(output.get("parameters") for output in wanted)]
     flags = ("binary_data_output", "binary_data")
     return message, any((one or {}).get(flag) for one in parameters for flag in flags)
+
+
+def _place(parameters: Any, said: Mapping[str, Any]) -> None:
+    """The parameters of a sequence, with JSON's types."""
+    named = said.get(ID_KEY, 0)
+    if type(named) not in (int, str):
+        raise ValueError(f"{ID_KEY} must be a number or text")
+    if isinstance(named, str):
+        parameters[ID_KEY].string_param = named
+    elif named:
+        parameters[ID_KEY].int64_param = named
+    for key in (START_KEY, END_KEY):
+        if said.get(key):
+            parameters[key].bool_param = True
 
 
 def _fill(tensor: Any, data: Any) -> None:

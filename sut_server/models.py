@@ -74,7 +74,7 @@ def open_model(flag: str, thread_count: int) -> Model:
     if flag not in BUILT_IN:
         raise UsageError(
             f"--model {flag!r}: no such model; there are {', '.join(BUILT_IN)}, null, synthetic, "
-            "onnx:PATH and python:PKG.MODULE:CLASS"
+            "synthetic-stream, accumulator, onnx:PATH and python:PKG.MODULE:CLASS"
         )
     zoo = importlib.import_module("sut_server.zoo")
     return OnnxModel(zoo.onnx_path(flag), flag, thread_count)

@@ -113,8 +113,8 @@ def _add_serving(group: argparse._ArgumentGroup) -> None:
         action="append",
         required=True,
         metavar="NAME",
-        help="efficientnet-lite0, digits, null, synthetic, synthetic-stream, onnx:PATH or "
-        "python:PKG.MODULE:CLASS; may be given again for several",
+        help="efficientnet-lite0, digits, null, synthetic, synthetic-stream, accumulator, "
+        "onnx:PATH or python:PKG.MODULE:CLASS; may be given again for several",
     )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=_port, default=8001, help="0 picks a free one (%(default)s)")

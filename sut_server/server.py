@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIServer
 
 from grpc_wire.server import ServerConnection
 
+from sut_server.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
 from sut_server.batch_engine import BatchEngine, BatchLimits
 from sut_server.connection import Connections, KserveConnection
 from sut_server.engines import Desk, Engine
@@ -39,6 +40,9 @@ from sut_server.tracing import Tracer
 from sut_server.waiting import Alarms
 
 SYNTHETIC: Final = "synthetic"
+MADE_HERE: Final = (NULL, SYNTHETIC, SYNTHETIC_STREAM, ACCUMULATOR)
+"""Models that need no file and no class."""
+
 DRAIN_STEP_S: Final = 0.01
 """How often the end looks whether the last answers are out."""
 
@@ -225,6 +229,9 @@ class Server:
             spec = simple_spec(flag, synthetic.input_elements, synthetic.output_elements)
             desk = Desk(spec, time.monotonic_ns, log)
             return SyntheticEngine(synthetic, desk, self._alarms)
+        if flag == ACCUMULATOR:
+            desk = Desk(accumulator_spec(), time.monotonic_ns, log)
+            return AccumulatorEngine(options.synthetic, desk, self._alarms, time.monotonic_ns)
         if flag == SYNTHETIC_STREAM:
             spec = stream_spec(options.synthetic.input_elements)
             return TokenEngine(Desk(spec, time.monotonic_ns, log), self._tokens)
@@ -279,7 +286,7 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
     models = {
         flag: open_model(flag, options.thread_count)
         for flag in options.models
-        if flag not in (NULL, SYNTHETIC, SYNTHETIC_STREAM, *(own or {}))
+        if flag not in (*MADE_HERE, *(own or {}))
     }
     names = [model.spec.name for model in models.values()] + [
         flag for flag in options.models if flag not in models
