@@ -63,6 +63,8 @@ def sample_counts(settings: Settings) -> SampleCounts:
     from loadgen_service.qsl import open_library
 
     total = settings.total_sample_count
+    if settings.sequences and (counts := _counts_of_sequences(settings)):
+        return counts
     if total:
         return SampleCounts(total, settings.performance_sample_count or total)
     try:
@@ -72,4 +74,19 @@ def sample_counts(settings: Settings) -> SampleCounts:
             f"total_sample_count: the size of data set {settings.dataset} depends on the model; "
             "give --total-sample-count, and --performance-sample-count for the loaded ones"
         ) from None
-    return SampleCounts(library.total_sample_count, library.performance_sample_count)
+    return SampleCounts(
+        library.total_sample_count, library.performance_sample_count, library.sequences
+    )
+
+
+def _counts_of_sequences(settings: Settings) -> SampleCounts | None:
+    """Of a file of sequences that needs no data set, or one whose size is given."""
+    from loadgen_service.core.plan import SampleCounts
+    from loadgen_service.qsl.sequence_file import read_sequence_file
+
+    played = read_sequence_file(Path(settings.sequences))
+    total = len(played.steps) or settings.total_sample_count
+    if not total:
+        return None
+    played.require_within(total, settings.dataset)
+    return SampleCounts(total, len(played.layout.used_samples), played.layout)

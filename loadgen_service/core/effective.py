@@ -5,10 +5,11 @@ Decides counts, durations and rates; draws nothing and plans nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.sequences import SequenceSet
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 
@@ -28,10 +29,14 @@ LARGEST_SAMPLE_COUNT: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class SampleCounts:
-    """What the query sample library reports: samples in all, and samples that fit in memory."""
+    """What the query sample library reports: samples in all, and samples that fit in memory.
+
+    ``sequences``: how they form sequences, where a file of those is played.
+    """
 
     total: int
     performance: int
+    sequences: SequenceSet | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import BoolArray, Counts, QueryRows, query_rows
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.sequence_figures import SequenceFigures, sequence_figures
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stream_figures import StreamFigures, stream_figures
 from loadgen_service.core.table import Column, Int64Array, RequestTable, samples_in_rows
@@ -105,6 +106,7 @@ class SeriesFigures:
     outside_window_count: int = 0
     streams: StreamFigures | None = None
     tokens: TokenFigures | None = None
+    sequences: SequenceFigures | None = None
 
 
 def series_figures(
@@ -155,6 +157,7 @@ def series_figures(
         tokens=token_figures(settings, table, own, _query_latencies(queries))
         if settings.use_token_latencies
         else None,
+        sequences=sequence_figures(plan, table),
     )
 
 

@@ -7,6 +7,7 @@ specification 1.7). Refuses to know payloads, SUTs and answers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,7 +92,7 @@ class Pacer:
         """Requests released so far: always a prefix of the shard."""
         return self._position
 
-    def take(self, now_ns: int) -> range:
+    def take(self, now_ns: int) -> Sequence[int]:
         """Positions to issue now; empty if none. What is returned counts as issued at ``now_ns``.
 
         Ask again after issuing: a closed loop or a reached limit may allow more at once.

@@ -28,6 +28,7 @@ from loadgen_service.core.hashing import (
 from loadgen_service.core.queries import QueryShape, offline_positions, sample_positions
 from loadgen_service.core.random_words import Int64Array, RandomWords
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.sequence_plan import plan_sequences
 from loadgen_service.core.series import (
     Int16Array,
     SeriesPlan,
@@ -69,6 +70,10 @@ def plan_series(
         settings = settings.model_copy(update={"target_qps": spec.target_qps})
     wanted = effective(settings, counts, spec.kind)
     row = SCENARIOS[settings.scenario]
+    if counts.sequences is not None:
+        return plan_sequences(
+            settings, counts.sequences, wanted, spec, UNBOUNDED_BLOCK, _sut_sequence
+        )
     if row.pulled:
         return _plan_offline(settings, wanted, spec)
     first_count = wanted.min_query_count
@@ -188,6 +193,9 @@ def _hash_series(digest: ColumnHash, plan: SeriesPlan) -> None:
     digest.text("samples_per_query", str(plan.samples_per_query))
     digest.text("samples_per_request", str(plan.samples_per_request))
     digest.column("samples", plan.samples)
+    if plan.sequences is not None:
+        digest.column("sequence_first_row", plan.sequences.first_row)
+        digest.text("sequence_ids", f"{plan.sequences.id_start}+{plan.sequences.id_step}n")
     if not row.closed and not row.pulled:
         digest.column("scheduled_ns", plan.scheduled_ns)
         digest.column("sut_index", plan.sut_index)
@@ -229,6 +237,8 @@ def workload_hash(settings: Settings, counts: SampleCounts, dataset_hash: str) -
     values["dataset_hash"] = dataset_hash
     values["total_sample_count"] = counts.total
     values["performance_sample_count"] = performance_sample_count(settings, counts)
+    if counts.sequences is not None:
+        values["sequences"] = counts.sequences.to_lists()
     return mapping_hash(WORKLOAD_HASH_VERSION, values)
 
 

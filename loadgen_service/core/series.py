@@ -22,6 +22,7 @@ from loadgen_service.core.effective import (
 from loadgen_service.core.loaded_sets import loaded_sets, pad_for_neighbours
 from loadgen_service.core.random_words import Int64Array
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.sequences import SequencePlay
 from loadgen_service.core.settings import Settings
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -57,7 +58,8 @@ class SeriesPlan:
     ``sut_index`` (int16) hold one value a query; sut_index is empty where the issuer chooses
     (offline, and --routing least_outstanding). An ``unbounded`` plan (concurrency) goes on for
     ever: query q is query q mod query_count. A plan cut by max_query_count has
-    ``generated_query_count > query_count``.
+    ``generated_query_count > query_count``. ``sequences``: which rows are one sequence, where they
+    are played.
     """
 
     spec: SeriesSpec
@@ -75,6 +77,7 @@ class SeriesPlan:
     generated_query_count: int
     generated_duration_ns: int
     unbounded: bool
+    sequences: SequencePlay | None = None
 
     def request_span(self, row: int) -> tuple[int, int]:
         """Slice of ``samples`` that request ``row`` carries: part r of query q is row
@@ -131,6 +134,8 @@ def peak_series(base: SeriesSpec, index: int, target_qps: float) -> SeriesSpec:
 
 
 def _sets(settings: Settings, counts: SampleCounts, kind: SeriesKind) -> list[Int64Array]:
+    if counts.sequences is not None:
+        return [counts.sequences.used_samples]
     per_set = performance_sample_count(settings, counts)
     if kind == "accuracy":
         whole = accuracy_sample_count(settings, counts)

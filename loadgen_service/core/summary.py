@@ -21,6 +21,7 @@ from loadgen_service.core.official_settings import BY_INDEX_PLATFORM, IN_PROCESS
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import Counts
+from loadgen_service.core.sequence_figures import SequenceFigures
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.siblings import Sibling, outliers
 from loadgen_service.core.stream_figures import StreamFigures
@@ -101,6 +102,7 @@ class Summary(MeasuredTimes):
     latency_ns: Distribution | None = Field(description="completed ones only, from scheduled")
     streams: StreamFigures | None = Field(None, description="answers that came in pieces")
     tokens: TokenFigures | None = Field(None, description="use_token_latencies: token figures")
+    sequences: SequenceFigures | None = Field(None, description="what became of the sequences")
     preprocess_ns: int | None = Field(description="mean decode and preprocessing of a sample")
     accuracy: dict[str, float] | None
     dataset: DatasetSummary
@@ -155,6 +157,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         latency_ns=only.latency_ns if only else None,
         streams=only.streams if only else None,
         tokens=only.tokens if only else None,
+        sequences=only.sequences if only else None,
         preprocess_ns=facts.preprocess_ns,
         accuracy=facts.accuracy,
         dataset=_dataset(facts),
@@ -278,6 +281,7 @@ def _series_summary(settings: Settings, facts: RunFacts, result: SeriesResult) -
         bursts=figures.bursts,
         streams=figures.streams,
         tokens=figures.tokens,
+        sequences=figures.sequences,
         outside_window_count=figures.outside_window_count,
         errors=[ErrorSummary.of(error) for error in own.errors],
         suts=[SutSummary.of(sut, suts.get(sut.sut_index), own) for sut in facts.suts],

@@ -14,6 +14,7 @@ from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.loadgen_figures import LoadgenFigures
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.query_rows import Counts
+from loadgen_service.core.sequence_figures import SequenceFigures
 from loadgen_service.core.server_statistics import ServerStatistics, server_statistics
 from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.token_figures import TokenFigures
@@ -193,6 +194,7 @@ class SeriesSummary(MeasuredTimes):
     bursts: BurstFigures | None
     streams: StreamFigures | None = None
     tokens: TokenFigures | None = None
+    sequences: SequenceFigures | None = None
     outside_window_count: int
     errors: list[ErrorSummary]
     suts: list[SutSummary]

@@ -33,6 +33,9 @@ from loadgen_service.qsl.wanted import fits, fitted_shape
 SHAPE_KEY: Final = "shape"
 CONTENT_KEY: Final = "content"
 BASE64_KEY: Final = "b64"
+Step = tuple[str, dict[str, Any]]
+"""Where a sample's inputs were read, for error lines; and the inputs by name."""
+
 FLOATS: Final = ("FP16", "FP32", "FP64", "BF16")
 
 
@@ -46,18 +49,24 @@ def open_input_data(path: Path, wanted: Sequence[TensorSpec]) -> InputData:
             f"the server's metadata lists no inputs and {path.name} has no datatypes: "
             "give --shape NAME:DATATYPE:DIM,DIM"
         )
+    steps = [(f"dataset: {path} sample {number}", step) for number, step in enumerate(_steps(path))]
+    return input_data(path.name, steps, wanted)
+
+
+def input_data(name: str, steps: Sequence[Step], wanted: Sequence[TensorSpec]) -> InputData:
+    """Samples of steps, all converted now. Raises UserError naming the step's place and input."""
     samples, specs = [], list(wanted)
-    for number, step in enumerate(_steps(path)):
+    for place, step in steps:
         tensors = []
         for at, spec in enumerate(specs):
-            where = f"dataset: {path} sample {number} input {spec.name!r}"
+            where = f"{place} input {spec.name!r}"
             if spec.name not in step:
                 raise UserError(f"{where}: missing; it has {', '.join(map(repr, step)) or 'none'}")
             # The first sample fills open lengths for all: one run sends one shape.
             specs[at], raw = _tensor(where, spec, step[spec.name])
             tensors.append(raw)
         samples.append(tuple(tensors))
-    return InputData(path.name, tuple(specs), samples)
+    return InputData(name, tuple(specs), samples)
 
 
 def _steps(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
+from loadgen_service.core.sequences import SequenceSet
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.qsl.tensors import Array, TensorMetadata, TensorSpec
@@ -42,7 +43,13 @@ class QuerySampleLibrary:
     """Samples 0 .. total_sample_count - 1 of a source."""
 
     def __init__(
-        self, source: SampleSource, *, batched: bool, total_sample_count: int = 0, loaded: int = 0
+        self,
+        source: SampleSource,
+        *,
+        batched: bool,
+        total_sample_count: int = 0,
+        loaded: int = 0,
+        sequences: SequenceSet | None = None,
     ) -> None:
         """``total_sample_count`` 0: all of them; ``loaded`` 0: as many as fit in 1 GiB.
 
@@ -57,6 +64,8 @@ class QuerySampleLibrary:
             "total_sample_count", total_sample_count or source.count, source.count, source.name
         )
         self.performance_sample_count = self._performance_count(loaded)
+        self.sequences = sequences
+        """How samples follow one another where a file of sequences is played."""
         labels = source.labels
         self.labels = None if labels is None else labels[: self.total_sample_count]
         """int64 class of each sample, -1 where unknown; None for data without labels."""
@@ -136,12 +145,40 @@ def open_library(
             "samples_per_request: the model takes no batch (its inputs' first dimension is fixed); "
             "use 1"
         )
+    if settings.sequences:
+        return _open_played(settings, wanted, batched)
     source = _opener(settings.dataset)(settings, wanted)
     return QuerySampleLibrary(
         source,
         batched=batched,
         total_sample_count=settings.total_sample_count,
         loaded=settings.performance_sample_count,
+    )
+
+
+def _open_played(
+    settings: Settings, wanted: tuple[TensorSpec, ...], batched: bool
+) -> QuerySampleLibrary:
+    """The samples of a file of sequences: its own, or those of the data set that it names."""
+    from loadgen_service.qsl.sequence_file import read_sequence_file
+
+    played = read_sequence_file(Path(settings.sequences))
+    total = settings.total_sample_count
+    if played.steps:
+        if settings.dataset != Settings.model_fields["dataset"].default or total:
+            raise SettingsError(
+                f"dataset, total_sample_count: {played.path} brings its own inputs; leave them out"
+            )
+        source: SampleSource = played.source(wanted)
+    else:
+        source = _opener(settings.dataset)(settings, wanted)
+    played.require_within(min(total or source.count, source.count), source.name)
+    return QuerySampleLibrary(
+        source,
+        batched=batched,
+        total_sample_count=total,
+        loaded=len(played.layout.used_samples),
+        sequences=played.layout,
     )
 
 

@@ -11,6 +11,7 @@ from loadgen_service.core.burst_figures import BurstFigures
 from loadgen_service.core.columns import CODE_BROKEN_CONNECTION
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.percentiles import Distribution
+from loadgen_service.core.sequence_figures import SequenceFigures
 from loadgen_service.core.stream_figures import StreamFigures
 from loadgen_service.core.summary import Summary
 from loadgen_service.core.summary_parts import (
@@ -108,6 +109,8 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
         lines += ["", *_streams(series.streams)]
     if series.tokens:
         lines += ["", *_tokens(series.tokens)]
+    if series.sequences:
+        lines += ["", *_sequences(series.sequences)]
     if series.bursts:
         lines += ["", *_bursts(series.bursts)]
     if len(series.suts) > 1:
@@ -167,6 +170,17 @@ def _streams(streams: StreamFigures) -> list[str]:
     if streams.itl_ns:
         rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
         rows.append(["gap between pieces", *_quantiles(streams.itl_ns)])
+        lines += table(rows)
+    return lines
+
+
+def _sequences(found: SequenceFigures) -> list[str]:
+    ends = ("completed", "cut", "failed", "lost")
+    said = ", ".join(f"{say_count(getattr(found, end))} {end}" for end in ends)
+    lines = [f"  {say_count(found.begun)} sequences: {said}"]
+    if found.duration_ns:
+        rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
+        rows.append(["duration of a sequence", *_quantiles(found.duration_ns)])
         lines += table(rows)
     return lines
 

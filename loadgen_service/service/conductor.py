@@ -331,4 +331,5 @@ def prepared_entry(prepared: Prepared, worker_count: int) -> dict[str, object]:
         "performance_sample_count": prepared.counts.performance,
         "suts": [asdict(sut) for sut in prepared.suts],
         "trace_ns": None if prepared.trace_ns is None else prepared.trace_ns.tolist(),
+        "sequences": prepared.counts.sequences.to_lists() if prepared.counts.sequences else None,
     }

@@ -147,7 +147,9 @@ def _prepare_data(
     """In a thread: open the library, plan, make the arena."""
     inputs = descriptions[0].inputs
     library = open_library(settings, inputs, is_batched(inputs))
-    counts = SampleCounts(library.total_sample_count, library.performance_sample_count)
+    counts = SampleCounts(
+        library.total_sample_count, library.performance_sample_count, library.sequences
+    )
     specs = tuple(series_specs(settings, counts))
     # The hash before the arena: a plan that cannot be made should not cost an hour of decoding.
     hashed = plan_hash(settings, counts, trace_ns)
@@ -229,4 +231,5 @@ def prepare_message(run: Run, prepared: Prepared, worker: Worker, worker_count: 
         performance_sample_count=prepared.counts.performance,
         expected_plan_hash=prepared.plan_hash,
         trace_ns=trace_to_bytes(prepared.trace_ns),
+        sequences=prepared.counts.sequences.to_bytes() if prepared.counts.sequences else b"",
     )

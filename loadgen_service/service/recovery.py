@@ -29,6 +29,7 @@ from loadgen_service.core.plan import (
     plan_series,
     series_specs,
 )
+from loadgen_service.core.sequences import SequenceSet
 from loadgen_service.core.server_statistics import ServerFacts
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError, RunError
@@ -106,13 +107,23 @@ def _cut_torn_tails(directory: RunDirectory, series_index: int) -> None:
 
 
 def _plans(settings: Settings, prepared: Entry, started: list[Entry]) -> list[SeriesPlan]:
-    counts = SampleCounts(prepared["total_sample_count"], prepared["performance_sample_count"])
+    counts = counts_from_journal(prepared)
     trace = prepared["trace_ns"]
     trace_ns = None if trace is None else np.array(trace, dtype=np.int64)
     specs = series_specs(settings, counts)
     return [
         plan_series(settings, counts, spec_of_start(specs, entry), trace_ns) for entry in started
     ]
+
+
+def counts_from_journal(prepared: Entry) -> SampleCounts:
+    """Sizes of the data, and its sequences where some were played."""
+    sequences = prepared.get("sequences")
+    return SampleCounts(
+        prepared["total_sample_count"],
+        prepared["performance_sample_count"],
+        SequenceSet.of(sequences) if sequences else None,
+    )
 
 
 def spec_of_start(specs: list[SeriesSpec], entry: Entry) -> SeriesSpec:

@@ -6,7 +6,7 @@ service died. Blocking: call it from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +21,7 @@ from loadgen_service.core.facts import RunFacts
 from loadgen_service.core.figures import series_figures
 from loadgen_service.core.peak_search import ending, replay
 from loadgen_service.core.plan import SeriesPlan, shard_rows
+from loadgen_service.core.sequence_rows import SEQUENCE_COLUMNS, issued_rows, sequence_columns
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.summary import (
     SeriesResult,
@@ -29,7 +30,7 @@ from loadgen_service.core.summary import (
     public_settings,
     summary_to_json,
 )
-from loadgen_service.core.table import RequestTable, assemble, sample_table
+from loadgen_service.core.table import RequestTable, Shard, assemble, sample_table
 from loadgen_service.core.token_rows import TokenRows
 from loadgen_service.core.verdict import judge, series_facts
 from loadgen_service.errors import LoadgenError
@@ -113,7 +114,7 @@ def _write_records(
     logs: list[SeriesLog] = []
 
     def write(path: Path) -> None:
-        with _records_writer(path) as write_table:
+        with _records_writer(path, record_schema(material.plans)) as write_table:
             for plan in material.plans:
                 table = _read_table(directory, material, plan)
                 tokens = read_tokens(directory.segments(plan.spec.index))
@@ -176,9 +177,12 @@ def _with_peak(material: Material) -> RunFacts:
 
 def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -> RequestTable:
     facts = series_facts(material.facts, plan.spec.index)
-    count = material.worker_count
-    shards = [shard_rows(plan, index, count, material.settings) for index in range(count)]
+    count, settings = material.worker_count, material.settings
     columns = read_columns(directory.segments(plan.spec.index))
+    if plan.sequences is None:
+        shards: Sequence[Shard] = [shard_rows(plan, j, count, settings) for j in range(count)]
+    else:
+        shards = issued_rows(plan.sequences, columns, facts, count, settings.concurrency)
     return assemble(plan, columns, facts, shards)
 
 
@@ -204,12 +208,12 @@ def _page(summary: Summary, directory: Path) -> str:
 
 
 @contextmanager
-def _records_writer(path: Path) -> Iterator[Any]:
+def _records_writer(path: Path, columns: Mapping[str, str]) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema(
-        [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in RECORD_SCHEMA.items()]
+        [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in columns.items()]
     )
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
@@ -241,12 +245,21 @@ RECORD_SCHEMA = {
 """Columns of records.parquet: one row a sample; -1 is "never", server columns too."""
 
 
+def record_schema(plans: Sequence[SeriesPlan]) -> dict[str, str]:
+    """``RECORD_SCHEMA``, and what only runs with sequences have."""
+    if not any(plan.sequences is not None for plan in plans):
+        return RECORD_SCHEMA
+    return {**RECORD_SCHEMA, **dict.fromkeys(SEQUENCE_COLUMNS, "i8")}
+
+
 def _write_samples(
     write_table: Any, plan: SeriesPlan, table: RequestTable, stream_index: int
 ) -> None:
     step = max(1, SAMPLES_A_ROW_GROUP // plan.samples_per_request)
     for start in range(0, len(table), step):
         columns = sample_table(plan, table, start, min(start + step, len(table)))
+        if plan.sequences is not None:
+            columns |= sequence_columns(plan.sequences, columns["request_index"].astype(np.int64))
         row_count = len(columns["seq_id"])
         columns["stream"] = np.full(row_count, stream_index, np.int32)
         write_table(
@@ -254,7 +267,7 @@ def _write_samples(
                 name: columns[name].astype(dtype, copy=False)
                 if name in columns
                 else np.full(row_count, NEVER, dtype)
-                for name, dtype in RECORD_SCHEMA.items()
+                for name, dtype in record_schema([plan]).items()
             }
         )
 

@@ -15,14 +15,19 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.facts import SeriesFacts, SutFacts
-from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.plan import SeriesPlan, plan_series, series_specs
 from loadgen_service.core.run_state import RunState
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError
 from loadgen_service.qsl.library import open_library
 from loadgen_service.service.journal import Entry, entries_of, read_journal
 from loadgen_service.service.preparation import DataFacts, Prepared
-from loadgen_service.service.recovery import DIED, facts_from_journal, spec_of_start
+from loadgen_service.service.recovery import (
+    DIED,
+    counts_from_journal,
+    facts_from_journal,
+    spec_of_start,
+)
 from loadgen_service.service.run import Run
 from loadgen_service.service.store import RunDirectory, RunStore
 
@@ -124,7 +129,7 @@ def has_lost_secrets(settings: Settings) -> bool:
 
 
 def _prepared(settings: Settings, entry: Entry) -> Prepared:
-    counts = SampleCounts(entry["total_sample_count"], entry["performance_sample_count"])
+    counts = counts_from_journal(entry)
     trace = entry["trace_ns"]
     return Prepared(
         descriptions=(),

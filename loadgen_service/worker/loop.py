@@ -84,7 +84,7 @@ class SeriesLoop:
         self._kept_ones = keep_responses if isinstance(keep_responses, bytes) else None
         self._waiter: Waiter | None = None
         self._pending: dict[int, Cell] = {}
-        self._ready: range = range(0)
+        self._ready: Sequence[int] = range(0)
         self._tokens = TokenLog()
         self._pulled: dict[int, int] = {}
         self._load, self._turn = [0] * len(suts), 0
@@ -209,7 +209,7 @@ class SeriesLoop:
         self._arm(None)
         self._look_for_end(now_ns)
 
-    def _issue_many(self, ready: range, now_ns: int) -> range:
+    def _issue_many(self, ready: Sequence[int], now_ns: int) -> Sequence[int]:
         """Issue up to a turn's worth, in chunks; each is taken at its own instant, so that the
         time we need to compose a burst is charged to us and not to the transport."""
         for _ in range(TURN_COUNT_MAX // CHUNK_COUNT):
@@ -220,7 +220,7 @@ class SeriesLoop:
             now_ns = self._clock()
         return ready
 
-    def _issue(self, positions: range, now_ns: int) -> None:
+    def _issue(self, positions: Sequence[int], now_ns: int) -> None:
         pending = self._pending
         payload_of = self._shard.payload_of
         suts = self._suts

@@ -25,6 +25,7 @@ from loadgen_service.core.plan import (
     plan_series,
     series_specs,
 )
+from loadgen_service.core.sequences import sequences_from_bytes
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError
 from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intact
@@ -82,7 +83,11 @@ class WorkerRun:
         )
         self._say = say
         self._settings = Settings.model_validate_json(order.settings_json)
-        self._counts = SampleCounts(order.total_sample_count, order.performance_sample_count)
+        self._counts = SampleCounts(
+            order.total_sample_count,
+            order.performance_sample_count,
+            sequences_from_bytes(order.sequences),
+        )
         self._spill = SpillFolder(options.spill_dir)
         self._log = RecordLog(self._spill.path, self.outbox.put)
         self._suts: list[SystemUnderTest] = []

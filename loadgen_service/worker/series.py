@@ -15,6 +15,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.pacer import Pacer
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, shard_rows
+from loadgen_service.core.sequence_pacer import SequencePacer
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.adapters import Dispatch
 from loadgen_service.sut.base import SystemUnderTest
@@ -27,6 +28,7 @@ from loadgen_service.worker.official_series import closing_words, make_official_
 from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.outbox import Outbox
 from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.sequence_loop import EVERY_ROW, SequenceLoop, sequence_shard
 from loadgen_service.worker.shard import Build, Shard
 from loadgen_service.worker.traced_suts import traced_suts
 from loadgen_service.worker.waiting import Waiter, make_waiter
@@ -68,10 +70,14 @@ class Series:
         settings = equipment.settings
         self._equipment = equipment
         self.index = plan.spec.index
-        rows = shard_rows(plan, equipment.worker_index, equipment.worker_count, settings)
+        place = (equipment.worker_index, equipment.worker_count)
+        sequences = SequencePacer(settings, plan, *place) if plan.sequences is not None else None
+        rows = EVERY_ROW if sequences else shard_rows(plan, *place, settings)
         self._official = equipment.official if plan.spec.kind != "warmup" else None
         common: dict[str, Any] = {
-            "shard": Shard(plan, rows, equipment.build),
+            "shard": sequence_shard(settings, plan, equipment.build, sequences)
+            if sequences
+            else Shard(plan, rows, equipment.build),
             "suts": traced_suts(
                 equipment.suts, equipment.run_id, plan, rows, settings.trace_sample_rate
             ),
@@ -85,9 +91,10 @@ class Series:
         self._loop: SeriesLoop
         if self._official is not None:
             self._loop = make_official_loop(self._official, settings, plan, **common)
+        elif sequences is not None:
+            self._loop = SequenceLoop(pacer=sequences, **common)
         else:
-            pacer = Pacer(settings, plan, equipment.worker_index, equipment.worker_count)
-            self._loop = SeriesLoop(pacer=pacer, **common)
+            self._loop = SeriesLoop(pacer=Pacer(settings, plan, *place), **common)
         self._waiter: Waiter | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._sealed_ns = 0

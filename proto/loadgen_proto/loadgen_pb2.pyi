@@ -458,7 +458,7 @@ class TensorMetadata(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Prepare(_message.Message):
-    __slots__ = ("run_id", "settings_json", "worker_index", "worker_count", "epoch", "suts", "arena", "total_sample_count", "performance_sample_count", "expected_plan_hash", "trace_ns")
+    __slots__ = ("run_id", "settings_json", "worker_index", "worker_count", "epoch", "suts", "arena", "total_sample_count", "performance_sample_count", "expected_plan_hash", "trace_ns", "sequences")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_JSON_FIELD_NUMBER: _ClassVar[int]
     WORKER_INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -470,6 +470,7 @@ class Prepare(_message.Message):
     PERFORMANCE_SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_PLAN_HASH_FIELD_NUMBER: _ClassVar[int]
     TRACE_NS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     settings_json: str
     worker_index: int
@@ -481,7 +482,8 @@ class Prepare(_message.Message):
     performance_sample_count: int
     expected_plan_hash: str
     trace_ns: bytes
-    def __init__(self, run_id: _Optional[str] = ..., settings_json: _Optional[str] = ..., worker_index: _Optional[int] = ..., worker_count: _Optional[int] = ..., epoch: _Optional[int] = ..., suts: _Optional[_Iterable[_Union[SutDescription, _Mapping]]] = ..., arena: _Optional[_Union[Arena, _Mapping]] = ..., total_sample_count: _Optional[int] = ..., performance_sample_count: _Optional[int] = ..., expected_plan_hash: _Optional[str] = ..., trace_ns: _Optional[bytes] = ...) -> None: ...
+    sequences: bytes
+    def __init__(self, run_id: _Optional[str] = ..., settings_json: _Optional[str] = ..., worker_index: _Optional[int] = ..., worker_count: _Optional[int] = ..., epoch: _Optional[int] = ..., suts: _Optional[_Iterable[_Union[SutDescription, _Mapping]]] = ..., arena: _Optional[_Union[Arena, _Mapping]] = ..., total_sample_count: _Optional[int] = ..., performance_sample_count: _Optional[int] = ..., expected_plan_hash: _Optional[str] = ..., trace_ns: _Optional[bytes] = ..., sequences: _Optional[bytes] = ...) -> None: ...
 
 class Arena(_message.Message):
     __slots__ = ("content_hash", "size_bytes", "path", "tensors", "batched")

@@ -14,6 +14,7 @@ from loadgen_service.core.settings.fleet import FleetSettings
 from loadgen_service.core.settings.judging import JudgingSettings
 from loadgen_service.core.settings.memory import MemorySettings, memory_trouble
 from loadgen_service.core.settings.mlperf import MlperfSettings
+from loadgen_service.core.settings.sequences import SequenceSettings, sequence_trouble
 from loadgen_service.core.settings.server_side import ServerSideSettings
 from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.core.settings.tracing import TracingSettings
@@ -40,6 +41,7 @@ class Settings(
     ServerSideSettings,
     MemorySettings,
     DataSettings,
+    SequenceSettings,
     JudgingSettings,
     MlperfSettings,
     FleetSettings,
@@ -176,6 +178,9 @@ class Settings(
         if trouble := memory_trouble(
             self, self.protocol, self.samples_per_request, self.streaming == "on"
         ):
+            raise ValueError(trouble)
+        waits = row.closed and not row.one_worker
+        if trouble := sequence_trouble(self, waits):
             raise ValueError(trouble)
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -100,7 +101,7 @@ class PacedSeries:
         return min(WAIT_S_MAX, max(0.0, (wake_ns - self._now_ns()) / 1e9))
 
     # ------------------------------------------------------------ issuing
-    def _issue(self, positions: range) -> None:
+    def _issue(self, positions: Sequence[int]) -> None:
         """One call a query; overdue ones in one call where they coalesce."""
         plan = self._plan
         whole = self._settings.coalesce_queries or SCENARIOS[plan.scenario].pulled

@@ -1,0 +1,118 @@
+"""Which rows of an endless plan of sequences each worker has issued: no prefix, but nearly one.
+
+A worker begins its sequences in order, so between the rows it recorded there are gaps where the
+live ones stand. Joins records with what the workers said; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen_service.core.columns import Status
+from loadgen_service.core.facts import SeriesFacts, WorkerFacts
+from loadgen_service.core.pacer import worker_share
+from loadgen_service.core.random_words import Int64Array
+from loadgen_service.core.sequences import SequencePlay
+
+
+def issued_rows(
+    play: SequencePlay,
+    columns: Mapping[str, npt.NDArray[np.generic]],
+    facts: SeriesFacts,
+    worker_count: int,
+    concurrency: int,
+) -> list[Int64Array]:
+    """Rows of each worker that were recorded or must have been issued, ascending.
+
+    ``columns``: those of all records, of which ``row`` and ``status`` are read. Where a worker says
+    that it issued more than was recorded, its gaps are filled first: earlier requests of a
+    sequence, earlier sequences. Of the rest only the number is known; the rows are those that it
+    would have issued next.
+    """
+    known = {worker.worker_index: worker for worker in facts.workers}
+    recorded = np.asarray(columns["row"]).astype(np.int64)
+    status = np.asarray(columns["status"])
+    rows, first = np.unique(recorded, return_index=True)
+    first, rows = first[rows >= 0], rows[rows >= 0]
+    ended = status[first] != Status.COMPLETED
+    owner = play.numbers_of(rows) % worker_count
+    issued = []
+    for index in range(worker_count):
+        mine = owner == index
+        said = known.get(index, WorkerFacts(worker_index=index)).issued_count
+        window = max(1, worker_share(concurrency, index, worker_count))
+        worker = _Worker(play, index, worker_count, window)
+        issued.append(worker.issued(rows[mine], ended[mine], said))
+    return issued
+
+
+class _Worker:
+    """One worker's sequences: numbers ``index``, ``index + count``, ..."""
+
+    def __init__(self, play: SequencePlay, index: int, count: int, window: int) -> None:
+        self._play = play
+        self._index = index
+        self._count = count
+        self._window = window
+
+    def issued(self, rows: Int64Array, ended: npt.NDArray[np.bool_], said: int) -> Int64Array:
+        """``rows`` recorded (``ended``: those that failed), and what else is issued for sure."""
+        numbers = self._play.numbers_of(rows)
+        begun = np.unique(numbers)
+        holes = self._holes(rows, numbers, begun)
+        missing = said - len(rows) - len(holes)
+        if missing > 0:
+            stopped = np.unique(numbers[ended])
+            further = self._further(np.concatenate([rows, holes]), stopped)
+            more = [row for row, _ in zip(further, range(missing), strict=False)]
+            holes = np.concatenate([holes, np.array(more, dtype=np.int64)])
+        return np.unique(np.concatenate([rows, holes]))
+
+    def _holes(self, rows: Int64Array, numbers: Int64Array, begun: Int64Array) -> Int64Array:
+        """Rows without a record before one with a record: of its sequence, or a whole one."""
+        if not len(rows):
+            return np.empty(0, dtype=np.int64)
+        all_begun = np.arange(self._index, begun[-1] + 1, self._count, dtype=np.int64)
+        ends = np.maximum.reduceat(rows, np.flatnonzero(np.diff(numbers, prepend=-1)))
+        firsts = self._play.first_rows(all_begun)
+        # Of a sequence without any record, the first request is all that is sure.
+        lasts = firsts.copy()
+        lasts[np.searchsorted(all_begun, begun)] = ends
+        if int((lasts - firsts + 1).sum()) == len(rows):
+            return np.empty(0, dtype=np.int64)
+        spans = [np.arange(a, b + 1) for a, b in zip(firsts, lasts, strict=True)]
+        holes: Int64Array = np.setdiff1d(np.concatenate(spans), rows)
+        return holes
+
+    def _further(self, rows: Int64Array, stopped: Int64Array) -> Iterator[int]:
+        """What the worker would issue next, round by round over its live sequences."""
+        numbers = self._play.numbers_of(rows)
+        begun = np.unique(numbers).tolist()
+        upcoming = self._index if not begun else begun[-1] + self._count
+        live: list[tuple[int, int]] = []
+        for number in begun:
+            _, last = self._play.span(number)
+            newest = int(rows[numbers == number].max())
+            if newest < last and number not in stopped:
+                live.append((newest + 1, last))
+        while True:
+            while len(live) < self._window:
+                live.append(self._play.span(upcoming))
+                upcoming += self._count
+            yield from (row for row, _ in live)
+            live = [(row + 1, last) for row, last in live if row < last]
+
+
+def sequence_columns(play: SequencePlay, rows: Int64Array) -> dict[str, Int64Array]:
+    """``sequence_id`` of each row, and its place in the sequence from 0 on."""
+    numbers = play.numbers_of(rows)
+    return {
+        "sequence_id": play.id_start + numbers * play.id_step,
+        "sequence_step": rows - play.first_rows(numbers),
+    }
+
+
+SEQUENCE_COLUMNS: Sequence[str] = ("sequence_id", "sequence_step")
