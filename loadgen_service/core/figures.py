@@ -157,7 +157,7 @@ def series_figures(
         tokens=token_figures(settings, table, own, _query_latencies(queries))
         if settings.use_token_latencies
         else None,
-        sequences=sequence_figures(plan, table),
+        sequences=sequence_figures(plan, table, facts),
     )
 
 

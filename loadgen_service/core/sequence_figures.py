@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen_service.core.columns import Status
+from loadgen_service.core.facts import SeriesFacts
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.table import RequestTable
@@ -21,8 +22,8 @@ class SequenceFigures:
 
     ``completed``: every request of the plan was answered. ``cut``: ended early by the end of the
     series. ``failed``: a request failed or timed out, and the rest was not sent. ``lost``: a
-    request is lost. ``duration_ns``: of completed ones, from the first request's scheduled instant
-    to the last answer; ``request_count``: requests of completed ones.
+    request is lost, or its worker died while it was live. ``duration_ns``: of completed ones, from
+    the first request's scheduled instant to the last answer; ``request_count``: their requests.
     """
 
     begun: int
@@ -34,7 +35,9 @@ class SequenceFigures:
     request_count: Distribution | None
 
 
-def sequence_figures(plan: SeriesPlan, table: RequestTable) -> SequenceFigures | None:
+def sequence_figures(
+    plan: SeriesPlan, table: RequestTable, facts: SeriesFacts
+) -> SequenceFigures | None:
     """Figures of a series' sequences; None where none were played."""
     play = plan.sequences
     if play is None:
@@ -43,11 +46,14 @@ def sequence_figures(plan: SeriesPlan, table: RequestTable) -> SequenceFigures |
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     if not len(starts):
         return SequenceFigures(0, 0, 0, 0, 0, None, None)
-    lost = _any(table.status == Status.LOST, starts)
-    failed = ~lost & _any(np.isin(table.status, (Status.FAILED, Status.TIMED_OUT)), starts)
     lengths = play.lengths(numbers[starts])
     answered = np.add.reduceat((table.status == Status.COMPLETED).astype(np.int64), starts)
     completed = answered == lengths
+    failed = _any(np.isin(table.status, (Status.FAILED, Status.TIMED_OUT)), starts)
+    dead = [worker.worker_index for worker in facts.workers if worker.lost]
+    lost = _any(table.status == Status.LOST, starts)
+    lost |= ~completed & ~failed & np.isin(table.worker_index[starts], dead)
+    failed &= ~lost
     ends = np.maximum.reduceat(table.completed_ns, starts)
     return SequenceFigures(
         begun=len(starts),

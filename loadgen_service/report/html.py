@@ -24,6 +24,7 @@ from loadgen_service.report.html_tables import (
 )
 from loadgen_service.report.page import Page, badge, bullets, html_table, paragraph, tiles
 from loadgen_service.report.record_batches import main_series
+from loadgen_service.report.sequence_section import sequence_section
 from loadgen_service.report.series_traces import SeriesTraces, read_traces
 from loadgen_service.report.server_side import (
     HEAD,
@@ -114,6 +115,7 @@ def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Pa
         )
     _latency(page, summary, series, traces)
     token_sections(page, series, traces)
+    sequence_section(page, series)
     _schedule(page, series, traces)
     _hops(page, series, traces)
     _server_statistics(page, series)

@@ -95,6 +95,14 @@ def test_what_a_dead_worker_said_it_issued_is_lost_where_no_record_came() -> Non
     assert (table.worker_index[table.status == Status.LOST] == 1).all()
 
 
+def test_sequences_that_were_live_as_their_worker_died_are_lost_and_not_cut() -> None:
+    rows = rows_of(4, 4, 2, 1)
+    found = figures_of(records_of(plan_of_fours(), rows), worker(0, 6), worker(1, 0, lost=True))
+    assert found.requests.lost == 0  # nobody said that anything more was issued
+    assert found.sequences is not None
+    assert (found.sequences.completed, found.sequences.cut, found.sequences.lost) == (2, 1, 1)
+
+
 def test_a_failed_sequence_is_not_gone_on_with_in_the_books() -> None:
     rows = rows_of(1, 1)
     records = records_of(plan_of_fours(), rows)
