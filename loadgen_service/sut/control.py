@@ -34,6 +34,7 @@ CLOCK_PATIENCE_S: Final = 2.0
 NO_STATISTICS: Final = "it does not offer ModelStatistics"
 
 _ABSENT: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+_NO_SUCH_MODEL: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 _Reply = TypeVar("_Reply", bound=Message)
 
 
@@ -305,9 +306,7 @@ class SutControl:
         said = f"{code.name}: {details}" if details else code.name
         if code == grpc.StatusCode.UNAUTHENTICATED or code == grpc.StatusCode.PERMISSION_DENIED:
             return SutError(f"sut: {address} refuses us ({said}); check --header")
-        if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT) or (
-            "unknown model" in details.lower()
-        ):
+        if code in _NO_SUCH_MODEL or _is_about_a_model(details, self._settings.model):
             return SutError(f"model: {address} does not serve {model} ({said}); check --model")
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return SutError(
@@ -321,6 +320,12 @@ class SutControl:
 def ensemble_parts(config: model_config_pb2.ModelConfig) -> list[str]:
     """Names of the models that an ensemble is made of, each once; none for other models."""
     return list(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
+
+
+def _is_about_a_model(details: str, model: str) -> bool:
+    """Whether a server that gave another code says in words that it has no such model."""
+    words = details.lower()
+    return "unknown model" in words or (model.lower() in words and "not found" in words)
 
 
 def _tensor(tensor: service_pb2.ModelMetadataResponse.TensorMetadata) -> pb.TensorMetadata:

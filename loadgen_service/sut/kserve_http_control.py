@@ -23,6 +23,9 @@ from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.kserve_http import model_path
 from loadgen_service.sut.openai_answer import complaint
 
+BINARY_TENSORS: Final = "binary_tensor_data"
+"""The extension that our requests need, as KServe v2's HTTP names it."""
+
 _ABSENT: Final = (404, 405, 501)
 _UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
@@ -127,6 +130,10 @@ class KserveHttpControl(HttpControl):
         if said is None:
             answers.lacking.append(f"server metadata at {address}")
             return ""
+        extensions = said.get("extensions")
+        if isinstance(extensions, list) and BINARY_TENSORS not in extensions:
+            # some take them all the same (KServe's), others answer 500 (MLServer)
+            answers.lacking.append(f"{BINARY_TENSORS} among the extensions of {address}")
         return f"{said.get('name', '')} {said.get('version', '')}".strip()
 
     def _required(self, address: SutAddress, path: str) -> dict[str, Any]:

@@ -23,24 +23,29 @@ _ERROR_TAG: Final = b"\x0a"  # ModelStreamInferResponse.error_message = 1, never
 
 
 class StreamReader:
-    """Reads the events of streaming calls. ``keep``: join the answers into the last event."""
+    """Reads the events of streaming calls. ``keep``: join the answers into the last event.
+
+    A call that failed on its stream is settled, and its stream left to end by itself: the server is
+    about to do so, and Triton 2.51 dies of a cancellation that comes between. Only a stream that
+    goes on with more answers is cancelled.
+    """
 
     def __init__(self, cancel: Callable[[int], None], keep: bool) -> None:
         self._cancel = cancel
         self._kept: dict[int, list[bytes]] | None = {} if keep else None
+        self._failed: set[int] = set()
 
     def read(self, events: Sequence[Event]) -> list[Event]:
-        """The events for the loop. A call that failed on its stream is cancelled."""
+        """The events for the loop; nothing of a call whose failure was told."""
         said: list[Event] = []
-        failed: set[int] = set()
         for event in events:
             if event[0] == MESSAGE:
                 key, message = event[1], event[2]
-                if key in failed:
+                if key in self._failed:
+                    self._cancel(key)
                     continue
                 if message.startswith(_ERROR_TAG):
-                    failed.add(key)
-                    self._cancel(key)
+                    self._failed.add(key)
                     said.append((DONE, key, CODE_UNKNOWN, None, _error_text(message)))
                     self._forget(key)
                     continue
@@ -48,7 +53,9 @@ class StreamReader:
                     self._kept.setdefault(key, []).append(message)
                 said.append(event)
             elif event[0] == DONE:
-                if event[1] not in failed:
+                if event[1] in self._failed:
+                    self._failed.remove(event[1])
+                else:
                     said.append(self._ended(event))
             else:
                 said.append(event)

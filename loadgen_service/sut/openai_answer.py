@@ -163,8 +163,9 @@ class OpenAiAnswer:
 
     def _usage_of(self, text: str) -> Usage:
         told = self._usage or _Usage()
-        known = UNKNOWN_COUNT if told.prompt_tokens is None else told.prompt_tokens
-        if told.completion_tokens is not None:
+        known = told.prompt_tokens or UNKNOWN_COUNT  # no prompt is of no tokens
+        # A server that does not count may say 0 of an answer that it sent (LitServe).
+        if told.completion_tokens or (told.completion_tokens == 0 and not self._pieces):
             return told.completion_tokens, known, CountedBy.USAGE
         if self._count is not None:
             return self._count(text), known, CountedBy.TOKENIZER

@@ -6,11 +6,14 @@ import os
 import selectors
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "product"))
 
 READY_S = 120.0
 END_S = 20.0

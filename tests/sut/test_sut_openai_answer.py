@@ -128,3 +128,13 @@ def test_events_follow_the_grammar():
     assert reader.feed(b"\n\r\ndata: next\n\n") == [b"half way", b"next"]
     assert reader.feed(b"data: last") == []
     assert reader.end() == [b"last"]
+
+
+def test_a_usage_of_nothing_beside_output_is_no_count():
+    chunk = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}\n\n'
+    _, (_, _, _, told) = read(chunk * 3 + usage + b"data: [DONE]\n\n", 64)
+    assert told == (3, -1, CountedBy.CHUNKS)
+    silent = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    _, (_, _, _, told) = read(silent + usage + b"data: [DONE]\n\n", 64)
+    assert told == (0, -1, CountedBy.USAGE)

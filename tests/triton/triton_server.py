@@ -50,7 +50,7 @@ def make_repository(folder: Path, onnx_file: Path) -> Path:
 @contextlib.contextmanager
 def triton(environment: Path, repository: Path, log: Path) -> Iterator[tuple[str, str]]:
     """A running tritonserver; gives HOST:PORT of its gRPC and of its HTTP endpoint."""
-    home = _home(environment)
+    home = home_of(environment)
     http, grpc, metrics = free_ports(3)
     command = [
         str(home / "bin" / "tritonserver"),
@@ -78,7 +78,8 @@ def embedded(model: str, log: Path) -> Iterator[str]:
         yield line.rsplit(" ", 1)[-1]
 
 
-def _home(environment: Path) -> Path:
+def home_of(environment: Path) -> Path:
+    """Where the package keeps Triton; its Python stub is put into place."""
     home = next(environment.glob("lib/python3.*/site-packages/pytriton/tritonserver"))
     version = home.parts[-4]  # python3.11
     stub = home / "python_backend_stubs" / version.removeprefix("python")

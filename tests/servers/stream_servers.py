@@ -1,0 +1,63 @@
+"""Servers whose answers come in pieces: LitServe's OpenAI front, and Triton's decoupled models."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from server_launch import ROOT, Served, free_ports, launched, python_of
+
+HERE = Path(__file__).parent
+TOKENS, FIRST_S, GAP_S = 12, 0.05, 0.02
+"""What Triton's scripted model gives: tokens a request, until the first, between two."""
+
+
+@contextlib.contextmanager
+def litserve(folder: Path) -> Iterator[Served]:
+    """LitServe with a scripted model behind its OpenAI front."""
+    (port,) = free_ports(1)
+    command = [python_of("litserve"), HERE / "litserve_server.py", str(port)]
+    at = {"openai": f"127.0.0.1:{port}/v1"}
+    url = f"http://127.0.0.1:{port}/health"
+    with launched(command, at, url, folder / "litserve.log") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def triton_tokens(folder: Path) -> Iterator[Served]:
+    """The real Triton with a decoupled model of its Python backend, ``tokens``."""
+    environment = python_of("triton").parents[1]
+    sys.path.insert(0, str(ROOT / "tests" / "triton"))
+    from triton_server import home_of
+
+    home, model = home_of(environment), folder / "repository" / "tokens"
+    (model / "1").mkdir(parents=True)
+    shutil.copy(HERE / "triton_tokens.py", model / "1" / "model.py")
+    said = {"tokens": TOKENS, "first_s": FIRST_S, "gap_s": GAP_S}
+    parameters = "".join(
+        f'parameters [ {{ key: "{key}" value: {{ string_value: "{value}" }} }} ]\n'
+        for key, value in said.items()
+    )
+    (model / "config.pbtxt").write_text(
+        'name: "tokens"\nbackend: "python"\nmax_batch_size: 0\n'
+        "model_transaction_policy { decoupled: True }\n"
+        'input [ { name: "input" data_type: TYPE_FP32 dims: [ 1, 1 ] } ]\n'
+        'output [ { name: "token" data_type: TYPE_INT32 dims: [ 1, 1 ] } ]\n'
+        f"{parameters}instance_group [ {{ kind: KIND_CPU count: 1 }} ]\n"
+    )
+    grpc, http, metrics = free_ports(3)
+    command = [
+        home / "bin" / "tritonserver",
+        f"--model-repository={folder / 'repository'}",
+        f"--backend-directory={home / 'backends'}",
+        *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
+        *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
+    ]
+    path = {"PATH": f"{environment / 'bin'}:/usr/local/bin:/usr/bin:/bin"}
+    at = {"grpc": f"127.0.0.1:{grpc}"}
+    ready = f"http://127.0.0.1:{http}/v2/models/tokens/ready"
+    with launched(command, at, ready, folder / "triton.log", path) as served:
+        yield served
