@@ -31,13 +31,17 @@ _GRPC: Final = re.compile(r"application/grpc(?:[+;].*)?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a client reads from one block: ``status`` is HTTP's, ``code`` gRPC's, where present."""
+    """What a client reads from one block: ``status`` is HTTP's, ``code`` gRPC's, where present.
+
+    ``encoding``: how messages that are marked as compressed are; "" where it is not said.
+    """
 
     status: int | None
     code: int | None
     text: str
     content_type: str
     fault: str
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,8 @@ def read_response(fields: Fields) -> Response:
         fault = f"grpc-status is {found[b'grpc-status']!r}"
     text = unquote_to_bytes(found.get(b"grpc-message", b"")).decode("utf-8", "replace")
     content_type = found.get(b"content-type", b"").decode("latin-1")
-    return Response(status, code, text, content_type, fault)
+    encoding = found.get(b"grpc-encoding", b"").decode("latin-1")
+    return Response(status, code, text, content_type, fault, encoding)
 
 
 def read_request(fields: Fields) -> RequestHead:

@@ -84,9 +84,12 @@ def request_headers(
     scheme: str = "http",
     metadata: Sequence[tuple[str, str | bytes]] = (),
     timeout_ns: int | None = None,
+    encoding: str = "",
+    accept_encoding: str = "",
 ) -> HeaderBlock:
     """Return the header block of a gRPC request.
 
+    ``encoding`` names how its messages are compressed, ``accept_encoding`` how answers may be.
     ``metadata`` names ending in ``-bin`` carry base64 of the value's bytes (of text: UTF-8). Raises
     HeaderError for a name or value that must not be sent.
     """
@@ -98,6 +101,10 @@ def request_headers(
         fields.append(("user-agent", USER_AGENT))
     if timeout_ns is not None:
         fields.append(("grpc-timeout", timeout_text(timeout_ns)))
+    if encoding:
+        fields.append(("grpc-encoding", encoding))
+    if accept_encoding:
+        fields.append(("grpc-accept-encoding", accept_encoding))
     fields += [checked_metadata(name, value) for name, value in metadata]
     block = encode_block(fields)
     if len(block) > MAX_REQUEST_BLOCK_BYTES:

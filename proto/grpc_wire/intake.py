@@ -47,12 +47,12 @@ from grpc_wire.messages import PREFIX_BYTES
 from grpc_wire.requests import Request
 from grpc_wire.shapes import RequestShapes
 
-_ACCEPTS = [("grpc-accept-encoding", "identity")]
-
 
 class RequestIntake(Connection[ServerEvent]):
     """The receiving side of a server's connection. Not a public class."""
 
+    _request = Request
+    _accepted = ("grpc-accept-encoding", "identity")
     __slots__ = (
         "_drain",
         "_headed",
@@ -191,7 +191,7 @@ class RequestIntake(Connection[ServerEvent]):
         """Return a stream with room to remember its request; None: delivered or gone."""
         head = self._headed.pop(stream_id, None)
         if head is not None:
-            self._open[stream_id] = Request(head, b"", self._max_message_bytes, streaming=False)
+            self._open[stream_id] = self._request(head, b"", self._max_message_bytes)
         return self._open.get(stream_id)
 
     def _learn(self, block: bytes, size: int, head: RequestHead) -> None:
@@ -234,7 +234,7 @@ class RequestIntake(Connection[ServerEvent]):
             self._reset(stream_id, PROTOCOL_ERROR)
             return
         streaming = head.path in self._streaming_paths
-        stream = Request(head, block, self._max_message_bytes, streaming=streaming)
+        stream = self._request(head, block, self._max_message_bytes, streaming=streaming)
         self._open[stream_id] = stream
         if head.refused:
             stream.is_half_closed = end_stream
@@ -335,7 +335,7 @@ class RequestIntake(Connection[ServerEvent]):
             events.append((CANCELLED, stream_id))
         fields = status_fields(fault.code, fault.text)
         if fault.code == UNIMPLEMENTED:
-            fields += _ACCEPTS
+            fields.append(self._accepted)
         self._refuse(stream_id, stream, fields, 200)
 
     def _drop(self, stream_id: int, code: int, events: list[ServerEvent]) -> None:

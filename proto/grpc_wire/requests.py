@@ -30,7 +30,7 @@ class Request:
     )
 
     def __init__(
-        self, head: RequestHead, block: bytes, max_message_bytes: int, *, streaming: bool
+        self, head: RequestHead, block: bytes, max_message_bytes: int, *, streaming: bool = False
     ) -> None:
         self.head = head
         self.block = block

@@ -35,8 +35,8 @@ __all__ = [
     "ServerConnection",
 ]
 
-_HEAD_FIELDS = [(":status", "200"), ("content-type", "application/grpc")]
-_HEAD = encode_block(_HEAD_FIELDS)
+HEAD_FIELDS = [(":status", "200"), ("content-type", "application/grpc")]
+_HEAD = encode_block(HEAD_FIELDS)
 _TAIL_FIELDS = status_fields(OK, "")
 _TAIL = encode_block(_TAIL_FIELDS)
 _HEAD_START = frames.frame_start(len(_HEAD), frames.HEADERS, frames.END_HEADERS)
@@ -155,7 +155,7 @@ class ServerConnection(RequestIntake):
         """Queue the trailers behind the data; a client still sending is told to stop."""
         stream.is_ended = True
         if not stream.is_started:
-            fields = [(":status", str(status)), *_HEAD_FIELDS[1:], *fields]
+            fields = [(":status", str(status)), *HEAD_FIELDS[1:], *fields]
         block = _TAIL if fields == _TAIL_FIELDS else encode_block(fields)
         tail = self._headers_frame(stream_id, block, frames.END_STREAM)
         if not stream.is_half_closed:
