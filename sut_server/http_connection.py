@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 import httptools
+from grpc_wire.compression import Deflater
 
 from sut_server.patience import Patience, PatienceLimits
 
@@ -24,6 +25,7 @@ HEAD_BYTES_MAX: Final = 64 << 10
 UNREAD_BYTES_MAX: Final = 64 << 20
 """Answers that a caller has not read; past it nobody will."""
 
+_GZIP: Final = "Content-Encoding: gzip\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -40,18 +42,25 @@ class HttpRequest:
 
 
 class HttpCall:
-    """The answer to one request: ``respond`` once, or ``begin``, ``send`` ... and ``end``."""
+    """The answer to one request: ``respond`` once, or ``begin``, ``send`` ... and ``end``.
 
-    __slots__ = ("_connection", "alive", "on_gone")
+    ``deflater``, where one is set before, makes the body gzip.
+    """
+
+    __slots__ = ("_connection", "alive", "deflater", "on_gone")
 
     def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
         self.alive = True
+        self.deflater: Deflater | None = None
         self.on_gone: Callable[[], None] | None = None
 
     def respond(self, status: int, content_type: str, body: bytes, headers: str = "") -> None:
         """A whole answer. ``headers``: further lines, each with its CRLF."""
         if self.alive:
+            if self.deflater is not None:
+                body = self.deflater.piece(body) + self.deflater.last()
+                headers += _GZIP
             head = _head(status, content_type) + headers.encode()
             length = f"Content-Length: {len(body)}\r\n\r\n".encode()
             self._connection.write(head + length + body)
@@ -60,11 +69,14 @@ class HttpCall:
     def begin(self, content_type: str) -> None:
         """The head of an answer in chunks."""
         if self.alive:
-            self._connection.write(_head(200, content_type) + _CHUNKED)
+            coded = _GZIP.encode() if self.deflater is not None else b""
+            self._connection.write(_head(200, content_type) + coded + _CHUNKED)
 
     def send(self, data: bytes) -> None:
         """One chunk."""
         if self.alive:
+            if self.deflater is not None:
+                data = self.deflater.piece(data)
             self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self, *, chunked: bool = True) -> None:
@@ -72,6 +84,9 @@ class HttpCall:
         if self.alive:
             self.alive = False
             if chunked:
+                if self.deflater is not None:
+                    last = self.deflater.last()
+                    self._connection.write(b"%x\r\n%b\r\n" % (len(last), last))
                 self._connection.write(_LAST_CHUNK)
             self._connection.finish()
 

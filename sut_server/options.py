@@ -55,6 +55,8 @@ class ServeOptions:
     http_port: int | None = None
     otlp_endpoint: str = ""
     shared_memory: bool = False
+    compression: bool = False
+    """gzip is taken, and given to callers that read it."""
     patience: PatienceLimits = USUAL_PATIENCE
 
 
@@ -88,6 +90,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         http_port=flags.http_port,
         otlp_endpoint=flags.otlp_endpoint,
         shared_memory=flags.shared_memory,
+        compression=flags.compression == "gzip",
         patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
     )
 
@@ -241,6 +244,12 @@ def _add_security(group: argparse._ArgumentGroup) -> None:
         "--shared-memory",
         action="store_true",
         help="take tensors from, and put them into, shared memory of this user on this host",
+    )
+    add(
+        "--compression",
+        choices=("none", "gzip"),
+        default="none",
+        help="gzip: take compressed requests, and compress answers to callers that read them",
     )
     add("--insecure", action="store_true", help="listen beyond loopback without TLS")
 

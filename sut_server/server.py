@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
+from grpc_wire.gzip_halves import GzipServerConnection
 from grpc_wire.server import ServerConnection
 
 from sut_server.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
@@ -20,6 +21,7 @@ from sut_server.batch_engine import BatchEngine, BatchLimits
 from sut_server.connection import Connections, KserveConnection
 from sut_server.engines import Desk, Engine
 from sut_server.errors import UsageError
+from sut_server.http_compression import Handle, HttpCompression
 from sut_server.http_connection import HttpConnection, HttpShared
 from sut_server.kserve_http import KserveHttpApi
 from sut_server.metrics import serve_metrics
@@ -87,14 +89,14 @@ class Server:
         self.http_address = ""
         self._http_listeners: list[asyncio.Server] = []
         self._watching: list[asyncio.Task[None]] = []
-        self._openai = HttpShared(
-            OpenAiApi(self._tokens).handle, time.monotonic_ns, patience=self._patience
-        )
-        self._rest = HttpShared(
-            KserveHttpApi(self._servicer).handle, time.monotonic_ns, patience=self._patience
-        )
+        self._openai = self._http_shared(OpenAiApi(self._tokens).handle)
+        self._rest = self._http_shared(KserveHttpApi(self._servicer).handle)
         if self._tracer is not None:
             self._openai.make_call = self._rest.make_call = self._tracer.http_call
+
+    def _http_shared(self, handle: Handle) -> HttpShared:
+        compression = HttpCompression(handle, self._options.compression)
+        return HttpShared(compression.handle, time.monotonic_ns, patience=self._patience)
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -264,7 +266,7 @@ class Server:
             patience=self._patience,
             tracer=self._tracer,
             make_wire=partial(
-                ServerConnection,
+                GzipServerConnection if self._options.compression else ServerConnection,
                 max_concurrent_streams=self._options.max_streams,
                 streaming_paths=frozenset({STREAM_PATH}),
             ),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from grpc_wire.client import ClientConnection
+from grpc_wire.compression import ACCEPTED, GZIP
 from grpc_wire.errors import HeaderError
+from grpc_wire.gzip_halves import GzipClientConnection
 from grpc_wire.headers import request_headers
 
 from loadgen_service.core.settings import Settings
@@ -13,6 +16,7 @@ from loadgen_service.errors import UserError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses, resolve
 from loadgen_service.sut.aio import AioSut
 from loadgen_service.sut.base import Sink, SystemUnderTest
+from loadgen_service.sut.compression import inflating
 from loadgen_service.sut.credentials import (
     channel_credentials,
     read_api_key,
@@ -82,6 +86,8 @@ async def make_wire(
             authority=address.authority,
             scheme="https" if address.tls else "http",
             metadata=read_headers(settings.header),
+            encoding=GZIP if settings.request_compression == GZIP else "",
+            accept_encoding=ACCEPTED if settings.accept_compression == GZIP else "",
         )
     except HeaderError as error:
         raise UserError(f"header: {error}") from None
@@ -97,6 +103,9 @@ async def make_wire(
         streaming=streaming,
         keep_answers=settings.keeps_responses,
         proxy=proxy,
+        make_wire=(
+            GzipClientConnection if settings.accept_compression == GZIP else ClientConnection
+        ),
     )
     return WireSut(path, sink)
 
@@ -122,7 +131,7 @@ async def make_http(
     proxy = proxy_of(address)
     origin, extra = forwarding(address, proxy)
     path = origin + address.path + model_path(settings.model, settings.model_version)
-    headers = (*read_text_headers(settings.header), *extra)
+    headers = (*read_text_headers(settings.header), *extra, *_accepted(settings))
     keep = settings.keeps_responses
     head = infer_head(path, address.authority, headers)
     return HttpSut(
@@ -136,7 +145,12 @@ async def make_openai(
     """The adapter of one OpenAI-style SUT, not connected yet."""
     proxy = proxy_of(address)
     origin, extra = forwarding(address, proxy)
-    headers = (*read_text_headers(settings.header), *read_api_key(settings.api_key), *extra)
+    headers = (
+        *read_text_headers(settings.header),
+        *read_api_key(settings.api_key),
+        *extra,
+        *_accepted(settings),
+    )
     count = token_counter(settings.tokenizer)
     keep = settings.keeps_responses
     head = request_head(
@@ -147,6 +161,11 @@ async def make_openai(
     )
     path = await _http_path(settings, address, proxy, head, lambda: OpenAiAnswer(keep, count))
     return HttpSut(path, sink)
+
+
+def _accepted(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The header that asks for compressed answers, where they are wanted."""
+    return (("Accept-Encoding", GZIP),) if settings.accept_compression == GZIP else ()
 
 
 async def _http_path(
@@ -162,7 +181,7 @@ async def _http_path(
         endpoints=await _endpoints(settings, address, proxy),
         tunnel=(proxy, address) if proxy and address.tls else None,
         head=head,
-        answer=answer,
+        answer=inflating(answer) if settings.accept_compression == GZIP else answer,
         connection_count=settings.connections,
         connection_limit=settings.max_connections,
         connect_timeout_ns=timeout_ns,
@@ -213,4 +232,6 @@ async def make_aio(
         connect_timeout_ns=timeout_ns,
         streaming=streaming,
         keep_answers=settings.keeps_responses,
+        compresses=settings.request_compression == GZIP,
+        inflates=settings.accept_compression == GZIP,
     )

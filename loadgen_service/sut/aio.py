@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import grpc
 from grpc_wire.events import DONE
@@ -36,6 +37,22 @@ Method = Callable[[int, bytes, Metadata], Awaitable[bytes | None]]
 """Makes the call of a key with a message; the answer, None for a stream."""
 
 
+@dataclass(frozen=True, slots=True)
+class GzipUse:
+    """Whether a channel compresses requests, and whether it takes compressed answers.
+
+    grpcio has one list for both, so a channel that compresses also takes them.
+    """
+
+    compresses: bool
+    inflates: bool
+
+    @property
+    def enabled(self) -> int:
+        """Bits of grpcio's algorithms: 0 is none, 2 gzip."""
+        return 1 | (self.compresses or self.inflates) << 2
+
+
 class AioSut:
     """A SUT over grpc.aio channels, one a connection, each with a transport of its own."""
 
@@ -52,6 +69,8 @@ class AioSut:
         connect_timeout_ns: int = 5_000_000_000,
         streaming: bool = False,
         keep_answers: bool = False,
+        compresses: bool = False,
+        inflates: bool = False,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.address = address
@@ -64,6 +83,7 @@ class AioSut:
         self._proxy = proxy
         self._connect_timeout_s = connect_timeout_ns / 1e9
         self._clock = clock
+        self._gzip = GzipUse(compresses, inflates)
         self._channels: list[grpc.aio.Channel] = []
         self._methods: list[Method] = []
         self._reader = StreamReader(self.cancel, keep_answers) if streaming else None
@@ -79,7 +99,9 @@ class AioSut:
     async def open(self) -> None:
         """See ``base.SystemUnderTest``."""
         for target in self._targets:
-            channel = open_channel(target, self._credentials, self._server_name, self._proxy)
+            channel = open_channel(
+                target, self._credentials, self._server_name, self._proxy, self._gzip
+            )
             self._channels.append(channel)
             self._methods.append(self._method(channel))
         try:
@@ -176,10 +198,12 @@ def open_channel(
     credentials: grpc.ChannelCredentials | None,
     server_name: str = "",
     proxy: Proxy | None = None,
+    gzip: GzipUse | None = None,
 ) -> grpc.aio.Channel:
     """A channel with large messages allowed and a connection that it shares with no other.
 
-    Whether a proxy stands before it is decided in ``proxies``, not by grpcio.
+    Whether a proxy stands before it is decided in ``proxies``, not by grpcio. ``gzip`` None leaves
+    compression to grpcio, which compresses no request and takes any answer that it can read.
     """
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -188,8 +212,12 @@ def open_channel(
         ("grpc.enable_retries", 0),
         ("grpc.http_proxy", proxy.url) if proxy else ("grpc.enable_http_proxy", 0),
     ]
+    compression = None
+    if gzip is not None:
+        options.append(("grpc.compression_enabled_algorithms_bitset", gzip.enabled))
+        compression = grpc.Compression.Gzip if gzip.compresses else None
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.insecure_channel(target, options=options, compression=compression)
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
-    return grpc.aio.secure_channel(target, credentials, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options, compression=compression)

@@ -1,7 +1,10 @@
-"""HTTP statuses as the gRPC codes of the records, after google.rpc's own table."""
+"""What the heads of HTTP answers mean to a record: statuses as gRPC codes, after google.rpc's own
+table, and how a body is coded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 _CODES: Final = {
@@ -23,6 +26,15 @@ _CODES: Final = {
     504: 4,
 }
 _UNKNOWN: Final = 2
+
+
+UNASKED: Final = "which was not asked for; --accept-compression gzip asks"
+
+
+def coding_of(headers: Mapping[bytes, bytes]) -> str:
+    """How a body is coded (``content-encoding``); "" where it comes as it is."""
+    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    return "" if coding == "identity" else coding
 
 
 def code_of(status: int) -> int:

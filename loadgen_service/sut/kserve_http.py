@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SettingsError
 from loadgen_service.sut.base import Parts, Usage
-from loadgen_service.sut.http_codes import code_of
+from loadgen_service.sut.http_codes import UNASKED, code_of, coding_of
 from loadgen_service.sut.kserve_request import (
     JOINED_BYTES_MAX,
     JOINED_TOTAL_BYTES_MAX,
@@ -141,19 +141,18 @@ class HttpInferBuilder:
 class HttpInferAnswer:
     """Reads one HTTP answer. ``keep``: give it as a serialised ModelInferResponse at its end."""
 
-    __slots__ = ("_body", "_head_bytes", "_keep", "_status")
+    __slots__ = ("_body", "_headers", "_keep", "_status")
 
     def __init__(self, keep: bool = False) -> None:
         self._keep = keep
         self._status = 0
-        self._head_bytes = -1
+        self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
 
     def begin(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The head came. Names of ``headers`` are in lower case."""
         self._status = status
-        length = headers.get(_LENGTH_KEY, b"")
-        self._head_bytes = int(length) if length.isdigit() and len(length) < 19 else -1
+        self._headers = headers
 
     def feed(self, data: bytes) -> int:
         """More of the body; an answer is one piece, told of at its end."""
@@ -168,15 +167,23 @@ class HttpInferAnswer:
     def ending(self) -> tuple[int, bytes | None, str, Usage | None]:
         """Code, the answer (where kept), the failure's text; no tokens are counted."""
         body = b"".join(self._body)
+        if b"content-encoding" in self._headers and (coding := coding_of(self._headers)):
+            text = f"HTTP {self._status}, compressed by {coding}, {UNASKED}"
+            return code_of(self._status) or CODE_INTERNAL, None, text, None
         if self._status != 200:
             text = f"HTTP {self._status}: {complaint(body)}"
             return code_of(self._status) or CODE_INTERNAL, None, text, None
         if not self._keep:
             return 0, None, "", None
         try:
-            return 0, infer_response(body, self._head_bytes), "", None
+            return 0, infer_response(body, self._head_length()), "", None
         except _UNFIT as error:
             return CODE_INTERNAL, None, f"the answer is not KServe v2's: {error}", None
+
+    def _head_length(self) -> int:
+        """Bytes of the JSON before the tensors; -1: all is JSON."""
+        length = self._headers.get(_LENGTH_KEY, b"")
+        return int(length) if length.isdigit() and len(length) < 19 else -1
 
 
 def infer_response(body: bytes, head_bytes: int) -> bytes:

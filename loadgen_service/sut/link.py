@@ -50,9 +50,10 @@ class Link(asyncio.Protocol):
         endpoint: tuple[str, int],
         clock: Callable[[], int],
         direct: bool,
+        make_wire: Callable[[], ClientConnection] = ClientConnection,
     ) -> None:
         self.endpoint = endpoint
-        self.wire = ClientConnection()
+        self.wire = make_wire()
         self.is_writable = False
         self.cell: Cell | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -13,7 +13,7 @@ import msgspec
 
 from loadgen_service.core.token_rows import UNKNOWN_COUNT, CountedBy
 from loadgen_service.sut.base import Usage
-from loadgen_service.sut.http_codes import code_of
+from loadgen_service.sut.http_codes import UNASKED, code_of, coding_of
 from loadgen_service.sut.sse import SseReader
 
 CODE_UNKNOWN: Final = 2
@@ -79,6 +79,7 @@ class OpenAiAnswer:
         "_count",
         "_fault",
         "_finish_reason",
+        "_headers",
         "_is_ended",
         "_keep",
         "_needs_text",
@@ -97,6 +98,7 @@ class OpenAiAnswer:
         self._timings: Any = None
         self._count = count
         self._status = 0
+        self._headers: dict[bytes, bytes] = {}
         self._sse: SseReader | None = None
         self._body: list[bytes] = []
         self._texts: list[str] = []
@@ -109,6 +111,7 @@ class OpenAiAnswer:
     def begin(self, status: int, headers: dict[bytes, bytes]) -> None:
         """The head came. Names of ``headers`` are in lower case."""
         self._status = status
+        self._headers = headers
         if status == 200 and headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self._sse = SseReader()
 
@@ -142,9 +145,16 @@ class OpenAiAnswer:
         if not self._code and not self._is_ended:
             self._fail(CODE_INTERNAL, "the stream broke off: neither finish_reason nor [DONE] came")
         if self._code:
-            return self._code, None, self._fault, None
+            return self._code, None, self._failure(), None
         text = "".join(self._texts)
         return 0, self._kept(text) if self._keep else None, "", self._usage_of(text)
+
+    def _failure(self) -> str:
+        """Why the call failed; of an answer that could not be read, how it was compressed."""
+        coding = coding_of(self._headers)
+        if not coding:
+            return self._fault
+        return f"HTTP {self._status}, compressed by {coding}, {UNASKED}"
 
     def _kept(self, text: str) -> bytes:
         return msgspec.json.encode(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from grpc_wire.client import ClientConnection
 from grpc_wire.events import DONE
 from grpc_wire.headers import HeaderBlock
 
@@ -54,6 +55,8 @@ class WirePath:
     """Join a stream's answers and report them at its end."""
     proxy: Proxy | None = None
     """Asked for a tunnel to ``address`` where one stands on the way."""
+    make_wire: Callable[[], ClientConnection] = ClientConnection
+    """The client half of each connection."""
 
 
 class WireSut:
@@ -221,7 +224,7 @@ class WireSut:
     async def _connect(self, endpoint: tuple[str, int]) -> Link:
         path = self._path
         connecting = connect(
-            lambda: Link(self, endpoint, self._clock, direct=path.tls is None),
+            lambda: Link(self, endpoint, self._clock, path.tls is None, path.make_wire),
             endpoint,
             path.tls,
             path.tls_server_name or path.address.host,

@@ -32,6 +32,7 @@ from loadgen_service.qsl.arena import Arena, ArenaDownload, arena_path, is_intac
 from loadgen_service.qsl.prompts import request_parameters
 from loadgen_service.sut.adapters import Dispatch, open_suts
 from loadgen_service.sut.base import SystemUnderTest
+from loadgen_service.sut.compression import request_compressor
 from loadgen_service.sut.kserve_http import HttpInferBuilder
 from loadgen_service.sut.kserve_request import RequestBuilder, RequestTensor
 from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
@@ -98,6 +99,7 @@ class WorkerRun:
         self._uplink: asyncio.Task[None] | None = None
         self._is_handed_over = False
         self._shared: SharedTensors | None = None
+        self._compressor = request_compressor(self._settings)
         self._official: OfficialTest | None = None
 
     # ------------------------------------------------------------ before the load
@@ -126,7 +128,11 @@ class WorkerRun:
         return asked == "on" or (asked == "auto" and any(s.decoupled for s in self._order.suts))
 
     def _build(self, arena: Arena) -> Build:
-        """What makes a request of samples."""
+        """What makes a request of samples, as it is sent."""
+        build = self._plain_build(arena)
+        return self._compressor.begin_series(build) if self._compressor is not None else build
+
+    def _plain_build(self, arena: Arena) -> Build:
         settings = self._settings
         if settings.protocol == "openai":
             common = common_fields(settings.model, self._streaming(), request_parameters(settings))

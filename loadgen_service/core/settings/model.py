@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic import ConfigDict, model_validator
 
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings.compression import CompressionSettings, compression_trouble
 from loadgen_service.core.settings.data import DataSettings
 from loadgen_service.core.settings.endpoints import EndpointSettings
 from loadgen_service.core.settings.fleet import FleetSettings
@@ -40,6 +41,7 @@ class Settings(
     EndpointSettings,
     ServerSideSettings,
     MemorySettings,
+    CompressionSettings,
     DataSettings,
     SequenceSettings,
     JudgingSettings,
@@ -181,6 +183,8 @@ class Settings(
             raise ValueError(trouble)
         waits = row.closed and not row.one_worker
         if trouble := sequence_trouble(self, waits):
+            raise ValueError(trouble)
+        if trouble := compression_trouble(self, self.shared_memory):
             raise ValueError(trouble)
         return self
 
