@@ -12,6 +12,7 @@ from loadgen_service.core.columns import Status
 from loadgen_service.core.facts import ErrorFacts
 from loadgen_service.core.settings import Settings
 
+ASK = "--accept-compression gzip"
 REMEDY = "--request-compression none"
 
 
@@ -42,6 +43,15 @@ def test_a_refusal_of_compression_names_its_remedy(code: int, text: str) -> None
     assert REMEDY in advice_of(failed(some, code, text, request_compression="gzip"))
     assert REMEDY not in advice_of(failed(some, code, text))
     assert REMEDY not in advice_of(failed(some, 3, "wrong", request_compression="gzip"))
+
+
+@pytest.mark.parametrize("asked", ["none", "gzip"])
+def test_answers_compressed_unasked_name_their_remedy(asked: str) -> None:
+    text = "message is compressed; no compression was offered"
+    every = slice(None)
+    assert ASK in advice_of(failed(every, 13, text, request_compression=asked))
+    assert ASK not in advice_of(failed(every, 13, text, accept_compression="gzip"))
+    assert ASK not in advice_of(failed(every, 13, "the model raised"))
 
 
 def test_a_server_that_answers_no_compressed_request_is_suspected() -> None:

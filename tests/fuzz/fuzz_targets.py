@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 from google.protobuf.message import DecodeError
 from grpc_wire.client import ClientConnection
+from grpc_wire.compression import InflatingDeframer
+from grpc_wire.errors import MessageFault
 from grpc_wire.events import DONE, MESSAGE, OPENED, REQUEST
 from grpc_wire.headers import HeaderBlock, request_headers
 from grpc_wire.messages import frame_message
@@ -35,6 +37,7 @@ from loadgen_service.service.journal import JOURNAL_NAME, entries_of, read_journ
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.segments import Segment, frames
 from loadgen_service.service.tokens import parse_tokens
+from loadgen_service.sut.compression import InflatingAnswer
 from loadgen_service.sut.kserve_http import HttpInferAnswer
 from loadgen_service.sut.kserve_stream import StreamReader
 from loadgen_service.sut.openai_answer import OpenAiAnswer
@@ -92,6 +95,35 @@ def wire_client(data: bytes) -> None:
         wire.take_output()
     done += [event[1] for event in wire.eof() if event[0] == DONE]
     assert sorted(done) == opened, (done, opened)
+
+
+def compressed_messages(data: bytes) -> None:
+    """Messages that may be gzip must not depend on how the bytes were cut, nor pass their bound."""
+    found: list[list[bytes]] = []
+    for pieces in ([data[1:]], _pieces(data)):
+        deframer = InflatingDeframer(4_096, "gzip" if data[:1] != b"!" else "br")
+        found.append([])
+        with contextlib.suppress(MessageFault):
+            for piece in pieces:
+                found[-1] += deframer.feed(piece, 0, len(piece))
+    at_once, in_pieces = found
+    assert at_once == in_pieces[: len(at_once)], (at_once, in_pieces)
+    assert all(len(message) <= 4_096 for message in in_pieces)
+
+
+def compressed_answer(data: bytes) -> None:
+    """An HTTP answer by gzip, kept and not kept, streamed and whole."""
+    for keep in (False, True):
+        for kind in (b"text/event-stream", b"application/json"):
+            for inner in (HttpInferAnswer(keep), OpenAiAnswer(keep)):
+                answer = InflatingAnswer(inner, max_bytes=4_096)
+                answer.begin(200, {b"content-encoding": b"gzip", b"content-type": kind})
+                for piece in _pieces(data):
+                    answer.feed(piece)
+                answer.end()
+                code, kept, text, _ = answer.ending()
+                assert code == 0 or text
+                assert kept is None or not code
 
 
 def sse(data: bytes) -> None:
@@ -260,8 +292,8 @@ def input_data(data: bytes) -> None:
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     one.__name__: one
     for one in (
-        wire_server, wire_client, sse, openai_answer, openai_request, http_request, infer_request,
-        infer_response, rest_request, rest_answer, conf, trace, tokens, segment, batch, journal,
-        arena, prompts, input_data,
+        wire_server, wire_client, compressed_messages, compressed_answer, sse, openai_answer,
+        openai_request, http_request, infer_request, infer_response, rest_request, rest_answer,
+        conf, trace, tokens, segment, batch, journal, arena, prompts, input_data,
     )
 }  # fmt: skip

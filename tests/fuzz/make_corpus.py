@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from fuzz_targets import HEADERS, SPEC, TARGETS
 from grpc_wire.client import ClientConnection
+from grpc_wire.compression import compressed_message, gzip_bytes
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
 from loadgen_proto import loadgen_pb2 as pb
@@ -46,6 +47,17 @@ def wire() -> dict[str, list[bytes]]:
     return {
         "wire_server": [b"\xff" + up, b"\x08" + up],
         "wire_client": [b"\xff" + down, b"\x08" + down],
+    }
+
+
+def compressed() -> dict[str, list[bytes]]:
+    plain = [frame_message(b"asked" * 10), frame_message(bytes(2_000)), frame_message(b"")]
+    mixed = compressed_message(plain[0]) + plain[1] + compressed_message(plain[1]) + plain[2]
+    body = gzip_bytes(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n')
+    tensors = gzip_bytes(b'{"outputs":[{"name":"y","datatype":"INT8","shape":[2],"data":[1,2]}]}')
+    return {
+        "compressed_messages": [b"\xff" + mixed, b"\x04" + mixed],
+        "compressed_answer": [b"\xff" + body, b"\x06" + tensors],
     }
 
 
@@ -132,8 +144,8 @@ def texts() -> dict[str, list[bytes]]:
 
 def main() -> None:
     """Write ``corpus/TARGET/seed-N``."""
-    seeds = {**wire(), **infer(), **texts(), "segment": [segment()], "arena": [arena()],
-             "batch": [records().SerializeToString()]}  # fmt: skip
+    seeds = {**wire(), **compressed(), **infer(), **texts(), "segment": [segment()],
+             "arena": [arena()], "batch": [records().SerializeToString()]}  # fmt: skip
     assert set(seeds) == set(TARGETS), set(seeds) ^ set(TARGETS)
     for name, contents in seeds.items():
         folder = CORPUS / name

@@ -7,17 +7,12 @@ from typing import Final
 
 from loadgen_service.core.facts import ErrorFacts, RunFacts, SeriesFacts
 from loadgen_service.core.figures import SeriesFigures
+from loadgen_service.core.findings.compression import compression_advice
 from loadgen_service.core.findings.finding import Finding, say_count
 from loadgen_service.core.settings import Settings
 
 NAMED_AT_MOST: Final = 3
 """So many gaps or workers are named in a finding; the summary holds them all."""
-
-CODE_UNIMPLEMENTED: Final = 12
-"""What a gRPC server says to a compression that it does not know (gRPC, "Compression")."""
-
-UNSUPPORTED_BODY: Final = "HTTP 415"
-"""What an HTTP server says to it (RFC 9110 15.5.16)."""
 
 
 def accounting(figures: SeriesFigures, facts: RunFacts) -> Finding:
@@ -59,7 +54,9 @@ def error_budget(settings: Settings, figures: SeriesFigures, facts: SeriesFacts)
         measured=f"{share:.4g} of {say_count(counts.issued, 'sample')} ({counts.failed} failed, "
         f"{counts.timed_out} timed out, {counts.lost} lost){_most_frequent(facts.errors)}",
         required=f"<= {settings.error_budget:.4g}",
-        advice="" if met else _error_advice(settings, figures, facts.errors),
+        advice=""
+        if met
+        else compression_advice(settings, figures, facts.errors) or _error_advice(figures),
     )
 
 
@@ -70,30 +67,13 @@ def _most_frequent(errors: Sequence[ErrorFacts]) -> str:
     return f"; most often code {worst.code}: {worst.message} ({worst.count} times)"
 
 
-def _error_advice(settings: Settings, figures: SeriesFigures, errors: Sequence[ErrorFacts]) -> str:
+def _error_advice(figures: SeriesFigures) -> str:
     counts = figures.samples
-    if settings.request_compression != "none" and _refuse_compression(figures, errors):
-        return (
-            "the SUT may take no compressed requests: try --request-compression none; queries are "
-            "never retried"
-        )
     if counts.timed_out >= max(counts.failed, counts.lost):
         return "lower the load, look at the SUT, or raise --timeout-ms; queries are never retried"
     if counts.lost > counts.failed:
         return "see the worker that was lost; its requests are never given to another"
     return "mend what the message names; queries are never retried. --error-budget allows a share"
-
-
-def _refuse_compression(figures: SeriesFigures, errors: Sequence[ErrorFacts]) -> bool:
-    """Whether a SUT said that it takes no compressed request, or answered none at all.
-
-    A server that does not know the header reads gzip as if it were the request, and says anything.
-    """
-    said = any(
-        error.code == CODE_UNIMPLEMENTED or error.message.startswith(UNSUPPORTED_BODY)
-        for error in errors
-    )
-    return said or (figures.samples.completed == 0 and figures.samples.failed > 0)
 
 
 def workers_lost(facts: SeriesFacts) -> Finding:
