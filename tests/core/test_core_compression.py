@@ -23,6 +23,18 @@ def test_compressed_requests_do_not_go_with_shared_memory() -> None:
     assert Settings(**target, accept_compression="gzip").accept_compression == "gzip"
 
 
+def test_requests_of_sequences_are_compressed_by_grpcio_only() -> None:
+    played = {
+        "sut": ["grpc://h:1"],
+        "scenario": "concurrency",
+        "sequences": "s.jsonl",
+        "request_compression": "gzip",
+    }
+    with pytest.raises(ValidationError, match="request_compression: with --sequences"):
+        Settings(**played)
+    assert Settings(**played, adapter="grpc_aio").request_compression == "gzip"
+
+
 def advice_of(made: Series) -> str:
     return next(one.advice for one in made.verdict().findings if one.name == "error_budget")
 

@@ -22,11 +22,21 @@ class CompressionSettings(BaseModel):
     )
 
 
-def compression_trouble(settings: CompressionSettings, shared_memory: str) -> str:
+def compression_trouble(
+    settings: CompressionSettings, shared_memory: str, sequences: str, adapter: str
+) -> str:
     """What does not go with compression, in one line; empty where all does."""
-    if settings.request_compression != "none" and shared_memory != "none":
+    if settings.request_compression == "none":
+        return ""
+    if shared_memory != "none":
         return (
             "request_compression: with --shared-memory system the tensors are not in the requests, "
             "and there is nothing to compress; leave one of them out"
+        )
+    if sequences and adapter != "grpc_aio":
+        return (
+            "request_compression: with --sequences a request's place is written into it when it is "
+            "issued, after requests are compressed; leave one of them out, or use "
+            "--adapter grpc_aio, which compresses what it sends"
         )
     return ""

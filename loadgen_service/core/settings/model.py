@@ -184,7 +184,7 @@ class Settings(
         waits = row.closed and not row.one_worker
         if trouble := sequence_trouble(self, waits):
             raise ValueError(trouble)
-        if trouble := compression_trouble(self, self.shared_memory):
+        if trouble := compression_trouble(self, self.shared_memory, self.sequences, self.adapter):
             raise ValueError(trouble)
         return self
 
