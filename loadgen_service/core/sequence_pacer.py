@@ -78,12 +78,12 @@ class SequencePacer(Pacer):
 
     def take(self, now_ns: int) -> Sequence[int]:
         """Rows to issue now, at most MOST_AT_ONCE; see ``Pacer.take``."""
-        self._look_for_reason(now_ns)
+        if not self._ending:
+            self._look_for_reason(now_ns)
         if self.ended_by or now_ns < self._not_before_ns:
             return ()
-        rows: list[int] = []
-        while self._ready and len(rows) < MOST_AT_ONCE:
-            rows.append(self._go_on(*self._ready.popleft()))
+        ready = self._ready
+        rows = [self._go_on(*ready.popleft()) for _ in range(min(len(ready), MOST_AT_ONCE))]
         room = min(self._room(), MOST_AT_ONCE - len(rows))
         while room > 0 and self._may_begin():
             rows.append(self._begin())
@@ -105,7 +105,8 @@ class SequencePacer(Pacer):
 
     def is_done(self, now_ns: int) -> bool:
         """See ``Pacer.is_done``."""
-        self._look_for_reason(now_ns)
+        if not self._ending:
+            self._look_for_reason(now_ns)
         self._look_for_end()
         return bool(self.ended_by)
 
@@ -133,8 +134,6 @@ class SequencePacer(Pacer):
     def _look_for_reason(self, now_ns: int) -> None:
         """Whether the sequences have to be ended, and why."""
         share = self._share
-        if self._ending:
-            return
         if now_ns > self._stop_ns:
             self._ending = self._stop_reason
         elif share.max_duration_ns and now_ns > share.max_duration_ns:

@@ -20,6 +20,8 @@ from loadgen_service.qsl.tensors import TensorSpec
 INPUTS: Final = "inputs"
 SAMPLE: Final = "sample"
 LARGEST_INDEX: Final = 2**31 - 1
+MOST_REQUESTS: Final = 1 << 22
+"""Of a file: every worker is told of each in one message, 8 bytes a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,13 @@ def read_sequence_file(path: Path) -> SequenceFile:
         sequences.append(indexes)
     if not sequences:
         raise UserError(f'sequences: {path} holds none; give {{"sequence": [...]}} a line')
-    return SequenceFile(path, SequenceSet.of(sequences), steps)
+    layout = SequenceSet.of(sequences)
+    if len(layout.samples) > MOST_REQUESTS:
+        raise UserError(
+            f"sequences: {path} has {len(layout.samples)} requests, a run takes files of up to "
+            f"{MOST_REQUESTS}; lines are drawn again and again, so fewer do"
+        )
+    return SequenceFile(path, layout, steps)
 
 
 def _lines(path: Path) -> list[tuple[str, Any]]:

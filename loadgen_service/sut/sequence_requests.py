@@ -7,6 +7,7 @@ KServe v2's sequence extension, as Triton has it: the request parameters ``seque
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from tritonclient.grpc import service_pb2
@@ -17,6 +18,9 @@ from loadgen_service.sut.kserve_request import varint
 
 Mark = Callable[[Parts, int, bool, bool], Parts]
 """``(request, sequence_id, is_start, is_end) -> request``."""
+
+IDS_KEPT: Final = 1 << 14
+"""Sequences whose id need not be encoded again for each request: more than are usually live."""
 
 _PREFIX_BYTES: Final = 5
 _INT64_PARAM_TAG: Final = b"\x10"  # InferParameter.int64_param = 2, varint
@@ -38,6 +42,7 @@ _EITHER: Final = (False, True)
 _FLAGS: Final = {(start, end): _flags(start, end) for start in _EITHER for end in _EITHER}
 
 
+@lru_cache(IDS_KEPT)
 def _id_field(sequence_id: int) -> bytes:
     """One entry of ModelInferRequest.parameters (field 4): a key (1) and a value (2)."""
     value = _INT64_PARAM_TAG + varint(sequence_id)
@@ -48,11 +53,12 @@ def _id_field(sequence_id: int) -> bytes:
 def marked_grpc(parts: Parts, sequence_id: int, is_start: bool, is_end: bool) -> Parts:
     """A gRPC message with the parameters behind its other fields, which protobuf allows."""
     more = _id_field(sequence_id) + _FLAGS[is_start, is_end]
-    first = parts if isinstance(parts, bytes) else bytes(parts[0])
+    if isinstance(parts, bytes):
+        size = len(parts) - _PREFIX_BYTES + len(more)
+        return b"\0%b%b%b" % (size.to_bytes(4, "big"), parts[_PREFIX_BYTES:], more)
+    first = bytes(parts[0])
     size = int.from_bytes(first[1:_PREFIX_BYTES], "big") + len(more)
     prefix = b"\0" + size.to_bytes(4, "big")
-    if isinstance(parts, bytes):
-        return b"".join((prefix, memoryview(parts)[_PREFIX_BYTES:], more))
     return (prefix + first[_PREFIX_BYTES:], *parts[1:], more)
 
 

@@ -106,6 +106,15 @@ def test_a_mistake_is_one_line_that_names_its_place(
     assert str(caught.value).startswith("sequences: ")
 
 
+def test_a_file_too_large_for_a_message_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen_service.qsl.sequence_file.MOST_REQUESTS", 3)
+    path = written(tmp_path, *([{"sequence": [{"sample": 0}, {"sample": 0}]}] * 2))
+    with pytest.raises(UserError, match="has 4 requests, a run takes files of up to 3"):
+        read_sequence_file(path)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(LoadgenError, match=r"sequences: cannot read .*none.jsonl: No such file"):
         read_sequence_file(tmp_path / "none.jsonl")
