@@ -112,7 +112,7 @@ def test_a_litserve_killed_in_the_middle_ends_the_run(prompts, tmp_path):
         going = Run(
             tmp_path / "out",
             *(*litserve_flags(served, prompts), "--scenario", "server", "--target-qps", "6"),
-            *("--min-duration-ms", "5000", "--timeout-ms", "2000"),
+            *("--min-duration-ms", "5000", "--min-query-count", "20", "--timeout-ms", "2000"),
         )
         going.wait_for("issuing")
         served.kill()
