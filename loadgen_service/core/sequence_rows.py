@@ -60,44 +60,50 @@ class _Worker:
 
     def issued(self, rows: Int64Array, ended: npt.NDArray[np.bool_], said: int) -> Int64Array:
         """``rows`` recorded (``ended``: those that failed), and what else is issued for sure."""
+        # Who issued n requests began n sequences at most: a row beyond them is no word to go by.
+        beyond = self._index + self._count * max(said, len(rows))
         numbers = self._play.numbers_of(rows)
-        begun = np.unique(numbers)
-        holes = self._holes(rows, numbers, begun)
+        sane, stopped = rows[numbers < beyond], np.unique(numbers[ended])
+        holes = self._holes(sane)
         missing = said - len(rows) - len(holes)
         if missing > 0:
-            stopped = np.unique(numbers[ended])
-            further = self._further(np.concatenate([rows, holes]), stopped)
+            further = self._further(np.union1d(sane, holes), stopped)
             more = [row for row, _ in zip(further, range(missing), strict=False)]
             holes = np.concatenate([holes, np.array(more, dtype=np.int64)])
-        return np.unique(np.concatenate([rows, holes]))
+        return np.union1d(rows, holes)
 
-    def _holes(self, rows: Int64Array, numbers: Int64Array, begun: Int64Array) -> Int64Array:
+    def _newest(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Sequences of ascending ``rows``, and the last row of each that is among them."""
+        numbers = self._play.numbers_of(rows)
+        begins = np.flatnonzero(np.diff(numbers, prepend=-1))
+        return numbers[begins], np.maximum.reduceat(rows, begins)
+
+    def _holes(self, rows: Int64Array) -> Int64Array:
         """Rows without a record before one with a record: of its sequence, or a whole one."""
         if not len(rows):
-            return np.empty(0, dtype=np.int64)
+            return rows
+        begun, newest = self._newest(rows)
         all_begun = np.arange(self._index, begun[-1] + 1, self._count, dtype=np.int64)
-        ends = np.maximum.reduceat(rows, np.flatnonzero(np.diff(numbers, prepend=-1)))
         firsts = self._play.first_rows(all_begun)
         # Of a sequence without any record, the first request is all that is sure.
         lasts = firsts.copy()
-        lasts[np.searchsorted(all_begun, begun)] = ends
+        lasts[np.searchsorted(all_begun, begun)] = newest
         if int((lasts - firsts + 1).sum()) == len(rows):
-            return np.empty(0, dtype=np.int64)
+            return rows[:0]
         spans = [np.arange(a, b + 1) for a, b in zip(firsts, lasts, strict=True)]
         holes: Int64Array = np.setdiff1d(np.concatenate(spans), rows)
         return holes
 
     def _further(self, rows: Int64Array, stopped: Int64Array) -> Iterator[int]:
         """What the worker would issue next, round by round over its live sequences."""
-        numbers = self._play.numbers_of(rows)
-        begun = np.unique(numbers).tolist()
-        upcoming = self._index if not begun else begun[-1] + self._count
         live: list[tuple[int, int]] = []
-        for number in begun:
-            _, last = self._play.span(number)
-            newest = int(rows[numbers == number].max())
-            if newest < last and number not in stopped:
-                live.append((newest + 1, last))
+        upcoming = self._index
+        if len(rows):
+            begun, newest = self._newest(rows)
+            lasts = self._play.first_rows(begun) + self._play.lengths(begun) - 1
+            is_live = (newest < lasts) & ~np.isin(begun, stopped)
+            live += zip((newest + 1)[is_live].tolist(), lasts[is_live].tolist(), strict=True)
+            upcoming = int(begun[-1]) + self._count
         while True:
             while len(live) < self._window:
                 live.append(self._play.span(upcoming))

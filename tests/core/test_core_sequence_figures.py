@@ -111,6 +111,21 @@ def test_a_failed_sequence_is_not_gone_on_with_in_the_books() -> None:
     assert table.row[table.status == Status.LOST].tolist() == [3 * LENGTH]
 
 
+def test_many_sequences_of_a_dead_worker_are_accounted_for() -> None:
+    rows = rows_of(*[4] * 20_000, 1, 1)
+    gone = worker(1, 40_001 + 5, lost=True)
+    table = table_of(records_of(plan_of_fours(), rows), worker(0, 40_001), gone)
+    assert np.count_nonzero(table.status == Status.LOST) == 5
+    assert len(table) == len(rows) + 5
+
+
+def test_a_record_from_beyond_the_plan_makes_no_gap_of_millions() -> None:
+    rows = np.append(rows_of(4, 4), 2**50 * LENGTH)
+    table = table_of(records_of(plan_of_fours(), rows), worker(0, 5), worker(1, 4))
+    assert len(table) == 9
+    assert np.count_nonzero(table.status == Status.LOST) == 0
+
+
 def test_records_beyond_what_their_worker_issued_are_counted() -> None:
     figures = figures_of(records_of(plan_of_fours(), rows_of(4, 4)), worker(0, 4), worker(1, 3))
     assert figures.unexpected_count == 1
