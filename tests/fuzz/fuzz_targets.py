@@ -31,6 +31,7 @@ from loadgen_service.mlperf.conf_file import parse_conf
 from loadgen_service.qsl.arena_file import Arena
 from loadgen_service.qsl.input_data import open_input_data
 from loadgen_service.qsl.prompts import open_prompts
+from loadgen_service.qsl.sequence_file import read_sequence_file
 from loadgen_service.qsl.tensors import TensorSpec
 from loadgen_service.service.collector import CorruptBatch, check_batch
 from loadgen_service.service.journal import JOURNAL_NAME, entries_of, read_journal
@@ -289,11 +290,20 @@ def input_data(data: bytes) -> None:
         open_input_data(_file(data, "input.json"), WANTED)
 
 
+def sequences(data: bytes) -> None:
+    """Files of sequences."""
+    with contextlib.suppress(LoadgenError):
+        played = read_sequence_file(_file(data, "sequences.jsonl"))
+        played.require_within(4, "data")
+        if played.steps:
+            played.source(WANTED)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     one.__name__: one
     for one in (
         wire_server, wire_client, compressed_messages, compressed_answer, sse, openai_answer,
         openai_request, http_request, infer_request, infer_response, rest_request, rest_answer,
-        conf, trace, tokens, segment, batch, journal, arena, prompts, input_data,
+        conf, trace, tokens, segment, batch, journal, arena, prompts, input_data, sequences,
     )
 }  # fmt: skip

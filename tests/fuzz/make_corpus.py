@@ -139,6 +139,10 @@ def texts() -> dict[str, list[bytes]]:
         "input_data": [
             json.dumps({"data": [step, coded]}).encode(), json.dumps({"data": [[step]]}).encode(),
         ],
+        "sequences": [
+            json.dumps({"sequence": [{"inputs": step}, {"inputs": coded}]}).encode() + b"\n",
+            b'{"sequence": [{"sample": 1}, {"sample": 0}]}\n\n{"sequence": [{"sample": 3}]}',
+        ],
     }  # fmt: skip
 
 
