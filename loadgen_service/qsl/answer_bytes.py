@@ -11,6 +11,9 @@ from typing import Final
 
 from tritonclient.grpc import service_pb2
 
+from loadgen_service.qsl.tensors import BYTES
+from loadgen_service.qsl.typed_contents import typed_values
+
 _LENGTH_BYTES: Final = 4
 _OPENAI_MARK: Final = b"{"
 """Answers of OpenAI-style servers are kept as JSON; no ModelInferResponse begins so."""
@@ -19,8 +22,7 @@ _OPENAI_MARK: Final = b"{"
 def answer_bytes(message: bytes) -> bytes:
     """Raw contents of all outputs in order; of a BYTES output its elements without their lengths.
 
-    Of an OpenAI-style answer its text. Answers in typed contents, which have no bytes of their own,
-    give nothing.
+    Of an OpenAI-style answer its text. Typed contents become the bytes that their datatype has.
     """
     return sample_bytes(message, 1)[0]
 
@@ -75,10 +77,22 @@ def _outputs(message: bytes) -> list[tuple[str, bytes | list[bytes]]]:
         response = service_pb2.ModelInferResponse.FromString(message)
     except Exception:  # protobuf's DecodeError differs between its implementations
         return []
+    raws = response.raw_output_contents
     return [
-        (output.name, _elements(raw) if output.datatype == "BYTES" else raw)
-        for output, raw in zip(response.outputs, response.raw_output_contents, strict=False)
+        (output.name, _content(output, raws[at] if at < len(raws) else None))
+        for at, output in enumerate(response.outputs)
     ]
+
+
+def _content(
+    output: service_pb2.ModelInferResponse.InferOutputTensor, raw: bytes | None
+) -> bytes | list[bytes]:
+    if raw is not None:
+        return _elements(raw) if output.datatype == BYTES else raw
+    values = typed_values(output)
+    if values is None:
+        return b""
+    return values.tolist() if output.datatype == BYTES else values.tobytes()
 
 
 def _elements(raw: bytes) -> list[bytes]:

@@ -15,27 +15,12 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import RunError
 from loadgen_service.qsl.tensors import BYTES, DTYPES, Array, decode_elements
+from loadgen_service.qsl.typed_contents import typed_values
 
 TOP_COUNT: Final = 5
 
 PREFERRED_OUTPUTS: Final = ("logits", "probabilities", "scores", "output")
 """Which output is scored where a model has several; else the first."""
-
-_CONTENTS: Final = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
-"""Field of InferTensorContents that holds each datatype (FP16 and BF16 have none)."""
 
 
 def output_arrays(response: bytes) -> dict[str, Array]:
@@ -53,7 +38,7 @@ def output_arrays(response: bytes) -> dict[str, Array]:
         if at < len(message.raw_output_contents):
             values = _from_raw(message.raw_output_contents[at], output.datatype)
         else:
-            values = _from_contents(output)
+            values = typed_values(output)
         shape = tuple(output.shape)
         if values is None or values.size != prod(shape):
             raise RunError(
@@ -74,14 +59,6 @@ def _from_raw(raw: bytes, datatype: str) -> Array | None:
     if datatype == "BF16":
         return (values.astype("<u4") << np.uint32(16)).view("<f4")
     return values
-
-
-def _from_contents(output: service_pb2.ModelInferResponse.InferOutputTensor) -> Array | None:
-    field = _CONTENTS.get(output.datatype)
-    if field is None:
-        return None
-    values = list(getattr(output.contents, field))
-    return np.array(values, object if output.datatype == BYTES else DTYPES[output.datatype])
 
 
 def sample_rows(output: Array, count: int) -> Array:

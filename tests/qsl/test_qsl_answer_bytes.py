@@ -39,6 +39,27 @@ def test_outputs_follow_one_another():
     assert answer_bytes(message.SerializeToString()) == numbers(1, 2) + b"xyz"
 
 
+def test_typed_contents_are_the_bytes_of_their_datatype():
+    message = service_pb2.ModelInferResponse(model_name="m")
+    message.outputs.add(name="a", datatype="INT16", shape=[2, 1]).contents.int_contents[:] = [1, -2]
+    message.outputs.add(name="b", datatype="FP32", shape=[2, 1]).contents.fp32_contents[:] = [3, 4]
+    texts = message.outputs.add(name="c", datatype="BYTES", shape=[2, 1])
+    texts.contents.bytes_contents[:] = [b"x", b"yz"]
+    whole = np.array([1, -2], "<i2").tobytes() + np.array([3, 4], "<f4").tobytes() + b"xyz"
+    assert answer_bytes(message.SerializeToString()) == whole
+    assert sample_bytes(message.SerializeToString(), 2) == [
+        np.array([1], "<i2").tobytes() + np.array([3], "<f4").tobytes() + b"x",
+        np.array([-2], "<i2").tobytes() + np.array([4], "<f4").tobytes() + b"yz",
+    ]
+
+
+def test_typed_contents_that_their_datatype_cannot_hold_give_nothing():
+    message = service_pb2.ModelInferResponse(model_name="m")
+    message.outputs.add(name="a", datatype="INT8", shape=[1]).contents.int_contents[:] = [300]
+    message.outputs.add(name="b", datatype="FP16", shape=[1])
+    assert answer_bytes(message.SerializeToString()) == b""
+
+
 def test_a_batched_answer_is_cut_by_sample():
     message = response(
         ("a", "INT32", [2, 2], numbers(1, 2, 3, 4)), ("b", "BYTES", [2, 1], elements(b"x", b"yz"))
