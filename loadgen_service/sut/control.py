@@ -300,13 +300,13 @@ class SutControl:
     def _failure(self, address: SutAddress, error: grpc.aio.AioRpcError) -> SutError:
         """One line for a control call that failed."""
         code, details = error.code(), " ".join((error.details() or "").split())
-        model = self._settings.model
+        model = repr(self._settings.model)
         if self._settings.model_version:
             model += f" version {self._settings.model_version}"
         said = f"{code.name}: {details}" if details else code.name
         if code == grpc.StatusCode.UNAUTHENTICATED or code == grpc.StatusCode.PERMISSION_DENIED:
             return SutError(f"sut: {address} refuses us ({said}); check --header")
-        if code in _NO_SUCH_MODEL or _is_about_a_model(details, self._settings.model):
+        if code in _NO_SUCH_MODEL or says_unknown(self._settings.model, details):
             return SutError(f"model: {address} does not serve {model} ({said}); check --model")
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return SutError(
@@ -322,10 +322,14 @@ def ensemble_parts(config: model_config_pb2.ModelConfig) -> list[str]:
     return list(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
 
 
-def _is_about_a_model(details: str, model: str) -> bool:
-    """Whether a server that gave another code says in words that it has no such model."""
-    words = details.lower()
-    return "unknown model" in words or (model.lower() in words and "not found" in words)
+def says_unknown(model: str, complaint: str) -> bool:
+    """Whether a server's words say that it has no such model, though code or status do not.
+
+    MLServer calls it UNKNOWN over gRPC.
+    """
+    said = complaint.lower()
+    absent = "not found" in said or "does not exist" in said
+    return "unknown model" in said or (absent and f" {model.lower()} " in said)
 
 
 def _tensor(tensor: service_pb2.ModelMetadataResponse.TensorMetadata) -> pb.TensorMetadata:
