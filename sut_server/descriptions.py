@@ -20,7 +20,7 @@ NS_PER_MS: Final = 1_000_000
 
 def server_metadata(version: str, *, shared_memory: bool = False) -> Any:
     """ServerMetadataResponse: name, version, and which extensions exist."""
-    extensions = ["model_configuration", "statistics"]
+    extensions = ["model_configuration", "statistics", "binary_tensor_data"]
     if shared_memory:
         extensions.append("system_shared_memory")
     return service_pb2.ServerMetadataResponse(

@@ -26,7 +26,8 @@ from loadgen_service.sut.credentials import (
 )
 from loadgen_service.sut.http_link import Answer
 from loadgen_service.sut.http_pool import HttpPath, HttpSut
-from loadgen_service.sut.kserve_http import HttpInferAnswer, infer_head, model_path
+from loadgen_service.sut.kserve_http import BINARY, HttpInferAnswer, infer_head, model_path
+from loadgen_service.sut.kserve_json import JSON
 from loadgen_service.sut.kserve_request import MODEL_INFER_PATH, MODEL_STREAM_INFER_PATH
 from loadgen_service.sut.openai_answer import CountTokens, OpenAiAnswer
 from loadgen_service.sut.openai_request import PATHS, request_head
@@ -133,7 +134,8 @@ async def make_http(
     path = origin + address.path + model_path(settings.model, settings.model_version)
     headers = (*read_text_headers(settings.header), *extra, *_accepted(settings))
     keep = settings.keeps_responses
-    head = infer_head(path, address.authority, headers)
+    content_type = JSON if settings.http_tensors == "json" else BINARY
+    head = infer_head(path, address.authority, headers, content_type)
     return HttpSut(
         await _http_path(settings, address, proxy, head, lambda: HttpInferAnswer(keep)), sink
     )

@@ -28,10 +28,11 @@ from loadgen_service.sut.kserve_request import (
 from loadgen_service.sut.openai_answer import complaint
 
 CODE_INTERNAL: Final = 13
+BINARY: Final = "application/octet-stream"
 HEADER_LENGTH: Final = b"Inference-Header-Content-Length"
 
 _LENGTH_KEY: Final = HEADER_LENGTH.lower()
-_DTYPES: Final = {
+DTYPES: Final = {
     "BOOL": "?",
     "UINT8": "<u1",
     "UINT16": "<u2",
@@ -45,6 +46,7 @@ _DTYPES: Final = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
+"""numpy type of each datatype that JSON has numbers for."""
 _UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a server's JSON may make the reader raise."""
 
@@ -55,12 +57,14 @@ def model_path(model: str, version: str = "") -> str:
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
-def infer_head(path: str, authority: str, headers: Sequence[tuple[str, str]]) -> bytes:
+def infer_head(
+    path: str, authority: str, headers: Sequence[tuple[str, str]], content_type: str = BINARY
+) -> bytes:
     """Everything before a request's own header lines; ``path`` is the model's."""
     lines = [
         f"POST {path}/infer HTTP/1.1",
         f"Host: {authority}",
-        "Content-Type: application/octet-stream",
+        f"Content-Type: {content_type}",
         *(f"{name}: {value}" for name, value in headers),
     ]
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
@@ -219,7 +223,7 @@ def _raw(datatype: str, data: Any) -> bytes:
     if datatype == "BYTES":
         elements = [str(one).encode() for one in np.asarray(data, dtype=object).ravel()]
         return b"".join(len(one).to_bytes(4, "little") + one for one in elements)
-    if datatype not in _DTYPES:
+    if datatype not in DTYPES:
         raise ValueError(f"no tensors of type {datatype} in JSON")
     with np.errstate(over="ignore"):  # a number too large for its type is infinite
-        return np.asarray(data, dtype=_DTYPES[datatype]).tobytes()
+        return np.asarray(data, dtype=DTYPES[datatype]).tobytes()

@@ -17,14 +17,14 @@ from tritonclient.grpc import service_pb2
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
 from loadgen_service.sut.addresses import SutAddress
-from loadgen_service.sut.control import NO_STATISTICS, Answers
+from loadgen_service.sut.control import NO_STATISTICS, Answers, says_unknown
 from loadgen_service.sut.credentials import read_text_headers
 from loadgen_service.sut.http_control import HttpControl
 from loadgen_service.sut.kserve_http import model_path
 from loadgen_service.sut.openai_answer import complaint
 
 BINARY_TENSORS: Final = "binary_tensor_data"
-"""The extension that our requests need, as KServe v2's HTTP names it."""
+"""The extension that our usual requests need, as KServe v2's HTTP names it."""
 
 _ABSENT: Final = (404, 405, 501)
 _UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
@@ -131,9 +131,13 @@ class KserveHttpControl(HttpControl):
             answers.lacking.append(f"server metadata at {address}")
             return ""
         extensions = said.get("extensions")
-        if isinstance(extensions, list) and BINARY_TENSORS not in extensions:
+        sends_binary = self._settings.http_tensors == "binary"
+        if sends_binary and isinstance(extensions, list) and BINARY_TENSORS not in extensions:
             # some take them all the same (KServe's), others answer 500 (MLServer)
-            answers.lacking.append(f"{BINARY_TENSORS} among the extensions of {address}")
+            answers.lacking.append(
+                f"{BINARY_TENSORS} among the extensions of {address} (where every query fails: "
+                "--http-tensors json)"
+            )
         return f"{said.get('name', '')} {said.get('version', '')}".strip()
 
     def _required(self, address: SutAddress, path: str) -> dict[str, Any]:
@@ -143,9 +147,9 @@ class KserveHttpControl(HttpControl):
         if said is not None:
             return said
         fault = f"HTTP {status}: {complaint(body)}"
-        if status in (400, 404):
-            model = self._settings.model
-            raise SutError(f"model: {address} does not serve {model} ({fault}); check --model")
+        model = self._settings.model
+        if status in (400, 404) or says_unknown(model, fault):
+            raise SutError(f"model: {address} does not serve {model!r} ({fault}); check --model")
         raise SutError(f"sut: {address} answers {path} with {fault}; is it a KServe v2 server?")
 
     def _optional(

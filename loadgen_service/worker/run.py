@@ -34,6 +34,7 @@ from loadgen_service.sut.adapters import Dispatch, open_suts
 from loadgen_service.sut.base import SystemUnderTest
 from loadgen_service.sut.compression import request_compressor
 from loadgen_service.sut.kserve_http import HttpInferBuilder
+from loadgen_service.sut.kserve_json import JsonInferBuilder
 from loadgen_service.sut.kserve_request import RequestBuilder, RequestTensor
 from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
 from loadgen_service.worker.batches import write_left_over
@@ -142,7 +143,9 @@ class WorkerRun:
         if self._shared is not None:
             return self._shared.build(tensors, batched)
         if settings.protocol == "http":
-            return HttpInferBuilder(tensors, batched, arena.tensors).build
+            asks_json = settings.http_tensors == "json"
+            make = JsonInferBuilder if asks_json else HttpInferBuilder
+            return make(tensors, batched, arena.tensors).build
         return RequestBuilder(
             settings.model, settings.model_version, tensors, batched, arena.tensors
         ).build

@@ -144,11 +144,15 @@ def test_json_without_binary_tensors_is_answered_in_json() -> None:
 def test_a_run_over_http_is_the_run_over_grpc(tmp_path: Path) -> None:
     scores = {}
     with http_server() as (grpc, http_target):
-        for scheme, target in (("grpc", grpc), ("http", http_target)):
+        for name, target, flags in (
+            ("grpc", f"grpc://{grpc}", ()),
+            ("http", f"http://{http_target}", ()),
+            ("json", f"http://{http_target}", ("--http-tensors", "json")),
+        ):
             done = subprocess.run(
                 [
                     *(sys.executable, "-m", "loadgen_service", "run", "--json"),
-                    *("--out", str(tmp_path / scheme), "--sut", f"{scheme}://{target}"),
+                    *("--out", str(tmp_path / name), "--sut", target, *flags),
                     *("--model", "digits", "--dataset", "digits", "--scenario", "server"),
                     *("--mode", "submission", "--target-qps", "50", "--min-duration-ms", "1500"),
                     *("--min-query-count", "50", "--target-latency-ms", "5000"),
@@ -163,8 +167,8 @@ def test_a_run_over_http_is_the_run_over_grpc(tmp_path: Path) -> None:
             counts = summary["counts"]["queries"]
             assert counts["planned"] == counts["completed"], summary["errors"]
             assert summary["accuracy"]["top1"] > 0.9
-            scores[scheme] = (counts["planned"], summary["plan_hash"], summary["accuracy"])
-    assert scores["http"] == scores["grpc"]
+            scores[name] = (counts["planned"], summary["plan_hash"], summary["accuracy"])
+    assert scores["json"] == scores["http"] == scores["grpc"]
 
 
 def test_a_server_that_ends_is_named() -> None:

@@ -31,12 +31,7 @@ OVERLOAD_QPS = 60
 NO_BINARY = ("mlserver", "http")
 """Its REST takes tensors as JSON only, and answers 500 to others."""
 
-ROWS = [
-    (server, scheme)
-    for server in SERVERS
-    for scheme in ("grpc", "http")
-    if (server, scheme) != NO_BINARY
-]
+ROWS = [(server, scheme) for server in SERVERS for scheme in ("grpc", "http")]
 
 
 @pytest.fixture(scope="module", params=SERVERS, ids=str)
@@ -51,14 +46,13 @@ def server(request, tmp_path_factory) -> Iterator[tuple[str, Served]]:
 def target(request, server) -> list[str]:
     """The flags that aim a run at the server."""
     name, served = server
-    if (name, request.param) == NO_BINARY:
-        pytest.skip("MLServer's REST takes no binary tensors: use grpc://")
     return aim(name, served, request.param)
 
 
 def aim(name: str, served: Served, scheme: str, model: str = "digits") -> list[str]:
     told = () if name not in UNTOLD else SHAPE
-    return ["--sut", f"{scheme}://{served.at[scheme]}", "--model", model, *told]
+    spoken = ("--http-tensors", "json") if (name, scheme) == NO_BINARY else ()
+    return ["--sut", f"{scheme}://{served.at[scheme]}", "--model", model, *told, *spoken]
 
 
 def run(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -182,14 +176,31 @@ def test_rest_without_binary_tensors_is_told(server, tmp_path):
     name, served = server
     if name != NO_BINARY[0]:
         pytest.skip("takes binary tensors")
-    done = run(tmp_path, *aim(name, served, "http"), "--dataset", "digits", "--scenario",
-               "single_stream", "--min-duration-ms", "200")  # fmt: skip
+    done = run(tmp_path, *aim(name, served, "http"), "--http-tensors", "binary", "--dataset",
+               "digits", "--scenario", "single_stream", "--min-duration-ms", "200")  # fmt: skip
     assert done.returncode == 1, done.stderr
     counts = counts_of(tmp_path)
     assert counts["failed"] == counts["issued"] > 0
     summary = summary_of(tmp_path)
     assert any("binary_tensor_data among the extensions" in note for note in summary["notes"])
+    assert any("--http-tensors json" in note for note in summary["notes"])
     assert "HTTP 500" in summary["errors"][0]["message"]
+
+
+def test_a_growing_queue_ends_the_run_where_it_is_bounded(target, tmp_path):
+    flags = ["digits-slow" if word == "digits" else word for word in target]
+    done = run(
+        tmp_path,
+        *(*flags, "--dataset", "digits", "--scenario", "server"),
+        *("--target-qps", str(OVERLOAD_QPS), "--min-duration-ms", "20000"),
+        *("--target-latency-ms", "5000", "--issue-delay-budget-ms", "1000"),
+        *("--max-async-queries", "30"),
+    )
+    assert done.returncode == 1, done.stderr + done.stdout
+    assert counts_of(tmp_path)["not_issued"] > 0
+    unmet = {f["name"]: f for f in summary_of(tmp_path)["findings"] if not f["met"]}
+    assert unmet["ended_early"]["measured"] == "max_async_queries"
+    assert "the SUT fell behind" in unmet["ended_early"]["advice"]
 
 
 @pytest.mark.parametrize(("name", "scheme"), ROWS)

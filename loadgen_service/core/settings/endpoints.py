@@ -46,3 +46,19 @@ class EndpointSettings(BaseModel):
         le=65_535,
         description="openai, http: connections to each SUT, a worker; 0: as many as calls are open",
     )
+    http_tensors: Literal["binary", "json"] = Field(
+        "binary",
+        description="http: tensors of requests as KServe's binary extension or, for servers "
+        "without it (MLServer), as numbers in JSON",
+    )
+
+
+def http_tensors_trouble(settings: EndpointSettings, protocol: str, sequences: str) -> str:
+    """What does not go with tensors in JSON, in one line; empty where all does."""
+    if settings.http_tensors == "binary":
+        return ""
+    if protocol != "http":
+        return f"http_tensors: json is for http:// and https://, not for {protocol}; leave it out"
+    if sequences:
+        return "http_tensors: sequences are sent as binary tensors only; leave it out"
+    return ""

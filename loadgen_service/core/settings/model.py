@@ -10,7 +10,7 @@ from pydantic import ConfigDict, model_validator
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings.compression import CompressionSettings, compression_trouble
 from loadgen_service.core.settings.data import DataSettings
-from loadgen_service.core.settings.endpoints import EndpointSettings
+from loadgen_service.core.settings.endpoints import EndpointSettings, http_tensors_trouble
 from loadgen_service.core.settings.fleet import FleetSettings
 from loadgen_service.core.settings.judging import JudgingSettings
 from loadgen_service.core.settings.memory import MemorySettings, memory_trouble
@@ -180,6 +180,8 @@ class Settings(
         if trouble := memory_trouble(
             self, self.protocol, self.samples_per_request, self.streaming == "on"
         ):
+            raise ValueError(trouble)
+        if trouble := http_tensors_trouble(self, self.protocol, self.sequences):
             raise ValueError(trouble)
         waits = row.closed and not row.one_worker
         if trouble := sequence_trouble(self, waits):
