@@ -12,7 +12,6 @@ from pathlib import Path
 import h2.config
 import h2.connection
 import h2.events
-import pytest
 from openai_server import openai_server
 from recording_relay import RecordingRelay, recording_relay
 from sut_process import sut_server
@@ -77,10 +76,10 @@ def assert_given(headers: dict[str, str]) -> None:
     assert headers["x-secret"] == SECRET
 
 
-@pytest.mark.parametrize("adapter", ["wire", "grpc_aio"])
-def test_over_grpc(tmp_path: Path, adapter: str) -> None:
+def test_over_grpc(tmp_path: Path) -> None:
+    """Over grpc.aio: ``test_adapters.py``; control calls are grpcio's in any case."""
     with sut_server("--model", "null") as sut, recording_relay(sut.port) as relay:
-        run(tmp_path, f"grpc://127.0.0.1:{relay.port}", "null", "--adapter", adapter)
+        run(tmp_path, f"grpc://127.0.0.1:{relay.port}", "null")
     heads = [head for sent in relay.sent for head in grpc_heads(bytes(sent))]
     for head in heads:  # control calls too
         assert_given(head)

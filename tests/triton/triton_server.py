@@ -48,7 +48,9 @@ def make_repository(folder: Path, onnx_file: Path) -> Path:
 
 
 @contextlib.contextmanager
-def triton(environment: Path, repository: Path, log: Path) -> Iterator[tuple[str, str]]:
+def triton(
+    environment: Path, repository: Path, log: Path, *flags: str
+) -> Iterator[tuple[str, str]]:
     """A running tritonserver; gives HOST:PORT of its gRPC and of its HTTP endpoint."""
     home = home_of(environment)
     http, grpc, metrics = free_ports(3)
@@ -60,6 +62,7 @@ def triton(environment: Path, repository: Path, log: Path) -> Iterator[tuple[str
         f"--http-port={http}",
         f"--grpc-port={grpc}",
         f"--metrics-port={metrics}",
+        *flags,
     ]
     # the backend starts python3 by name: this environment's must be the first that it finds
     path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
