@@ -128,7 +128,7 @@ def _triton_server() -> Iterator[str]:
         shutil.copytree(PEERS / "triton_identity", repository / "identity")
         os.sched_setaffinity(0, {SERVER_CORE})  # inherited by what is started now
         try:
-            with triton(environment, repository, Path(folder) / "triton.log") as (address, _):
+            with triton(environment, repository, Path(folder) / "triton.log") as (address, *_):
                 os.sched_setaffinity(0, own)
                 yield address
         finally:

@@ -21,6 +21,7 @@ from loadgen_service.core.official_settings import BY_INDEX_PLATFORM, IN_PROCESS
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import Counts
+from loadgen_service.core.scraped_metrics import ScrapedTarget
 from loadgen_service.core.sequence_figures import SequenceFigures
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.siblings import Sibling, outliers
@@ -115,6 +116,9 @@ class Summary(MeasuredTimes):
     suts: list[SutSummary]
     workers: list[WorkerSummary]
     errors: list[ErrorSummary]
+    sut_metrics: list[ScrapedTarget] | None = Field(
+        None, description="what --sut-metrics read through the run; null: nobody asked"
+    )
     notes: list[str]
     gaps: list[str]
     settings: dict[str, object]

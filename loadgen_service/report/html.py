@@ -24,6 +24,7 @@ from loadgen_service.report.html_tables import (
 )
 from loadgen_service.report.page import Page, badge, bullets, html_table, paragraph, tiles
 from loadgen_service.report.record_batches import main_series
+from loadgen_service.report.scraped_section import scraped_section
 from loadgen_service.report.sequence_section import sequence_section
 from loadgen_service.report.series_traces import SeriesTraces, read_traces
 from loadgen_service.report.server_side import (
@@ -54,6 +55,7 @@ def render_html(summary: Summary, directory: Path) -> str:
     _reasons(page, summary)
     if series:
         _measured(page, summary, series, directory)
+    scraped_section(page, summary, directory)
     _notes(page, summary)
     for title, words, table in identity_tables(summary):
         page.section(title, table, words=words)

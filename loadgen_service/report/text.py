@@ -22,6 +22,7 @@ from loadgen_service.core.summary_parts import (
     WorkerSummary,
 )
 from loadgen_service.core.token_figures import TokenFigures
+from loadgen_service.report.scraped_metrics import scraped_lines
 from loadgen_service.report.server_side import (
     HEAD,
     statistics_lacking,
@@ -59,7 +60,7 @@ def render(summary: Summary) -> str:
     parts: list[list[str]] = [_head(summary)]
     for series in summary.series:
         parts.append(_series(summary, series))
-    parts += [_accuracy(summary), _notes(summary), _identity(summary)]
+    parts += [scraped_lines(summary), _accuracy(summary), _notes(summary), _identity(summary)]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 

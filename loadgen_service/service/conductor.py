@@ -19,6 +19,7 @@ from loadgen_service.service.crew import NS_PER_MS, Crew, Interrupted
 from loadgen_service.service.environment import environment
 from loadgen_service.service.journal import Journal
 from loadgen_service.service.live import LiveSeries
+from loadgen_service.service.metrics_scraping import metrics_scraped
 from loadgen_service.service.preparation import Prepared, prepare
 from loadgen_service.service.recovery import DIED
 from loadgen_service.service.results import Material, keeps_latency_promise, write_results
@@ -91,7 +92,8 @@ class RunConductor:
         prepared = await prepare(run, crew)
         run.series_count = len(prepared.specs)
         journal.write("prepared", **prepared_entry(prepared, len(crew.workers)))
-        await self._conduct_series(journal, prepared)
+        async with metrics_scraped(run, self._sessions.clock):
+            await self._conduct_series(journal, prepared)
         await self._conclude(prepared)
 
     async def _resume(self, back: Resumption) -> None:
@@ -105,8 +107,9 @@ class RunConductor:
         live = {plan.spec.index: LiveSeries.of_plan(plan) for plan in plans}
         await asyncio.to_thread(collector.take_up, live)
         run.collector = collector
-        if await self._take_up_series(journal, back):
-            await self._conduct_series(journal, prepared)
+        async with metrics_scraped(run, self._sessions.clock):
+            if await self._take_up_series(journal, back):
+                await self._conduct_series(journal, prepared)
         await self._conclude(prepared)
 
     async def _take_up_series(self, journal: Journal, back: Resumption) -> bool:

@@ -38,6 +38,7 @@ from loadgen_service.mlperf.log_inputs import SeriesLog, series_log
 from loadgen_service.service.accuracy import score_series
 from loadgen_service.service.mlperf_logs import note_without_logs, wants_logs, write_logs
 from loadgen_service.service.official_logs import place_official_logs
+from loadgen_service.service.scraped_files import with_sut_metrics
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.store import RunDirectory
 from loadgen_service.service.token_files import write_tokens
@@ -99,6 +100,7 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
             directory, settings, material.facts, logs, partial(_read_table, directory, material)
         )
     summary = build_summary(settings, material.facts, results)
+    summary = with_sut_metrics(summary, settings, directory)
     directory.write_text("report.txt", _rendered(summary))
     directory.write_text("report.html", _page(summary, directory.path))
     directory.write_text("summary.json", summary_to_json(summary))

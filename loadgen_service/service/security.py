@@ -12,6 +12,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from loadgen_service.core.metrics_url import metrics_place
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
@@ -61,6 +62,12 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
         if serve.allow_sut and not _matches(target, serve.allow_sut):
             raise UserError(
                 f"sut {address}: this service may not be aimed at it; "
+                "its operator allows targets by --allow-sut"
+            )
+    for url in settings.sut_metrics:
+        if serve.allow_sut and not _matches(metrics_place(url).authority, serve.allow_sut):
+            raise UserError(
+                f"sut_metrics {url}: this service may not be aimed at it; "
                 "its operator allows targets by --allow-sut"
             )
     collector = _SCHEME.sub("", settings.otlp_endpoint).partition("/")[0]

@@ -26,6 +26,7 @@ RESULT_FILES = (
     "records.parquet",
     "responses.parquet",
     "tokens.parquet",
+    "sut_metrics.parquet",
     "mlperf_log_summary.txt",
     "mlperf_log_detail.txt",
     "mlperf_log_accuracy.json",

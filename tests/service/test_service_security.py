@@ -61,6 +61,17 @@ def test_only_allowed_suts_may_be_named() -> None:
             require_allowed(settings(sut=["grpc://inside:1", wrong]), serve)
 
 
+def test_metrics_are_read_only_of_allowed_addresses() -> None:
+    serve = ServeSettings(allow_sut=["inside:*", "?::1?:8002"])
+    allowed = ["http://inside:8002/metrics", "http://[::1]:8002"]
+    sut = ["grpc://inside:1"]
+    require_allowed(settings(sut=sut, sut_metrics=allowed), serve)
+    for wrong in ("http://outside:8002/metrics", "http://169.254.169.254:80/inside:8002"):
+        with pytest.raises(UserError, match=r"sut_metrics .*--allow-sut"):
+            require_allowed(settings(sut=sut, sut_metrics=[*allowed, wrong]), serve)
+    require_allowed(settings(sut_metrics=["http://outside:8002"]), ServeSettings())
+
+
 def test_traces_may_go_nowhere_but_where_the_operator_allows() -> None:
     asked = settings(trace_sample_rate=0.5, otlp_endpoint="http://collector:4318/v1/traces")
     with pytest.raises(UserError, match="--allow-otlp"):

@@ -16,7 +16,7 @@ MODEL = "efficientnet-lite0"
 
 @pytest.fixture(scope="session")
 def triton_endpoints(tmp_path_factory):
-    """A real Triton that serves EfficientNet-Lite0 through its Python backend: gRPC, HTTP."""
+    """A real Triton with EfficientNet-Lite0 in its Python backend: gRPC, HTTP, metrics."""
     environment = environment_path()
     if environment is None:
         if "LOADGEN_TEST_TRITON" in os.environ:
@@ -40,6 +40,12 @@ def triton_address(triton_endpoints):
 def triton_http_address(triton_endpoints):
     """HOST:PORT of its HTTP endpoint."""
     return triton_endpoints[1]
+
+
+@pytest.fixture(scope="session")
+def triton_metrics_address(triton_endpoints):
+    """HOST:PORT of its Prometheus metrics."""
+    return triton_endpoints[2]
 
 
 @pytest.fixture(scope="session")

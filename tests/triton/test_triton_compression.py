@@ -68,7 +68,7 @@ def test_answers_that_triton_compresses(tmp_path):
         pytest.skip("no Triton here: make triton")
     repository = make_repository(tmp_path, onnx_path(MODEL))
     flag = "--grpc-infer-response-compression-level=high"
-    with triton(environment, repository, tmp_path / "log", flag) as (address, _):
+    with triton(environment, repository, tmp_path / "log", flag) as (address, *_):
         for accepted, code in (("", 0), ("identity,gzip", 13)):
             asked = request_headers(path=MODEL_INFER_PATH, authority="h", accept_encoding=accepted)
             done = first_done(address, asked, bytes(4 * 3 * 224 * 224))

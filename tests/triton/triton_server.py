@@ -50,8 +50,8 @@ def make_repository(folder: Path, onnx_file: Path) -> Path:
 @contextlib.contextmanager
 def triton(
     environment: Path, repository: Path, log: Path, *flags: str
-) -> Iterator[tuple[str, str]]:
-    """A running tritonserver; gives HOST:PORT of its gRPC and of its HTTP endpoint."""
+) -> Iterator[tuple[str, str, str]]:
+    """A running tritonserver; gives HOST:PORT of its gRPC, HTTP and metrics endpoints."""
     home = home_of(environment)
     http, grpc, metrics = free_ports(3)
     command = [
@@ -68,7 +68,7 @@ def triton(
     path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
     with _process(command, log, {**os.environ, "PATH": path}) as process:
         _wait_until(lambda: _answers(f"http://127.0.0.1:{http}/v2/health/ready"), process, log)
-        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{http}"
+        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", f"127.0.0.1:{metrics}"
 
 
 @contextlib.contextmanager
