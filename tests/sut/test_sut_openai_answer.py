@@ -22,7 +22,9 @@ EXPECTED = {
     "vllm-chat-reasoning": (5, (6, 12, CountedBy.USAGE)),
     "vllm-completions": (5, (5, 12, CountedBy.USAGE)),
     "sglang-chat": (5, (6, 12, CountedBy.USAGE)),
+    "sglang-completions": (5, (5, 12, CountedBy.USAGE)),
     "tgi-chat": (5, (6, 12, CountedBy.USAGE)),
+    "tgi-completions": (5, (5, 12, CountedBy.USAGE)),
     "tgi-chat-without-usage": (5, (5, -1, CountedBy.CHUNKS)),
     "triton-openai-chat": (5, (5, -1, CountedBy.CHUNKS)),
 }
@@ -46,9 +48,11 @@ def test_every_server_s_stream_is_read_alike(name: str, line_end: bytes, step: i
     assert json.loads(text)["text"] == TEXT
 
 
-def test_a_recorded_stream_of_llama_cpp_with_its_own_timings():
-    pieces, (code, text, _, usage) = read((STREAMS / "llama-cpp-chat.sse").read_bytes(), 64)
-    assert (pieces, code, usage) == (6, 0, (6, 33, CountedBy.USAGE))
+@pytest.mark.parametrize(("name", "prompt"), [("chat", 33), ("completions", 5)])
+def test_a_recorded_stream_of_llama_cpp_with_its_own_timings(name: str, prompt: int):
+    body = (STREAMS / f"llama-cpp-{name}.sse").read_bytes()
+    pieces, (code, text, _, usage) = read(body, 64)
+    assert (pieces, code, usage) == (6, 0, (6, prompt, CountedBy.USAGE))
     kept = json.loads(text)
     assert (kept["finish_reason"], kept["timings"]["predicted_n"]) == ("length", 6)
 
