@@ -79,7 +79,7 @@ test-servers: setup ## other projects' servers, each in its own environment (abo
 	@for server in triton mlserver kserve litserve llama; do \
 		$(MAKE) --no-print-directory $$server || echo "setup: no $$server here: its tests will be skipped"; \
 	done
-	@LOADGEN_TEST_LLAMA=$(LLAMA_VENV) $(BIN)/python -m pytest -m servers -s -p no:cacheprovider
+	@$(BIN)/python -m pytest -m servers -s -p no:cacheprovider
 
 llama: $(LLAMA_VENV)/.ready ## make .venv-llama: a llama.cpp server with a small language model
 

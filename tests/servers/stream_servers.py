@@ -1,4 +1,5 @@
-"""Servers whose answers come in pieces: LitServe's OpenAI front, and Triton's decoupled models."""
+"""Servers whose answers come in pieces: LitServe's OpenAI front, llama.cpp, Triton's
+decoupled models."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from server_launch import ROOT, Served, free_ports, launched, python_of
 
 HERE = Path(__file__).parent
+LLAMA_SLOTS = 4
 TOKENS, FIRST_S, GAP_S = 12, 0.05, 0.02
 """What Triton's scripted model gives: tokens a request, until the first, between two."""
 
@@ -23,6 +25,18 @@ def litserve(folder: Path) -> Iterator[Served]:
     at = {"openai": f"127.0.0.1:{port}/v1"}
     url = f"http://127.0.0.1:{port}/health"
     with launched(command, at, url, folder / "litserve.log") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def llama(folder: Path) -> Iterator[Served]:
+    """llama.cpp's server with a real small language model."""
+    (port,) = free_ports(1)
+    script = HERE / "llama_server.py"
+    command = [python_of("llama"), script, str(port), str(LLAMA_SLOTS)]
+    at = {"openai": f"127.0.0.1:{port}/v1"}
+    url = f"http://127.0.0.1:{port}/health"
+    with launched(command, at, url, folder / "llama.log") as served:
         yield served
 
 

@@ -179,3 +179,22 @@ def test_an_unknown_decoupled_model_is_one_line(tokens, tmp_path):
     (line,) = done.stderr.strip().splitlines()
     assert "nope" in line
     assert "--model" in line
+
+
+def test_a_decoupled_model_whose_server_is_killed_ends_the_run(tmp_path):
+    (tmp_path / "server").mkdir()
+    with triton_tokens(tmp_path / "server") as served:
+        going = Run(
+            tmp_path / "out",
+            *(*triton_flags(served), "--scenario", "server", "--target-qps", "3"),
+            *("--min-duration-ms", "5000", "--min-query-count", "10", "--timeout-ms", "2000"),
+        )
+        going.wait_for("issuing")
+        served.kill()
+        finished = going.finish()
+    assert finished.exit_code == 1, finished.said
+    assert "Traceback" not in finished.said
+    counts = counts_of(finished.out)
+    assert counts["failed"] + counts["timed_out"] > 0
+    assert not finished.finding("error_budget")["met"]
+    assert finished.finding("accounting")["met"]
