@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Final
 
 import httptools
-from prometheus_client.parser import text_string_to_metric_families
 
 from loadgen_service.core.metrics_url import MetricsPlace
-from loadgen_service.core.scraped_metrics import Sample
 
 ANSWER_BYTES_MAX: Final = 4 << 20
 """A large vLLM's metrics are some 200 KB; Triton's with a hundred models less."""
 HEAD_BYTES_MAX: Final = 64 << 10
-_NAME: Final = re.compile(r"^[^#\s{]+", re.MULTILINE)
-"""Of a sample, at the begin of its line."""
 _READ_BYTES: Final = 64 << 10
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
@@ -104,30 +99,3 @@ class _Answer:
             raise ScrapeFailure(f"it answered {status}")
         if len(self.body) > ANSWER_BYTES_MAX:
             raise ScrapeFailure(f"its answer exceeds {ANSWER_BYTES_MAX >> 20} MiB")
-
-
-def samples_of(body: bytes) -> list[Sample]:
-    """Every sample of a Prometheus text. Raises ScrapeFailure where it is none, or empty.
-
-    Blocking: megabytes take seconds.
-    """
-    try:
-        text = body.decode("utf-8")
-        families = text_string_to_metric_families(text)
-        told = frozenset(_NAME.findall(text))
-        found: list[Sample] = [
-            (_as_told(one.name, told), dict(one.labels), float(one.value))
-            for family in families
-            for one in family.samples
-        ]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ScrapeFailure("its answer is no Prometheus text") from None
-    if not found:
-        raise ScrapeFailure("its answer holds no metric")
-    return found
-
-
-def _as_told(name: str, told: frozenset[str]) -> str:
-    """The parser lets every counter end in ``_total``; Triton's do not, nor in Prometheus."""
-    bare = name.removesuffix("_total")
-    return bare if name not in told and bare in told else name

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from loadgen_service.core.metrics_url import MetricsPlace, metrics_place
-from loadgen_service.service.metrics_fetch import ScrapeFailure, fetch, samples_of
+from loadgen_service.service.metrics_fetch import ScrapeFailure, fetch
+from loadgen_service.service.metrics_text import TextReader
 from loadgen_service.service.run import Run
 from loadgen_service.service.scraped_files import Reading, append_reading, readings_file
 
@@ -56,6 +57,7 @@ class _Target:
     url: str
     place: MetricsPlace
     file: Path
+    reader: TextReader = field(default_factory=TextReader)
     is_refused: bool = False
 
 
@@ -128,7 +130,7 @@ def _parse_and_append(target: _Target, reading: Reading, body: bytes | None) -> 
     """Blocking. Returns the cause of a failure; raises OSError where the disk refuses."""
     if body is not None:
         try:
-            reading = Reading(reading.at_ns, reading.took_ns, samples=samples_of(body))
+            reading = Reading(reading.at_ns, reading.took_ns, samples=target.reader.samples(body))
         except ScrapeFailure as failure:
             reading = Reading(reading.at_ns, reading.took_ns, str(failure))
     append_reading(target.file, reading)

@@ -129,9 +129,9 @@ class _MetricsWriter:
             "value": pa.float64(),
         }
         self._schema = pa.schema(list(columns.items()))
-        self._to_table = pa.Table.from_pylist
+        self._to_table = pa.table
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._rows: list[dict[str, object]] = []
+        self._columns: dict[str, list[object]] = {name: [] for name in columns}
 
     def __enter__(self) -> _MetricsWriter:
         return self
@@ -141,21 +141,17 @@ class _MetricsWriter:
         self._writer.close()
 
     def write(self, instant: Instant, url: str, samples: Sequence[Sample]) -> None:
-        for name, labels, value in samples:
-            self._rows.append(
-                {
-                    "series": instant.series_index,
-                    "time_ns": instant.time_ns,
-                    "target": url,
-                    "name": name,
-                    "labels": json.dumps(labels, sort_keys=True),
-                    "value": value,
-                }
-            )
-        if len(self._rows) >= ROWS_A_GROUP:
+        columns = self._columns
+        columns["series"] += [instant.series_index] * len(samples)
+        columns["time_ns"] += [instant.time_ns] * len(samples)
+        columns["target"] += [url] * len(samples)
+        columns["name"] += [name for name, _, _ in samples]
+        columns["labels"] += [json.dumps(labels, sort_keys=True) for _, labels, _ in samples]
+        columns["value"] += [value for _, _, value in samples]
+        if len(columns["value"]) >= ROWS_A_GROUP:
             self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(self._to_table(self._rows, schema=self._schema))
-            self._rows = []
+        if self._columns["value"]:
+            self._writer.write_table(self._to_table(self._columns, schema=self._schema))
+            self._columns = {name: [] for name in self._columns}

@@ -9,7 +9,7 @@ import pytest
 from metrics_server import Answer, answering, endless, metrics_server, silent, text_answer
 
 from loadgen_service.core.metrics_url import metrics_place
-from loadgen_service.service.metrics_fetch import ScrapeFailure, fetch, samples_of
+from loadgen_service.service.metrics_fetch import ScrapeFailure, fetch
 
 
 def fetched(answer: Answer, deadline_s: float = 20.0) -> tuple[str, list[str]]:
@@ -78,33 +78,3 @@ def test_nobody_there_is_no_connection() -> None:
 
     assert asyncio.run(run(lambda url: url)).startswith("no connection: ")
     assert asyncio.run(run(lambda _: f"http://{'a' * 70}:1")).startswith("no connection: ")
-
-
-@pytest.mark.parametrize(
-    ("body", "cause"),
-    [
-        (b"<html>secret</html>", "no Prometheus text"),
-        (b'{"secret": 1}', "no Prometheus text"),
-        (b"\xff\xfe", "no Prometheus text"),
-        (b"", "holds no metric"),
-        (b"# HELP a b\n", "holds no metric"),
-    ],
-)
-def test_what_is_no_metrics_is_told_without_repeating_it(body: bytes, cause: str) -> None:
-    with pytest.raises(ScrapeFailure, match=cause) as failure:
-        samples_of(body)
-    assert "secret" not in str(failure.value)
-
-
-def test_names_labels_and_values_are_kept() -> None:
-    text = b'# TYPE a_total counter\na_total{m="x,\\"y"} 3\nvllm:b 0.5\n'
-    assert samples_of(text) == [("a_total", {"m": 'x,"y'}, 3.0), ("vllm:b", {}, 0.5)]
-
-
-def test_a_counter_keeps_its_name_with_or_without_total() -> None:
-    text = (
-        b'# TYPE nv_inference_count counter\nnv_inference_count{model="m"} 1\n'
-        b"# TYPE vllm:request_success_total counter\nvllm:request_success_total 2\n"
-    )
-    names = [name for name, _, _ in samples_of(text)]
-    assert names == ["nv_inference_count", "vllm:request_success_total"]
