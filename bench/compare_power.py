@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--qps", type=float, default=200.0)
     parser.add_argument("--seconds", type=float, default=45.0, help="length of a run")
-    parser.add_argument("--lanes", type=int, default=4, help="real: runs at the same time")
+    parser.add_argument("--lanes", type=int, default=5, help="real: runs at the same time")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with this process
     found = asyncio.run(real(given)) if given.real else simulated(given)
@@ -88,8 +88,11 @@ def simulated_run(given: argparse.Namespace, seed: int, scale: float) -> Latency
 
 
 async def real(given: argparse.Namespace) -> dict[str, Counter[str]]:
-    """Two servers that are alike, one that is slower; pairs of runs, some at the same time."""
-    lanes = asyncio.Semaphore(given.lanes)
+    """Two servers that are alike, one that is slower; the two runs of a pair one after the other.
+
+    ``lanes`` pairs are measured at once, as streams of a mixed run: no run begins, and none is
+    worked out, while another is measured, which two cores could not bear.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         first, alike, slower = [
@@ -98,12 +101,13 @@ async def real(given: argparse.Namespace) -> dict[str, Counter[str]]:
         ]
         found: dict[str, Counter[str]] = {}
         for name, second in (("identical", alike), ("3 %", slower)):
-            place = folder / name.replace(" %", "")
-            pairs = [
-                one_pair(given, lanes, place / str(pair), (first, second))
-                for pair in range(given.pairs)
-            ]
-            found[name] = Counter(await asyncio.gather(*pairs))
+            found[name] = Counter()
+            for start in range(0, given.pairs, given.lanes):
+                pairs = list(range(start, min(start + given.lanes, given.pairs)))
+                place = folder / name.replace(" %", "") / str(start)
+                await one_wave(given, place / "first", pairs, first)
+                await one_wave(given, place / "second", pairs, second)
+                found[name].update([await one_pair(name, place, pair) for pair in pairs])
     return found
 
 
@@ -124,34 +128,44 @@ async def synthetic(median_ms: float, seed: int) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def one_pair(
-    given: argparse.Namespace, lanes: asyncio.Semaphore, folder: Path, addresses: tuple[str, str]
-) -> str:
-    """The word of ``compare`` for two runs, one after the other."""
-    async with lanes:
-        places = [folder / name for name in ("first", "second")]
-        for place, address in zip(places, addresses, strict=True):
-            await one_run(given, place, address)
-        systems = read_systems([str(place) for place in places])
-        # a busy host may make runs INVALID by the generator's lateness: shown, compared anyway
-        compared = await asyncio.to_thread(compare_systems, systems, force=True)
+async def one_pair(name: str, place: Path, pair: int) -> str:
+    """The word of ``compare`` for two runs."""
+    places = [place / which / "streams" / str(pair) for which in ("first", "second")]
+    systems = read_systems([f"{one.parts[-3]}={one}" for one in places])
+    # a busy host may make runs INVALID by the generator's lateness: shown, compared anyway
+    compared = await asyncio.to_thread(compare_systems, systems, force=True)
     one = compared.differences[0]
     forced = f" [{'; '.join(compared.refused)}]" if compared.refused else ""
-    print(f"  {folder.parent.name:>9} {folder.name:>2}: {one.sentence}{forced}", flush=True)
+    print(f"  {name:>9} {pair:>2}: {one.sentence}{forced}", flush=True)
     return one.word
 
 
-async def one_run(given: argparse.Namespace, place: Path, address: str) -> None:
+async def one_wave(
+    given: argparse.Namespace, place: Path, pairs: Sequence[int], address: str
+) -> None:
+    """A run a pair, all of them at once on one server."""
+    place.mkdir(parents=True)
+    settings = {
+        "sut": f"grpc://{address}",
+        "model": "synthetic",
+        "scenario": "server",
+        "target_qps": given.qps,
+        "min_duration_ms": round(given.seconds * 1000),
+        "issue_delay_budget_ms": 20,
+        "total_sample_count": 64,
+        # a schedule of its own for each pair, or all would ask at the same instants
+        "streams": [{"name": str(pair), "schedule_rng_seed": 1 + pair} for pair in pairs],
+    }
+    config = place.with_suffix(".json")  # JSON is YAML
+    config.write_text(json.dumps(settings))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadgen_service", "run", "--quiet", "--json"),
-        *("--sut", f"grpc://{address}", "--model", "synthetic", "--out", str(place)),
-        *("--scenario", "server", "--target-qps", str(given.qps)),
-        *("--min-duration-ms", str(round(given.seconds * 1000))),
-        *("--issue-delay-budget-ms", "20", "--total-sample-count", "64"),
+        *("--config", str(config), "--out", str(place)),
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await asyncio.wait_for(process.communicate(), given.seconds + 120)
-    assert json.loads(said)["counts"]["queries"]["lost"] == 0
+    said, _ = await asyncio.wait_for(process.communicate(), given.seconds + 180)
+    for stream in json.loads(said)["streams"]:
+        assert stream["summary"]["counts"]["queries"]["lost"] == 0
 
 
 if __name__ == "__main__":

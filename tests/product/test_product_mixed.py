@@ -81,23 +81,32 @@ def test_every_stream_has_its_own_rate_limit_and_verdict(
         assert set(table.column("stream").to_pylist()) == {index}
 
 
-def test_all_workers_begin_at_one_instant(
-    tmp_path: Path, suts: tuple[SutProcess, SutProcess]
-) -> None:
+@pytest.fixture(scope="module")
+def valid_run(
+    tmp_path_factory: pytest.TempPathFactory, suts: tuple[SutProcess, SutProcess]
+) -> Finished:
+    """Two streams on three workers, one of them with a warm-up."""
+    folder = tmp_path_factory.mktemp("valid")
     streams = (stream("a", suts[0], warmup_duration_ms=1000), stream("b", suts[1]))
-    finished = run(tmp_path / "out", "--config", config(tmp_path, *streams), "--workers", "3")
+    flags = ("--config", config(folder, *streams), "--workers", "3", "--json")
+    finished = run(folder / "out", *flags)
     assert finished.exit_code == 0, finished.said
-    mixed = mixed_of(finished)
+    return finished
+
+
+def test_all_workers_begin_at_one_instant(valid_run: Finished) -> None:
+    mixed = mixed_of(valid_run)
     assert mixed["start"]["worker_count"] == 3
     starts = []
     for name in ("a", "b"):
-        lines = (finished.out / "streams" / name / "journal.jsonl").read_text().splitlines()
-        starts += [e["t0_ns"] for line in lines if (e := json.loads(line))["event"] == "start"][-1:]
+        journal = valid_run.out / "streams" / name / "journal.jsonl"
+        entries = [json.loads(line) for line in journal.read_text().splitlines()]
+        starts += [entry["t0_ns"] for entry in entries if entry["event"] == "start"][-1:]
     assert starts[0] == starts[1]
     assert [one["worker_count"] for one in mixed["streams"]] == [2, 1]
     assert mixed["together_ns"] >= 1_900_000_000
-    assert "VALID" in (finished.out / "report.txt").read_text()
-    assert "streams/b/report.html" in (finished.out / "report.html").read_text()
+    assert "VALID" in (valid_run.out / "report.txt").read_text()
+    assert "streams/b/report.html" in (valid_run.out / "report.html").read_text()
 
 
 def test_a_stream_that_cannot_begin_ends_all_of_them(
@@ -149,14 +158,10 @@ def test_a_stop_cuts_every_stream_and_keeps_what_was_measured(
 
 
 def test_a_mixed_run_is_told_again_and_never_taken_for_one_run(
-    tmp_path: Path,
-    suts: tuple[SutProcess, SutProcess],
-    capsys: pytest.CaptureFixture[str],
+    valid_run: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    streams = (stream("a", suts[0]), stream("b", suts[1]))
-    finished = run(tmp_path / "out", "--config", config(tmp_path, *streams), "--json")
-    assert '"format": "loadgen-mixed"' in finished.said
-    out = str(finished.out)
+    assert '"format": "loadgen-mixed"' in valid_run.said
+    out = str(valid_run.out)
     assert main(["report", out]) == 0
     assert "steady" not in capsys.readouterr().out
     assert main(["report", f"{out}/streams/a"]) == 0

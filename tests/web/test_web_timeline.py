@@ -100,6 +100,6 @@ def test_old_runs_are_forgotten():
     for number in range(RUNS_MAX + 3):
         live = LiveSeries()
         feed(live, S, [1.0])
-        timelines.look(run_with(live, f"run{number}"), S)
+        timelines.look([run_with(live, f"run{number}")], S)
     assert timelines.of("run0").points == []
     assert len(timelines.of(f"run{RUNS_MAX + 2}").points) == 1
