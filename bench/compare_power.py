@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--qps", type=float, default=200.0)
     parser.add_argument("--seconds", type=float, default=45.0, help="length of a run")
-    parser.add_argument("--lanes", type=int, default=5, help="real: runs at the same time")
+    parser.add_argument("--lanes", type=int, default=2, help="real: runs at the same time")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with this process
     found = asyncio.run(real(given)) if given.real else simulated(given)
