@@ -48,7 +48,7 @@ BUDGET_S = {
     "shared-memory": 40.0,
     "null-server": 40.0,
     "triton": 40.0,
-    "real-model": 30.0,
+    "real-model": 90.0,
     "planning": 15.0,
     "collector": 30.0,
     "start-up": 10.0,
