@@ -49,6 +49,9 @@ def require_safe_bind(settings: ServeSettings, has_token: bool) -> None:
         )
 
 
+PATH_FIELDS = ("labels", "sequences", "tls_ca", "tls_cert", "tls_key", "tokenizer", "trace_file")
+"""Settings that always name a file of the service's host; a data set, a header or a key may."""
+
 _SCHEME = re.compile(r"^[a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -94,14 +97,12 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
 
 
 def _matches(text: str, patterns: list[str]) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns)
+    # fnmatch reads the brackets of an IPv6 address as a set of letters
+    return any(text == pattern or fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def _paths_named(settings: Settings) -> list[tuple[str, str]]:
-    named = [
-        (field, str(getattr(settings, field)))
-        for field in ("labels", "trace_file", "tls_ca", "tls_cert", "tls_key", "tokenizer")
-    ]
+    named = [(field, str(getattr(settings, field))) for field in PATH_FIELDS]
     if settings.dataset not in BUILT_IN_DATASETS:
         named.append(("dataset", settings.dataset))
     for header in (*settings.header, f"api_key={settings.api_key}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.service.certificates import server_credentials
 from loadgen_service.service.security import (
+    PATH_FIELDS,
     is_loopback,
     require_allowed,
     require_safe_bind,
@@ -88,6 +90,7 @@ def test_traces_may_go_nowhere_but_where_the_operator_allows() -> None:
         {"dataset": "data/../../etc"},
         {"labels": "/etc/passwd"},
         {"trace_file": "/etc/passwd"},
+        {"scenario": "concurrency", "sequences": "/etc/passwd"},
         {"tls_ca": "/etc/passwd"},
         {"header": ["x=file:/etc/passwd"]},
     ],
@@ -95,6 +98,33 @@ def test_traces_may_go_nowhere_but_where_the_operator_allows() -> None:
 def test_paths_of_this_host_must_be_allowed(changes: dict[str, object]) -> None:
     with pytest.raises(UserError, match="--allow-path"):
         require_allowed(settings(**changes), ServeSettings(allow_path=["/data/*"]))
+
+
+def test_every_setting_that_names_a_file_is_held_to_the_allowed_paths() -> None:
+    """A new one must be added to PATH_FIELDS, or here with its reason."""
+    elsewhere = {
+        "dataset",  # a built-in name, or a path that is checked beside
+        "header",  # file: is checked beside
+        "api_key",  # so is this
+        "out",  # not taken from elsewhere at all
+        "user_conf",  # read by the command line
+        "audit_config",  # so is this
+        "task",  # so is this
+    }
+    words = re.compile(r"\b(file|PEM|JSONL|tokenizer\.json)\b")
+    named = {
+        name
+        for name, field in Settings.model_fields.items()
+        if field.annotation is str and words.search(field.description or "")
+    }
+    assert named - elsewhere == set(PATH_FIELDS)
+
+
+def test_an_address_in_brackets_is_allowed_as_it_is_written() -> None:
+    serve = ServeSettings(allow_sut=["[::1]:8001"])
+    require_allowed(settings(sut=["grpc://[::1]:8001"]), serve)
+    with pytest.raises(UserError, match="--allow-sut"):
+        require_allowed(settings(sut=["grpc://[::2]:8001"]), serve)
 
 
 def test_allowed_paths_pass_and_dots_do_not_step_out() -> None:
