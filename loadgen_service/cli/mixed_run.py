@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def run_mixed(given: argparse.Namespace, streams: Sequence[StreamSettings]) -> int:
-    """Run, show, tell: 0 if every stream is VALID, else the worst exit code of a stream."""
+    """Run, show, tell. Exit codes are those of ``loadgen run``: a verdict is of all streams."""
     from loadgen_service.cli.live_view import choose_view
     from loadgen_service.cli.run_verb import open_service
     from loadgen_service.cli.watching import watch_to_end

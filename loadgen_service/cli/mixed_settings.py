@@ -29,6 +29,7 @@ from loadgen_service.errors import SettingsError
 
 NAME: Final = "name"
 WORKERS: Final = "workers"
+SCHEDULE_SEED: Final = "schedule_rng_seed"
 
 
 def read_streams(
@@ -47,15 +48,25 @@ def read_streams(
     top = known_settings(Settings, content, f"--config {path}")
     source = _Source(str(path), top, flags, environment)
     streams = [source.stream(name, own, {}) for name, own in parts]
+    seeds = [_schedule_seed(one, index) for index, one in enumerate(streams)]
     counts = spread_workers(
         source.all_workers(),
         {one.name: _own_workers(one, own) for one, (_, own) in zip(streams, parts, strict=True)},
         {one.name for one in streams if has_one_worker(one.settings)},
     )
     return [
-        source.stream(name, own, {"workers": count})
-        for (name, own), count in zip(parts, counts, strict=True)
+        source.stream(name, own, {WORKERS: count, **seed})
+        for (name, own), count, seed in zip(parts, counts, seeds, strict=True)
     ]
+
+
+def _schedule_seed(stream: StreamSettings, index: int) -> dict[str, object]:
+    """Arrivals of its own for each stream: by one seed, streams of equal rates would all ask at the
+    same instants. A seed that somebody gave, or MLPerf's files, stands.
+    """
+    if SCHEDULE_SEED in stream.settings.model_fields_set:
+        return {}
+    return {SCHEDULE_SEED: stream.settings.schedule_rng_seed + index}
 
 
 def _own_workers(stream: StreamSettings, own: Mapping[str, object]) -> int | None:
@@ -79,9 +90,9 @@ class _Source:
         return asked.workers if WORKERS in asked.model_fields_set else None
 
     def stream(
-        self, name: str, own: Mapping[str, object], workers: Mapping[str, object]
+        self, name: str, own: Mapping[str, object], decided: Mapping[str, object]
     ) -> StreamSettings:
-        """One stream; ``workers``: its share, once that is known."""
+        """One stream; ``decided``: what follows from its place beside the others."""
         known = known_settings(Settings, own, f"--config {self.path}: stream {name}")
         for field in RUN_FIELDS:
             if field in known:
@@ -94,7 +105,7 @@ class _Source:
         ]
         try:
             settings = join_settings(
-                Settings, layers, {**_without(self.flags), **workers}, self._environment()
+                Settings, layers, {**_without(self.flags), **decided}, self._environment()
             )
         except SettingsError as error:
             raise SettingsError(f"stream {name}: {error}") from None
