@@ -5,16 +5,15 @@ Joins; judges nothing but whether every stream is VALID. Read by machines (docs/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from loadgen_service.core.documents import read_document
 from loadgen_service.core.run_state import RunState
 from loadgen_service.core.summary import Summary
 from loadgen_service.core.summary_parts import Part, WorkerSummary
-from loadgen_service.errors import UserError
 
 MIXED_FILE: Final = "mixed.json"
 MIXED_VERSION: Final[Literal[1]] = 1
@@ -86,11 +85,6 @@ def build_mixed(
     )
 
 
-def worst_exit_code(mixed: MixedSummary) -> int:
-    """0 only if every stream is VALID; else the highest of theirs."""
-    return max(one.exit_code for one in mixed.streams)
-
-
 def mixed_to_json(mixed: MixedSummary) -> str:
     """The text of mixed.json, ending in a newline."""
     return mixed.model_dump_json(indent=2) + "\n"
@@ -98,22 +92,7 @@ def mixed_to_json(mixed: MixedSummary) -> str:
 
 def mixed_from_json(text: str | bytes) -> MixedSummary:
     """Read mixed.json. Raises UserError if it is not one, or of another version."""
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{MIXED_FILE}: not JSON ({error}); is the run finished?") from None
-    version = found.get("version") if isinstance(found, dict) else None
-    if version != MIXED_VERSION:
-        raise UserError(
-            f"{MIXED_FILE}: version {version}, this program reads {MIXED_VERSION}; "
-            "use the program that wrote it"
-        )
-    try:
-        return MixedSummary.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{MIXED_FILE}: {where}: {first['msg']}; is the file whole?") from None
+    return read_document(MixedSummary, MIXED_FILE, MIXED_VERSION, text)
 
 
 def _state(streams: Sequence[StreamSummary]) -> str:

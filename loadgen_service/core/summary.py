@@ -5,14 +5,14 @@ Joins settings, facts, figures and verdicts into one model; measures and judges 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from loadgen_service.core.documents import read_document
 from loadgen_service.core.facts import OfficialFacts, RunFacts
 from loadgen_service.core.figures import SeriesFigures
 from loadgen_service.core.findings.finding import Finding
@@ -40,7 +40,6 @@ from loadgen_service.core.summary_parts import (
 )
 from loadgen_service.core.token_figures import TokenFigures
 from loadgen_service.core.verdict import Verdict, series_facts
-from loadgen_service.errors import UserError
 
 SUMMARY_VERSION: Final[Literal[1]] = 1
 
@@ -214,22 +213,7 @@ def summary_to_json(summary: Summary) -> str:
 
 def summary_from_json(text: str | bytes) -> Summary:
     """Read summary.json. Raises UserError if it is not one, or of another version."""
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"summary.json: not JSON ({error}); is the run finished?") from None
-    version = found.get("version") if isinstance(found, dict) else None
-    if version != SUMMARY_VERSION:
-        raise UserError(
-            f"summary.json: version {version}, this program reads {SUMMARY_VERSION}; "
-            "use the program that wrote it"
-        )
-    try:
-        return Summary.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"summary.json: {where}: {first['msg']}; is the file whole?") from None
+    return read_document(Summary, "summary.json", SUMMARY_VERSION, text)
 
 
 def public_settings(settings: Settings) -> dict[str, object]:
