@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "product"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "triton"))
 
 from stream_servers import llama
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from server_launch import ROOT, Served, free_ports, launched, python_of
+from server_launch import Served, launched, python_of, tritonserver
+from triton_server import free_ports
 
 HERE = Path(__file__).parent
 SLOW_S = 0.05
@@ -41,22 +42,8 @@ def own(folder: Path) -> Iterator[Served]:
 @contextlib.contextmanager
 def triton(folder: Path) -> Iterator[Served]:
     """The real Triton with its Python backend."""
-    environment = python_of("triton").parents[1]
-    sys.path.insert(0, str(ROOT / "tests" / "triton"))
-    from triton_server import home_of
-
-    home = home_of(environment)
     repository = _triton_repository(folder / "repository")
-    grpc, http, metrics = free_ports(3)
-    command = [
-        home / "bin" / "tritonserver",
-        f"--model-repository={repository}",
-        f"--backend-directory={home / 'backends'}",
-        *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
-        *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
-    ]
-    path = {"PATH": f"{environment / 'bin'}:/usr/local/bin:/usr/bin:/bin"}
-    with launched(command, *_at(grpc, http), folder / "triton.log", path) as served:
+    with tritonserver(repository, "digits", folder / "triton.log") as served:
         yield served
 
 

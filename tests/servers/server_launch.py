@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from triton_server import answers, command_of, environment_of, free_ports
 
 ROOT = Path(__file__).parents[2]
 READY_S = 120.0
@@ -43,15 +41,6 @@ def python_of(name: str) -> Path:
     return path
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-
-
 @contextlib.contextmanager
 def launched(
     command: Sequence[str | Path],
@@ -77,21 +66,25 @@ def launched(
         _end(process)
 
 
+@contextlib.contextmanager
+def tritonserver(repository: Path, model: str, log: Path) -> Iterator[Served]:
+    """The real Triton with the models of ``repository``, until the block ends."""
+    environment = python_of("triton").parents[1]
+    http, grpc, metrics = free_ports(3)
+    command = command_of(environment, repository, http, grpc, metrics)
+    at = {"grpc": f"127.0.0.1:{grpc}", "http": f"127.0.0.1:{http}"}
+    ready_url = f"http://127.0.0.1:{http}/v2/models/{model}/ready"
+    with launched(command, at, ready_url, log, environment_of(environment)) as served:
+        yield served
+
+
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + READY_S
-    while not _answers(url):
+    while not answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
             raise AssertionError(f"{process.args[0]} did not become ready:\n{tail}")
         time.sleep(0.1)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from server_launch import ROOT, Served, free_ports, launched, python_of
+from server_launch import Served, launched, python_of, tritonserver
+from triton_server import free_ports
 
 HERE = Path(__file__).parent
 LLAMA_SLOTS = 4
@@ -43,11 +43,7 @@ def llama(folder: Path) -> Iterator[Served]:
 @contextlib.contextmanager
 def triton_tokens(folder: Path) -> Iterator[Served]:
     """The real Triton with a decoupled model of its Python backend, ``tokens``."""
-    environment = python_of("triton").parents[1]
-    sys.path.insert(0, str(ROOT / "tests" / "triton"))
-    from triton_server import home_of
-
-    home, model = home_of(environment), folder / "repository" / "tokens"
+    model = folder / "repository" / "tokens"
     (model / "1").mkdir(parents=True)
     shutil.copy(HERE / "triton_tokens.py", model / "1" / "model.py")
     said = {"tokens": TOKENS, "first_s": FIRST_S, "gap_s": GAP_S}
@@ -62,16 +58,5 @@ def triton_tokens(folder: Path) -> Iterator[Served]:
         'output [ { name: "token" data_type: TYPE_INT32 dims: [ 1, 1 ] } ]\n'
         f"{parameters}instance_group [ {{ kind: KIND_CPU count: 1 }} ]\n"
     )
-    grpc, http, metrics = free_ports(3)
-    command = [
-        home / "bin" / "tritonserver",
-        f"--model-repository={folder / 'repository'}",
-        f"--backend-directory={home / 'backends'}",
-        *(f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")),
-        *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
-    ]
-    path = {"PATH": f"{environment / 'bin'}:/usr/local/bin:/usr/bin:/bin"}
-    at = {"grpc": f"127.0.0.1:{grpc}"}
-    ready = f"http://127.0.0.1:{http}/v2/models/tokens/ready"
-    with launched(command, at, ready, folder / "triton.log", path) as served:
+    with tritonserver(folder / "repository", "tokens", folder / "triton.log") as served:
         yield served

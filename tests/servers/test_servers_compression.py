@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from kserve_servers import SERVERS
 from server_launch import Served
+from server_runs import run, summary_of
 from stream_servers import TOKENS, litserve, triton_tokens
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 
-RUN_S = 120.0
 REQUESTS = ("--request-compression", "gzip")
 ANSWERS = ("--accept-compression", "gzip")
 SAMPLES = 100
@@ -37,24 +34,16 @@ def server(request, tmp_path_factory) -> Iterator[tuple[str, Served]]:
         yield name, served
 
 
-def run(out: Path, *flags: str) -> dict:
+def measured(out: Path, *flags: str) -> dict:
     """The summary of a run that came to its end."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "loadgen_service", "run", "--json", "--quiet"),
-            *("--out", str(out), *flags),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-    )
+    done = run(out, *flags)
     assert done.returncode in (0, 1), done.stderr
-    return json.loads(done.stdout)
+    return summary_of(out)
 
 
 def accuracy(out: Path, server: tuple[str, Served], scheme: str, *flags: str) -> dict:
     name, served = server
-    return run(
+    return measured(
         out,
         *("--sut", f"{scheme}://{served.at[scheme]}", "--model", "digits", "--dataset", "digits"),
         *("--scenario", "offline", "--mode", "accuracy", "--accuracy-sample-count", str(SAMPLES)),
@@ -94,7 +83,7 @@ def test_over_http_it_is_taken_or_the_remedy_is_named(server, tmp_path):
 
 def test_a_decoupled_model_streams_to_who_sends_gzip(tmp_path, tmp_path_factory):
     with triton_tokens(tmp_path_factory.mktemp("triton")) as served:
-        summary = run(
+        summary = measured(
             tmp_path / "out",
             *("--sut", f"grpc://{served.at['grpc']}", "--model", "tokens"),
             *("--scenario", "concurrency", "--concurrency", "2", "--min-query-count", "6"),
@@ -112,8 +101,8 @@ def test_litserve_takes_no_gzip_and_the_remedy_is_named(tmp_path, tmp_path_facto
     quick = ("--min-query-count", "6", "--min-duration-ms", "500")
     with litserve(tmp_path_factory.mktemp("litserve")) as served:
         target = ("--sut", f"openai://{served.at['openai']}", *chat, *quick)
-        offered = run(tmp_path / "answers", *target, *ANSWERS)
-        packed = run(tmp_path / "requests", *target, *REQUESTS)
+        offered = measured(tmp_path / "answers", *target, *ANSWERS)
+        packed = measured(tmp_path / "requests", *target, *REQUESTS)
     assert offered["errors"] == []
     assert packed["counts"]["requests"]["completed"] == 0
     [budget] = [one for one in packed["findings"] if one["name"] == "error_budget"]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,13 +10,13 @@ import pytest
 from kserve_servers import SERVERS, onnx_digits
 from product_runs import Run
 from server_launch import Served
+from server_runs import counts_of, run, summary_of, unmet
 
 from loadgen_service.qsl.answer_bytes import answer_bytes
 from loadgen_service.qsl.array_data import open_digits
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
-RUN_S = 120.0
 UNTOLD = frozenset({"kserve"})
 """Their metadata lists no tensors, so a user has to."""
 
@@ -53,28 +49,6 @@ def aim(name: str, served: Served, scheme: str, model: str = "digits") -> list[s
     told = () if name not in UNTOLD else SHAPE
     spoken = ("--http-tensors", "json") if (name, scheme) == NO_BINARY else ()
     return ["--sut", f"{scheme}://{served.at[scheme]}", "--model", model, *told, *spoken]
-
-
-def run(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loadgen_service", "run", *flags, "--out", str(out), "--quiet"],
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-    )
-
-
-def summary_of(out: Path) -> dict:
-    return json.loads((out / "summary.json").read_text())
-
-
-def counts_of(out: Path) -> dict[str, int]:
-    """Requests, whose accounts are closed."""
-    counts = summary_of(out)["counts"]["requests"]
-    ended = ("completed", "failed", "timed_out", "lost")
-    assert counts["issued"] == sum(counts[name] for name in ended)
-    assert counts["planned"] == counts["issued"] + counts["not_issued"]
-    return counts
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +140,8 @@ def test_an_overloaded_server_is_invalid_by_its_latency(server, target, tmp_path
     assert done.returncode == 1, done.stderr + done.stdout
     counts = counts_of(tmp_path)
     assert counts["issued"] == counts["planned"] > 100
-    summary = summary_of(tmp_path)
-    unmet = {finding["name"] for finding in summary["findings"] if not finding["met"]}
-    assert "latency" in unmet
-    assert "accounting" not in unmet
+    assert "latency" in unmet(tmp_path)
+    assert "accounting" not in unmet(tmp_path)
 
 
 def test_rest_without_binary_tensors_is_told(server, tmp_path):
@@ -198,9 +170,9 @@ def test_a_growing_queue_ends_the_run_where_it_is_bounded(target, tmp_path):
     )
     assert done.returncode == 1, done.stderr + done.stdout
     assert counts_of(tmp_path)["not_issued"] > 0
-    unmet = {f["name"]: f for f in summary_of(tmp_path)["findings"] if not f["met"]}
-    assert unmet["ended_early"]["measured"] == "max_async_queries"
-    assert "the SUT fell behind" in unmet["ended_early"]["advice"]
+    ended = unmet(tmp_path)["ended_early"]
+    assert ended["measured"] == "max_async_queries"
+    assert "the SUT fell behind" in ended["advice"]
 
 
 @pytest.mark.parametrize(("name", "scheme"), ROWS)

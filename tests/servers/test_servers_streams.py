@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from product_runs import Run
 from server_launch import Served
+from server_runs import counts_of, run, summary_of, unmet
 from stream_servers import FIRST_S, GAP_S, TOKENS, litserve, triton_tokens
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 
-RUN_S = 120.0
 WORDS = ("alpha", "beta", "gamma")
 OUTPUT_TOKENS = 8
 ONE_CALLER = ("--scenario", "concurrency", "--concurrency", "1")
@@ -43,27 +41,6 @@ def prompts(tmp_path: Path) -> str:
     path = tmp_path / "prompts.jsonl"
     path.write_text(json.dumps({"prompt": " ".join(WORDS)}) + "\n")
     return str(path)
-
-
-def run(out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loadgen_service", "run", *flags, "--out", str(out), "--quiet"],
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-    )
-
-
-def summary_of(out: Path) -> dict:
-    return json.loads((out / "summary.json").read_text())
-
-
-def counts_of(out: Path) -> dict[str, int]:
-    """Requests, whose accounts are closed."""
-    counts = summary_of(out)["counts"]["requests"]
-    ended = ("completed", "failed", "timed_out", "lost")
-    assert counts["issued"] == sum(counts[name] for name in ended)
-    return counts
 
 
 def litserve_flags(served: Served, prompts: str) -> list[str]:
@@ -101,9 +78,8 @@ def test_an_overloaded_litserve_is_invalid_by_its_latency(chat, prompts, tmp_pat
                "--timeout-ms", "20000", "--issue-delay-budget-ms", "1000")  # fmt: skip
     assert done.returncode == 1, done.stderr + done.stdout
     counts_of(tmp_path / "out")
-    unmet = {f["name"] for f in summary_of(tmp_path / "out")["findings"] if not f["met"]}
-    assert "latency" in unmet
-    assert "accounting" not in unmet
+    assert "latency" in unmet(tmp_path / "out")
+    assert "accounting" not in unmet(tmp_path / "out")
 
 
 def test_a_litserve_killed_in_the_middle_ends_the_run(prompts, tmp_path):
@@ -169,8 +145,7 @@ def test_many_callers_of_a_decoupled_model_wait_for_each_other(tokens, tmp_path)
                "--timeout-ms", "6000", "--issue-delay-budget-ms", "1000")  # fmt: skip
     assert done.returncode == 1, done.stderr + done.stdout
     counts_of(tmp_path / "out")
-    unmet = {f["name"] for f in summary_of(tmp_path / "out")["findings"] if not f["met"]}
-    assert "latency" in unmet
+    assert "latency" in unmet(tmp_path / "out")
 
 
 def test_an_unknown_decoupled_model_is_one_line(tokens, tmp_path):

@@ -52,9 +52,19 @@ def triton(
     environment: Path, repository: Path, log: Path, *flags: str
 ) -> Iterator[tuple[str, str, str]]:
     """A running tritonserver; gives HOST:PORT of its gRPC, HTTP and metrics endpoints."""
-    home = home_of(environment)
     http, grpc, metrics = free_ports(3)
-    command = [
+    command = [*command_of(environment, repository, http, grpc, metrics), *flags]
+    with _process(command, log, environment_of(environment)) as process:
+        _wait_until(lambda: answers(f"http://127.0.0.1:{http}/v2/health/ready"), process, log)
+        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", f"127.0.0.1:{metrics}"
+
+
+def command_of(
+    environment: Path, repository: Path, http: int, grpc: int, metrics: int
+) -> list[str]:
+    """The command line of a tritonserver on loopback."""
+    home = _home(environment)
+    return [
         str(home / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={home / 'backends'}",
@@ -62,13 +72,12 @@ def triton(
         f"--http-port={http}",
         f"--grpc-port={grpc}",
         f"--metrics-port={metrics}",
-        *flags,
     ]
-    # the backend starts python3 by name: this environment's must be the first that it finds
-    path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    with _process(command, log, {**os.environ, "PATH": path}) as process:
-        _wait_until(lambda: _answers(f"http://127.0.0.1:{http}/v2/health/ready"), process, log)
-        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", f"127.0.0.1:{metrics}"
+
+
+def environment_of(environment: Path) -> dict[str, str]:
+    """Variables of such a process: its backend starts python3 by name, which must be its own."""
+    return {**os.environ, "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
 @contextlib.contextmanager
@@ -81,7 +90,7 @@ def embedded(model: str, log: Path) -> Iterator[str]:
         yield line.rsplit(" ", 1)[-1]
 
 
-def home_of(environment: Path) -> Path:
+def _home(environment: Path) -> Path:
     """Where the package keeps Triton; its Python stub is put into place."""
     home = next(environment.glob("lib/python3.*/site-packages/pytriton/tritonserver"))
     version = home.parts[-4]  # python3.11
@@ -118,7 +127,8 @@ def _wait_until(is_ready, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.1)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a GET gives 200."""
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
             return answer.status == 200
