@@ -105,9 +105,9 @@ FLEET = (
     Panel("Latency p50 by SUT", "The usual answer.",
           quantiles("loadgen_latency_seconds", "sut", 0.5, legend="{{sut}}"), unit="s", log=True),
     Panel("p99 by the fleet's median", "1 is like the others; the alert is at 1.5.",
-          [("instance_sut:loadgen_latency_seconds:p99_rate15s" f"{{{ON}}} / on (instance) "
-            "group_left () quantile by (instance) (0.5, "
-            f"instance_sut:loadgen_latency_seconds:p99_rate15s{{{ON}}})", "{{sut}}")]),
+          [("instance_stream_sut:loadgen_latency_seconds:p99_rate15s" f"{{{ON}}} "
+            "/ on (instance, stream) group_left () quantile by (instance, stream) (0.5, "
+            f"instance_stream_sut:loadgen_latency_seconds:p99_rate15s{{{ON}}})", "{{sut}}")]),
     Panel("Service time p99 by SUT", "From the issue: without what the generator added.",
           quantiles("loadgen_service_time_seconds", "sut", 0.99, legend="{{sut}}"),
           unit="s", log=True),
