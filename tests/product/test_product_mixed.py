@@ -105,7 +105,7 @@ def test_all_workers_begin_at_one_instant(valid_run: Finished) -> None:
     assert starts[0] == starts[1]
     assert [one["worker_count"] for one in mixed["streams"]] == [2, 1]
     assert mixed["together_ns"] >= 1_900_000_000
-    assert "VALID" in (valid_run.out / "report.txt").read_text()
+    assert (valid_run.out / "report.txt").read_text().startswith("VALID  mixed run")
     assert "streams/b/report.html" in (valid_run.out / "report.html").read_text()
 
 
@@ -163,7 +163,9 @@ def test_a_mixed_run_is_told_again_and_never_taken_for_one_run(
     assert '"format": "loadgen-mixed"' in valid_run.said
     out = str(valid_run.out)
     assert main(["report", out]) == 0
-    assert "steady" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines() if " VALID " in line] == ["a", "b"]
+    assert "Common start: 3 workers" in told
     assert main(["report", f"{out}/streams/a"]) == 0
     assert main(["report", out, f"{out}/streams/a"]) == 2
     assert main(["compare", out, f"{out}/streams/a"]) == 2
