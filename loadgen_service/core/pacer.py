@@ -97,10 +97,7 @@ class Pacer:
 
         Ask again after issuing: a closed loop or a reached limit may allow more at once.
         """
-        if self.ended_by or now_ns < self._not_before_ns:
-            return _NOTHING
-        if now_ns > self._stop_ns:
-            self.ended_by = self._stop_reason
+        if self.is_done(now_ns) or now_ns < self._not_before_ns:
             return _NOTHING
         first = self._position
         end = self._room_end(first) if self._due_ns is None else self._due_end(first, now_ns)

@@ -297,6 +297,20 @@ def test_success_ends_a_streak_of_failures() -> None:
     assert pacer.ended_by == ""
 
 
+def test_a_stop_within_a_back_off_ends_the_series_at_once() -> None:
+    ours, plan = planned(scenario="single_stream", expected_latency_ms=1)
+    pacer = Pacer(ours, plan, 0, 1)
+    for now_ns in range(6):
+        pacer.take(now_ns * 1000 * MS)
+        pacer.fail(1, now_ns * 1000 * MS)
+    pacer.stop(5_000 * MS + 1)
+    wake_ns = pacer.wake_ns()
+    assert wake_ns == 5_000 * MS + 2
+    assert not pacer.take(wake_ns)
+    assert pacer.ended_by == "stop"
+    assert pacer.wake_ns() is None
+
+
 # ---------------------------------------------------------------- offline
 
 
