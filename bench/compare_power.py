@@ -27,7 +27,7 @@ from loadgen_service.core.block_bootstrap import SEED, SLICE_COUNT, block_weight
 from loadgen_service.core.latency_grid import LatencyGrid
 from loadgen_service.core.random_words import RandomWords
 
-MEDIAN_MS = 20.0
+MEDIAN_MS = 300.0
 SIGMA = 0.1
 CHANGE = 0.03
 FALSE_ALARMS_MAX = 2 / 20
@@ -41,12 +41,13 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--qps", type=float, default=200.0)
     parser.add_argument("--seconds", type=float, default=45.0, help="length of a run")
+    parser.add_argument("--median-ms", type=float, default=MEDIAN_MS, help="of the service time")
     parser.add_argument("--lanes", type=int, default=2, help="real: runs at the same time")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with this process
     found = asyncio.run(real(given)) if given.real else simulated(given)
     print(f"{'real' if given.real else 'simulated'}: {given.pairs} pairs each, lognormal service "
-          f"times of {MEDIAN_MS:g} ms, sigma {SIGMA:g}, {given.qps:g} queries/s for "
+          f"times of {given.median_ms:g} ms, sigma {SIGMA:g}, {given.qps:g} queries/s for "
           f"{given.seconds:g} s")  # fmt: skip
     same, other = found["identical"], found["3 %"]
     for name, words in found.items():
@@ -83,7 +84,7 @@ def simulated_run(given: argparse.Namespace, seed: int, scale: float) -> Latency
     end_ns = int(given.seconds * 1e9)
     grid = LatencyGrid(end_ns, SLICE_COUNT)
     due = (words.canonical_many(count) * end_ns).astype(np.int64)
-    grid.add(due, (MEDIAN_MS * 1e6 * scale * np.exp(SIGMA * normal)).astype(np.int64))
+    grid.add(due, (given.median_ms * 1e6 * scale * np.exp(SIGMA * normal)).astype(np.int64))
     return grid
 
 
@@ -96,7 +97,7 @@ async def real(given: argparse.Namespace) -> dict[str, Counter[str]]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         first, alike, slower = [
-            await stack.enter_async_context(synthetic(MEDIAN_MS * scale, seed))
+            await stack.enter_async_context(synthetic(given.median_ms * scale, seed))
             for seed, scale in ((1, 1.0), (2, 1.0), (3, 1.0 + CHANGE))
         ]
         found: dict[str, Counter[str]] = {}
@@ -152,6 +153,7 @@ async def one_wave(
         "target_qps": given.qps,
         "min_duration_ms": round(given.seconds * 1000),
         "issue_delay_budget_ms": 20,
+        "target_latency_ms": 2 * given.median_ms,
         "total_sample_count": 64,
         # a schedule of its own for each pair, or all would ask at the same instants
         "streams": [{"name": str(pair), "schedule_rng_seed": 1 + pair} for pair in pairs],
