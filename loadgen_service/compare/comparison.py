@@ -11,6 +11,7 @@ from loadgen_service.compare.score import Score, figures_of, scores
 from loadgen_service.compare.systems import System, common_scenarios, refusals
 from loadgen_service.compare.task import Task
 from loadgen_service.core.block_bootstrap import CONFIDENCE
+from loadgen_service.core.taken_notes import taken_notes
 from loadgen_service.errors import UserError
 
 
@@ -26,6 +27,8 @@ class Comparison:
     differences: list[ScenarioDifference] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    host_notes: list[str] = field(default_factory=list)
+    """Hosts of workers that did not have their processors to themselves."""
     gates: list[GateResult] = field(default_factory=list)
 
     @property
@@ -65,9 +68,20 @@ def compare_systems(
         measured = [measure(system.name, system.runs[name]) for system in systems]
         found.measured[name] = measured
         found.differences += [comparer.compare(measured[0], other) for other in measured[1:]]
+    found.host_notes = _host_notes(systems)
     _score(found, reference)
     found.gates = evaluate(conditions, systems)
     return found
+
+
+def _host_notes(systems: Sequence[System]) -> list[str]:
+    return [
+        f"{system.name}, {name}: {note}"
+        for system in systems
+        for name, run in system.runs.items()
+        if run.series is not None
+        for note in taken_notes(run.series.workers)
+    ]
 
 
 def _score(found: Comparison, reference: str) -> None:

@@ -39,7 +39,7 @@ def render_comparison(found: Comparison) -> str:
         page.raw(f'<div class="banner">{FORCED}<ul>{lines}</ul></div>')
     page.section(
         f"{names}",
-        bullets([difference.sentence for difference in found.differences]),
+        bullets([*(difference.sentence for difference in found.differences), *found.host_notes]),
         words=f"Everything is compared with {found.first.name}. An interval holds the true change "
         f"with {100 * found.confidence:g} % confidence; where it holds zero, the runs do not show "
         "a difference: that is not proof that there is none, and a longer run shows smaller ones.",

@@ -53,7 +53,7 @@ def score_head(scores: list[Score]) -> list[str]:
 def said(found: Comparison) -> list[str]:
     """The sentences, one a system and scenario; refusals first where they were overruled."""
     forced = [FORCED, *(f"  {line}" for line in found.refused)] if found.refused else []
-    return forced + [difference.sentence for difference in found.differences]
+    return [*forced, *(difference.sentence for difference in found.differences), *found.host_notes]
 
 
 def as_text(found: Comparison) -> str:
@@ -81,6 +81,7 @@ def as_markdown(found: Comparison) -> str:
     if found.refused:
         lines += [f"**{FORCED}:**", *(f"- {_cell(line)}" for line in found.refused), ""]
     lines += [f"- {_cell(difference.sentence)}" for difference in found.differences]
+    lines += [f"- {_cell(note)}" for note in found.host_notes]
     for difference in found.differences:
         names = [*FIGURE_HEAD[:2], difference.first_name, difference.second_name, *FIGURE_HEAD[4:]]
         lines += ["", *_grid([names, *figure_rows(difference)])]

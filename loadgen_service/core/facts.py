@@ -30,7 +30,9 @@ class WorkerFacts:
     ``lost`` means that it died or fell silent: rows of its shard that no record reached are lost.
     ``lost_reason`` without ``lost``: it left before its time, and said what it had issued.
     ``start_clock_ns``: the series' start on its own monotonic clock; ``clock_offset_ns``: the
-    service's clock less its own, as measured before that start.
+    service's clock less its own, as measured before that start. ``stolen_share``: the share of its
+    processors' time that the hypervisor gave to others; ``waited_share``: the share of the series
+    that it was able to run and did not; None: its system does not tell.
     """
 
     worker_index: int
@@ -46,6 +48,8 @@ class WorkerFacts:
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
     start_clock_ns: int = 0
+    stolen_share: float | None = None
+    waited_share: float | None = None
 
     @property
     def is_gone(self) -> bool:

@@ -38,6 +38,7 @@ from loadgen_service.core.summary_parts import (
     counts_of,
     times_fields,
 )
+from loadgen_service.core.taken_notes import taken_notes
 from loadgen_service.core.token_figures import TokenFigures
 from loadgen_service.core.verdict import Verdict, series_facts
 
@@ -174,6 +175,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
             *deviations(settings),
             *_official_notes(facts, rated),
             *_outlier_notes(only),
+            *taken_notes([worker for one in rated for worker in one.workers]),
         ],
         gaps=list(facts.gaps),
         settings=public_settings(settings),

@@ -124,6 +124,12 @@ class WorkerSummary(MeasuredTimes):
     clocks: list[ClockFacts] = Field(
         default_factory=list, description="every measurement of the service's and the SUTs' clocks"
     )
+    stolen_share: float | None = Field(
+        None, description="share of its processors' time that the hypervisor gave to others"
+    )
+    waited_share: float | None = Field(
+        None, description="share of the series that it was able to run and did not"
+    )
     blocked_by_streams: int
     requests: Counts | None
     samples: Counts | None
@@ -147,6 +153,8 @@ class WorkerSummary(MeasuredTimes):
             clock_error_ns=facts.clock_error_ns,
             start_clock_ns=facts.start_clock_ns,
             clocks=[one for one in clocks if one.worker_index == facts.worker_index],
+            stolen_share=facts.stolen_share,
+            waited_share=facts.waited_share,
             blocked_by_streams=facts.blocked_by_streams,
             requests=part.requests if part else None,
             samples=part.samples if part else None,

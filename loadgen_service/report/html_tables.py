@@ -12,7 +12,7 @@ from loadgen_service.core.summary import Summary
 from loadgen_service.core.summary_parts import CountsByLevel, SeriesSummary, SutSummary
 from loadgen_service.report.html_plots import HOP_NAMES
 from loadgen_service.report.page import COLOURS, Cell, folded, html_table
-from loadgen_service.report.wording import say_count, say_ns, say_rate, say_verdict
+from loadgen_service.report.wording import say_count, say_ns, say_rate, say_share, say_verdict
 
 Rows = list[list[str | Cell]]
 
@@ -153,6 +153,8 @@ def identity_tables(summary: Summary) -> list[tuple[str, str, str]]:
             f"{one.host or '-'}, pid {one.pid}",
             f"ended by {one.ended_by or '-'}" + (f", LOST: {one.lost_reason}" if one.lost else ""),
             f"clock offset {say_ns(one.clock_offset_ns)} ± {say_ns(one.clock_error_ns)}",
+            f"time taken by the hypervisor {say_share(one.stolen_share)}, "
+            f"waited for a processor {say_share(one.waited_share)}",
         ]
         for one in summary.workers
     ]

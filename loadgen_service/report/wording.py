@@ -8,7 +8,16 @@ from loadgen_service.core.findings.finding import say_ns
 from loadgen_service.core.summary import Summary
 from loadgen_service.core.summary_parts import Metric
 
-__all__ = ["say_count", "say_metric", "say_ns", "say_peak", "say_rate", "say_verdict", "table"]
+__all__ = [
+    "say_count",
+    "say_metric",
+    "say_ns",
+    "say_peak",
+    "say_rate",
+    "say_share",
+    "say_verdict",
+    "table",
+]
 
 
 def say_verdict(valid: bool | None, state: str = "DONE") -> str:
@@ -30,6 +39,11 @@ def say_rate(rate: float | None) -> str:
     if rate is None:
         return "-"
     return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
+def say_share(share: float | None) -> str:
+    """7.2%; ``-`` where it is not known."""
+    return "-" if share is None else f"{share:.1%}"
 
 
 def say_metric(metric: Metric | None) -> str:

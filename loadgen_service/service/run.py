@@ -159,6 +159,8 @@ def worker_statuses(crew: Crew) -> list[pb.WorkerStatus]:
             cpu_share=worker.heartbeat.cpu_share,
             rss_bytes=worker.heartbeat.rss_bytes,
             loop_lag_ns=worker.heartbeat.loop_lag_ns,
+            stolen_share=worker.heartbeat.stolen_share,
+            waited_share=worker.heartbeat.waited_share,
             clock=worker.clock,
         )
         for worker in crew.workers

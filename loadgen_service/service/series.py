@@ -350,6 +350,8 @@ class SeriesConductor:
             clock_offset_ns=self._clocks.used(worker).offset_ns,
             clock_error_ns=self._clocks.used(worker).error_ns,
             start_clock_ns=self._clocks.start_clock_ns(worker),
+            stolen_share=done.stolen_share if done.HasField("stolen_share") else None,
+            waited_share=done.waited_share if done.HasField("waited_share") else None,
         )
 
     def _errors(self) -> tuple[ErrorFacts, ...]:

@@ -30,6 +30,7 @@ from loadgen_service.worker.outbox import Outbox
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.sequence_loop import EVERY_ROW, SequenceLoop, sequence_shard
 from loadgen_service.worker.shard import Build, Shard
+from loadgen_service.worker.taken_time import TakenTime, read_taken_time, shares_between
 from loadgen_service.worker.traced_suts import traced_suts
 from loadgen_service.worker.waiting import Waiter, make_waiter
 
@@ -100,6 +101,7 @@ class Series:
         self._sealed_ns = 0
         self._said_ns = 0
         self._t0_ns = 0
+        self._taken_before: TakenTime | None = None
         self._ended = asyncio.Event()
         self._blocked_before = sum(sut.blocked_count for sut in equipment.suts)
         self._sequence_before = equipment.outbox.last_sequence
@@ -129,6 +131,7 @@ class Series:
         self._equipment.dispatch.target = self._loop.on_events
         self._waiter = make_waiter(self._equipment.settings.wait_policy, loop, self._loop.on_wake)
         garbage.freeze()
+        self._taken_before = read_taken_time()
         if self._official is not None:
             loop.add_reader(self._official.fd, self._loop.on_wake)
         self._loop.start(t0_ns, self._waiter)
@@ -234,6 +237,7 @@ class Series:
 
     def _say_done(self, last_batch_sequence: int) -> None:
         loop = self._loop
+        taken = shares_between(self._taken_before or read_taken_time(), read_taken_time())
         self._equipment.say(
             pb.FromWorker(
                 done=pb.SeriesDone(
@@ -249,6 +253,8 @@ class Series:
                     errors=_error_counts(loop),
                     blocked_by_streams=self._blocked_count(),
                     all_issued=True,
+                    stolen_share=taken.stolen,
+                    waited_share=taken.waited,
                 )
             )
         )

@@ -236,6 +236,7 @@ class Session:
         while True:
             run = self._run
             series = run.series if run is not None else None
+            taken = self._vitals.taken()
             self.say(
                 pb.FromWorker(
                     heartbeat=pb.Heartbeat(
@@ -246,6 +247,8 @@ class Session:
                         cpu_share=self._vitals.cpu_share(),
                         rss_bytes=rss_bytes(),
                         loop_lag_ns=self._vitals.lag_ns(),
+                        stolen_share=taken.stolen or 0.0,
+                        waited_share=taken.waited or 0.0,
                     )
                 )
             )

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from loadgen_service.worker.taken_time import TakenShares, read_taken_time, shares_between
+
 PROBE_S: Final = 0.1
 """The loop's lag is probed this often, and the worst of a heartbeat's interval is told."""
 
@@ -22,6 +24,7 @@ class Vitals:
         self._cpu_ns = time.process_time_ns()
         self._wall_ns = time.monotonic_ns()
         self._lag_ns = 0
+        self._taken = read_taken_time()
 
     async def watch(self) -> None:
         """Runs until cancelled."""
@@ -42,6 +45,11 @@ class Vitals:
         """Worst lag since the last call."""
         lag_ns, self._lag_ns = self._lag_ns, 0
         return lag_ns
+
+    def taken(self) -> TakenShares:
+        """What others took since the last call."""
+        before, self._taken = self._taken, read_taken_time()
+        return shares_between(before, self._taken)
 
 
 def rss_bytes() -> int:

@@ -182,7 +182,7 @@ class LiveFigures(_message.Message):
     def __init__(self, completed_qps: _Optional[float] = ..., latency_ns_p50: _Optional[int] = ..., latency_ns_p90: _Optional[int] = ..., latency_ns_p99: _Optional[int] = ..., latency_ns_max: _Optional[int] = ..., issue_delay_ns_p50: _Optional[int] = ..., issue_delay_ns_p99: _Optional[int] = ..., outstanding: _Optional[int] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("worker_index", "host", "pid", "lost", "unacknowledged_batches", "cpu_share", "rss_bytes", "loop_lag_ns", "clock")
+    __slots__ = ("worker_index", "host", "pid", "lost", "unacknowledged_batches", "cpu_share", "rss_bytes", "loop_lag_ns", "clock", "stolen_share", "waited_share")
     WORKER_INDEX_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +192,8 @@ class WorkerStatus(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     LOOP_LAG_NS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
     worker_index: int
     host: str
     pid: int
@@ -201,7 +203,9 @@ class WorkerStatus(_message.Message):
     rss_bytes: int
     loop_lag_ns: int
     clock: ClockOffset
-    def __init__(self, worker_index: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., lost: _Optional[bool] = ..., unacknowledged_batches: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., loop_lag_ns: _Optional[int] = ..., clock: _Optional[_Union[ClockOffset, _Mapping]] = ...) -> None: ...
+    stolen_share: float
+    waited_share: float
+    def __init__(self, worker_index: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., lost: _Optional[bool] = ..., unacknowledged_batches: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., loop_lag_ns: _Optional[int] = ..., clock: _Optional[_Union[ClockOffset, _Mapping]] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ...) -> None: ...
 
 class SutStatus(_message.Message):
     __slots__ = ("sut_index", "address", "queries", "latency_ns_p99")
@@ -292,7 +296,7 @@ class Welcome(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("issued", "completed", "unacknowledged_batches", "cpu_share", "rss_bytes", "loop_lag_ns", "outstanding")
+    __slots__ = ("issued", "completed", "unacknowledged_batches", "cpu_share", "rss_bytes", "loop_lag_ns", "outstanding", "stolen_share", "waited_share")
     ISSUED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
     UNACKNOWLEDGED_BATCHES_FIELD_NUMBER: _ClassVar[int]
@@ -300,6 +304,8 @@ class Heartbeat(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     LOOP_LAG_NS_FIELD_NUMBER: _ClassVar[int]
     OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
     issued: int
     completed: int
     unacknowledged_batches: int
@@ -307,7 +313,9 @@ class Heartbeat(_message.Message):
     rss_bytes: int
     loop_lag_ns: int
     outstanding: int
-    def __init__(self, issued: _Optional[int] = ..., completed: _Optional[int] = ..., unacknowledged_batches: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., loop_lag_ns: _Optional[int] = ..., outstanding: _Optional[int] = ...) -> None: ...
+    stolen_share: float
+    waited_share: float
+    def __init__(self, issued: _Optional[int] = ..., completed: _Optional[int] = ..., unacknowledged_batches: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., loop_lag_ns: _Optional[int] = ..., outstanding: _Optional[int] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ...) -> None: ...
 
 class MeasureClock(_message.Message):
     __slots__ = ("count",)
@@ -570,7 +578,7 @@ class SeriesProgress(_message.Message):
     def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., now_ns: _Optional[int] = ...) -> None: ...
 
 class SeriesDone(_message.Message):
-    __slots__ = ("series_index", "issued", "completed", "failed", "timed_out", "last_issue_ns", "last_batch_sequence", "late_start_ns", "ended_by", "errors", "blocked_by_streams", "all_issued")
+    __slots__ = ("series_index", "issued", "completed", "failed", "timed_out", "last_issue_ns", "last_batch_sequence", "late_start_ns", "ended_by", "errors", "blocked_by_streams", "all_issued", "stolen_share", "waited_share")
     SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
     ISSUED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
@@ -583,6 +591,8 @@ class SeriesDone(_message.Message):
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_BY_STREAMS_FIELD_NUMBER: _ClassVar[int]
     ALL_ISSUED_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
     series_index: int
     issued: int
     completed: int
@@ -595,7 +605,9 @@ class SeriesDone(_message.Message):
     errors: _containers.RepeatedCompositeFieldContainer[ErrorCount]
     blocked_by_streams: int
     all_issued: bool
-    def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., last_issue_ns: _Optional[int] = ..., last_batch_sequence: _Optional[int] = ..., late_start_ns: _Optional[int] = ..., ended_by: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[ErrorCount, _Mapping]]] = ..., blocked_by_streams: _Optional[int] = ..., all_issued: _Optional[bool] = ...) -> None: ...
+    stolen_share: float
+    waited_share: float
+    def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., last_issue_ns: _Optional[int] = ..., last_batch_sequence: _Optional[int] = ..., late_start_ns: _Optional[int] = ..., ended_by: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[ErrorCount, _Mapping]]] = ..., blocked_by_streams: _Optional[int] = ..., all_issued: _Optional[bool] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ...) -> None: ...
 
 class ErrorCount(_message.Message):
     __slots__ = ("code", "message", "count", "sut_index")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from run_directories import metric, offline_run, server_run, stream_run
+from run_directories import metric, offline_run, saved, server_run, spread, stream_run
+from series_builder import server
 
 from loadgen_service.cli.compare_verb import main
 from loadgen_service.compare.comparison import compare_systems
@@ -235,3 +237,15 @@ def test_a_task_file_that_is_none_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(SettingsError, match="not valid YAML"):
         load_task(str(path))
+
+
+def test_hosts_that_lost_processor_time_are_named(pair, tmp_path):
+    made = server(target_qps=500, min_duration_ms=8000, target_latency_ms=100, dataset="digits")
+    made.workers = [replace(made.workers[0], host="vm", stolen_share=0.05)]
+    run = saved(spread(made, 20, seed=1), tmp_path / "robbed", workload_hash="w")
+    found = compared(pair[0], run)
+    (note,) = found.host_notes
+    assert note.startswith("robbed, server: worker 0 on vm: the hypervisor took 5.0%")
+    assert note in as_text(found)
+    assert note in as_markdown(found)
+    assert compared(*pair).host_notes == []

@@ -96,6 +96,16 @@ def test_a_late_generator_fails_the_run_whatever_the_latencies() -> None:
     assert made.verdict().loadgen_valid is True
 
 
+def test_a_late_generator_names_who_took_its_processor() -> None:
+    made = server()
+    made.records["taken_ns"][:50] = made.records["scheduled_ns"][:50] + 4 * MS
+    made.records["issued_ns"] = made.records["taken_ns"] + 10_000
+    made.workers = [replace(made.workers[0], stolen_share=0.072, waited_share=0.01)]
+    advice = finding(made, "generator_late").advice
+    assert "of worker 0, the hypervisor took 7.2% of its processors' time" in advice
+    assert "waited" not in advice
+
+
 def test_the_lateness_budget_grows_with_the_latency_limit() -> None:
     made = server(target_latency_ms=500)
     made.records["taken_ns"] = made.records["scheduled_ns"] + 9 * MS

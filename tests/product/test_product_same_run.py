@@ -24,6 +24,9 @@ def test_one_worker_and_four_issue_the_same_run(tmp_path: Path) -> None:
         four = run(tmp_path / "four", *flags, "--workers", "4")
     assert alone.summary["plan_hash"] == four.summary["plan_hash"]
     assert len({worker["pid"] for worker in four.summary["workers"]}) == 4
+    for worker in four.summary["workers"]:
+        assert 0 <= worker["waited_share"] < 1  # told by any Linux, as steal is
+        assert 0 <= worker["stolen_share"] < 1
     assert len(_traffic(alone)) > 900
     assert _traffic(alone) == _traffic(four)
     for finished in (alone, four):

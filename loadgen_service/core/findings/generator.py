@@ -9,6 +9,7 @@ from loadgen_service.core.figures import SeriesFigures
 from loadgen_service.core.findings.finding import Finding, say_count, say_ns
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.taken_notes import taken_words
 
 LATE_START_BUDGET_NS: Final = 10_000_000
 """A worker this late to the common start has spoilt the joint arrival process of the first moments.
@@ -25,7 +26,7 @@ def generator_findings(
     if not SCENARIOS[settings.scenario].lateness_judged:
         return []
     return [
-        _generator_late(settings, figures),
+        _generator_late(settings, figures, facts),
         _blocked(settings, figures, facts),
         _late_start(facts),
     ]
@@ -41,7 +42,7 @@ def lateness_budget_ns(settings: Settings, figures: SeriesFigures) -> int:
     return max(budget_ns, bursts.smear_ns.p50)
 
 
-def _generator_late(settings: Settings, figures: SeriesFigures) -> Finding:
+def _generator_late(settings: Settings, figures: SeriesFigures, facts: SeriesFacts) -> Finding:
     late, budget_ns = figures.times.late_ns, lateness_budget_ns(settings, figures)
     met = late is None or late.p99 <= budget_ns
     return Finding(
@@ -53,9 +54,15 @@ def _generator_late(settings: Settings, figures: SeriesFigures) -> Finding:
         required=f"p99 <= {say_ns(budget_ns)}",
         advice=""
         if met
-        else "the load generator itself was late, so the figures are not the SUT's: give workers "
-        "their own cores, use more --workers or --wait-policy poll, or lower the load",
+        else "the load generator itself was late, so the figures are not the SUT's: "
+        f"{_taken(facts)}give workers their own cores, use more --workers or --wait-policy poll, "
+        "or lower the load",
     )
+
+
+def _taken(facts: SeriesFacts) -> str:
+    said = [(worker.worker_index, taken_words(worker)) for worker in facts.workers]
+    return "".join(f"of worker {index}, {words}; " for index, words in said if words)
 
 
 def _blocked(settings: Settings, figures: SeriesFigures, facts: SeriesFacts) -> Finding:
