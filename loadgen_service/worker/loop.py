@@ -16,6 +16,7 @@ import numpy as np
 from loadgen_service.core.columns import NEVER, Status
 from loadgen_service.core.pacer import Pacer
 from loadgen_service.sut.base import (
+    CODE_CANCELLED,
     DONE,
     ISSUED,
     MESSAGE,
@@ -35,6 +36,9 @@ CHUNK_COUNT: Final = 16
 """Requests handed over together: their issue instant is one reading, some 50 us after the first
 was composed at most, and the clock's cost is shared."""
 
+WHOLE_COUNT_MAX: Final = 4
+"""More leave in halves: the SUT begins with the first while we compose the second."""
+
 TURN_COUNT_MAX: Final = 128
 """Requests issued before the sockets are looked at again: answers wait no longer than that."""
 
@@ -43,9 +47,7 @@ ERROR_KINDS_MAX: Final = 64
 
 TIMINGS_MISSED_MAX: Final = 64
 """So many first answers without server timings, and no more are searched."""
-
 CODE_DEADLINE_EXCEEDED: Final = 4
-CODE_CANCELLED: Final = 1
 
 ErrorKind = tuple[int, int, str]
 """SUT, gRPC code, text."""
@@ -191,13 +193,12 @@ class SeriesLoop:
             ready = self._ready = range(0)
         if not ready:
             ready = self._pacer.take(now_ns - self._t0_ns)
-        if len(ready) <= CHUNK_COUNT:
+        if len(ready) <= WHOLE_COUNT_MAX:
             if ready:
                 self._issue(ready, now_ns)
                 self._ready = range(0)
         else:
-            ready = self._issue_many(ready, now_ns)
-            self._ready = ready
+            self._ready = ready = self._issue_many(ready, now_ns)
             if ready:
                 assert self._waiter is not None
                 self._waiter.soon()
@@ -212,9 +213,10 @@ class SeriesLoop:
     def _issue_many(self, ready: Sequence[int], now_ns: int) -> Sequence[int]:
         """Issue up to a turn's worth, in chunks; each is taken at its own instant, so that the
         time we need to compose a burst is charged to us and not to the transport."""
+        chunk_count = min(CHUNK_COUNT, (len(ready) + 1) // 2)
         for _ in range(TURN_COUNT_MAX // CHUNK_COUNT):
-            self._issue(ready[:CHUNK_COUNT], now_ns)
-            ready = ready[CHUNK_COUNT:]
+            self._issue(ready[:chunk_count], now_ns)
+            ready = ready[chunk_count:]
             if not ready:
                 break
             now_ns = self._clock()
@@ -310,10 +312,8 @@ class SeriesLoop:
     def _note_failure(self, index: int, key: int, status: Status, code: int, text: str) -> None:
         self._log.status[index] = status
         self._log.code[index] = min(code, 255)
-        if status == Status.TIMED_OUT:
-            self.timed_out_count += 1
-        else:
-            self.failed_count += 1
+        self.timed_out_count += status == Status.TIMED_OUT
+        self.failed_count += status != Status.TIMED_OUT
         kind = (self._sut_of(key), min(code, 255), text)
         if kind not in self.errors and len(self.errors) >= ERROR_KINDS_MAX:
             kind = (kind[0], kind[1], "other errors of this code")

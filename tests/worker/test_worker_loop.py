@@ -106,6 +106,20 @@ def test_a_burst_is_issued_in_chunks_with_their_own_instants(tmp_path: Path) -> 
     assert ((columns["issued_ns"] - columns["taken_ns"]) == 10).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "chunks"),
+    [(1, [1]), (4, [4]), (5, [3, 2]), (16, [8, 8]), (31, [16, 15]), (40, [16, 16, 8])],
+)
+def test_what_is_due_together_leaves_in_halves(
+    tmp_path: Path, count: int, chunks: list[int]
+) -> None:
+    rig = Rig(tmp_path, settings(scenario="concurrency", concurrency=count))
+    handed: list[int] = []
+    rig.suts[0].flush = lambda: handed.append(rig.loop.issued_count)  # type: ignore[method-assign]
+    rig.wake()
+    assert np.diff([0, *handed]).tolist() == chunks
+
+
 @pytest.mark.parametrize("scenario", ["single_stream", "multi_stream"])
 def test_closed_loops_keep_one_query_out(tmp_path: Path, scenario: str) -> None:
     rig = Rig(
