@@ -37,7 +37,8 @@ from loadgen_service.worker.waiting import Waiter, make_waiter
 TICK_S: Final = 0.02
 """Deadlines are looked at this often, and rows of a fast run sealed."""
 
-SEAL_ROW_COUNT: Final = 1024
+SEAL_ROW_COUNT: Final = 4096
+"""A batch costs its way by itself: fast runs send large ones, slow ones do not wait for them."""
 SEAL_AGE_NS: Final = 100_000_000
 PROGRESS_AGE_NS: Final = 200_000_000
 
