@@ -104,12 +104,14 @@ def h2load(
     elements: int = 16,
     model: str = "null",
     method: str = "ModelInfer",
+    connections: int = 1,
 ) -> float:
-    """nghttp2's C load generator with the same request bytes, over one connection."""
+    """nghttp2's C load generator with the same request bytes; ``outstanding`` over all."""
     with request_file(elements if method == "ModelInfer" else 0, model) as path:
         said = output_of(
-            ["h2load", "-D", str(round(seconds)), "-c", "1", "-m", str(outstanding),
-             "-t", "1", "-d", path, "-H", "content-type: application/grpc", "-H", "te: trailers",
+            ["h2load", "-D", str(round(seconds)), "-c", str(connections),
+             "-m", str(outstanding // connections), "-t", "1", "-d", path,
+             "-H", "content-type: application/grpc", "-H", "te: trailers",
              f"http://{address}{SERVICE}{method}"],
             CLIENT_CORE,
         )  # fmt: skip

@@ -13,13 +13,15 @@ from requests_file import IMAGE_ELEMENTS
 
 SECONDS = 2.0
 IMAGE_SECONDS = 3.0
+CONNECTIONS = 32
 
 
 @contextlib.contextmanager
 def closed_loops() -> Iterator[list[Row]]:
     """One worker through the whole product against each peer, on one null server."""
     with sut_server("--model", "null") as (address, _):
-        yield [row for outstanding in (1, 16, 64) for row in _at(address, outstanding)]
+        rows = [row for outstanding in (1, 16, 64) for row in _at(address, outstanding)]
+        yield [*rows, _spread(address)]
 
 
 def _at(address: str, outstanding: int) -> list[Row]:
@@ -40,6 +42,18 @@ def _at(address: str, outstanding: int) -> list[Row]:
         Row(what, unit, ours, side("h2load", clients.h2load), 0.7),
         Row(what, unit, ours, side("bare wire loop", clients.wire_loop), 0.9),
     ]  # fmt: skip
+
+
+def _spread(address: str) -> Row:
+    """Two calls a connection: reads and writes carry little, for any client."""
+    flags = ("--connections", str(CONNECTIONS))
+    return Row(
+        f"closed loop, 64 outstanding over {CONNECTIONS} connections, whole product",
+        "queries/s",
+        Side("loadgen run", lambda: clients.product(address, 64, SECONDS, "null", *flags)),
+        Side("h2load", lambda: clients.h2load(address, 64, SECONDS, connections=CONNECTIONS)),
+        0.7,
+    )
 
 
 @contextlib.contextmanager
