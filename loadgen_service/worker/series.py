@@ -30,7 +30,12 @@ from loadgen_service.worker.outbox import Outbox
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.sequence_loop import EVERY_ROW, SequenceLoop, sequence_shard
 from loadgen_service.worker.shard import Build, Shard
-from loadgen_service.worker.taken_time import TakenTime, read_taken_time, shares_between
+from loadgen_service.worker.taken_time import (
+    TakenShares,
+    TakenTime,
+    read_taken_time,
+    shares_between,
+)
 from loadgen_service.worker.traced_suts import traced_suts
 from loadgen_service.worker.waiting import Waiter, make_waiter
 
@@ -187,7 +192,9 @@ class Series:
                 self._equipment.outbox.put(piece)
         if self._equipment.outbox.last_sequence == self._sequence_before:
             self._equipment.outbox.put(SealedNothing(self.index))
-        self._say_done(self._equipment.outbox.last_sequence)
+        before = self._taken_before or read_taken_time()
+        taken = shares_between(before, read_taken_time())
+        self._say_done(self._equipment.outbox.last_sequence, taken)
         self.done.set()
 
     def _wake_ticker(self) -> None:
@@ -234,11 +241,10 @@ class Series:
 
     def _say_issued(self) -> None:
         """The first of two words: the last request is on its way, so SUTs may be flushed."""
-        self._say_done(0)
+        self._say_done(0, TakenShares(None, None))  # reading it now would delay the last answers
 
-    def _say_done(self, last_batch_sequence: int) -> None:
+    def _say_done(self, last_batch_sequence: int, taken: TakenShares) -> None:
         loop = self._loop
-        taken = shares_between(self._taken_before or read_taken_time(), read_taken_time())
         self._equipment.say(
             pb.FromWorker(
                 done=pb.SeriesDone(

@@ -234,9 +234,10 @@ class Session:
 
     async def _beat(self) -> None:
         while True:
+            # in a thread: a host of many processors takes a millisecond to tell
+            taken = await asyncio.to_thread(self._vitals.taken)
             run = self._run
             series = run.series if run is not None else None
-            taken = self._vitals.taken()
             self.say(
                 pb.FromWorker(
                     heartbeat=pb.Heartbeat(
