@@ -11,6 +11,7 @@ from grpc_wire.errors import HeaderError
 from grpc_wire.gzip_halves import GzipClientConnection
 from grpc_wire.headers import request_headers
 
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
 from loadgen_service.sut.addresses import SutAddress, parse_addresses, resolve
@@ -93,9 +94,10 @@ async def make_wire(
     except HeaderError as error:
         raise UserError(f"header: {error}") from None
     proxy = proxy_of(address)
+    endpoints = await _endpoints(settings, address, proxy)
     path = WirePath(
         address=address,
-        endpoints=await _endpoints(settings, address, proxy),
+        endpoints=endpoints,
         headers=headers,
         connection_count=settings.connections,
         connect_timeout_ns=timeout_ns,
@@ -104,6 +106,8 @@ async def make_wire(
         streaming=streaming,
         keep_answers=settings.keeps_responses,
         proxy=proxy,
+        # several endpoints get equal numbers of calls, whichever answers faster
+        keep_shares=SCENARIOS[settings.scenario].closed and len(endpoints) == 1,
         make_wire=(
             GzipClientConnection if settings.accept_compression == GZIP else ClientConnection
         ),

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
         address: str
 
-        def on_events(self, now_ns: int, events: Sequence[Event]) -> None: ...
+        def on_events(
+            self, now_ns: int, events: Sequence[Event], link: Link | None = None
+        ) -> None: ...
         def on_progress(self, link: Link, now_ns: int) -> None: ...
         def on_lost(
             self, link: Link, now_ns: int, events: Sequence[Event], reason: str
@@ -150,7 +152,7 @@ class Link(asyncio.Protocol):
         now_ns = self._clock()
         events = self.wire.receive(data)
         if events:
-            self._owner.on_events(now_ns, events)
+            self._owner.on_events(now_ns, events, self)
         self.flush()
         if not self.ready.done():
             self._look_ready()

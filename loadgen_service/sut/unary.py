@@ -33,6 +33,10 @@ LONGEST_BACKOFF_S: Final = 2.0
 RECONNECT_PATIENCE_NS: Final = 1_000_000_000
 """With every connection down, a call waits so long for one and then fails with code 255."""
 
+MIX_TURNS: Final = 8
+"""After a connection came back, calls rotate until each open one was replaced so many times: the
+shares of all connections are then equal within e^-8."""
+
 TRACEPARENT: Final = b"traceparent"
 
 CONNECT_ERRORS: Final = (OSError, ssl.SSLError, SutError, TimeoutError)
@@ -55,6 +59,8 @@ class WirePath:
     """Join a stream's answers and report them at its end."""
     proxy: Proxy | None = None
     """Asked for a tunnel to ``address`` where one stands on the way."""
+    keep_shares: bool = False
+    """A call that an answer opens goes out where the answer came in (closed loops)."""
     make_wire: Callable[[], ClientConnection] = ClientConnection
     """The client half of each connection."""
 
@@ -63,7 +69,9 @@ class WireSut:
     """A SUT over ``connection_count`` connections to each of its endpoints.
 
     Calls rotate over the connections that have room. Where none has, they wait in order; with no
-    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail.
+    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail. With ``keep_shares`` the calls
+    made while answers are reported go out where these came in: calls in flight stay spread as they
+    were, and a write carries as many as the read did.
     """
 
     def __init__(
@@ -80,6 +88,9 @@ class WireSut:
         self._retiring: set[Link] = set()
         self._dirty: list[Link] = []
         self._turn = 0
+        self._answered: Link | None = None
+        self._answered_count = 0
+        self._mix_count = 0
         self._waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
         self._reason = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,7 +110,7 @@ class WireSut:
     def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
         if not self._waiting:
-            for _ in self._links:
+            for _ in range(len(self._links) + (self._answered_count > 0)):
                 link = self._next_link()
                 if link.is_writable and link.wire.call(
                     key, self._path.headers, parts, streaming=self._streaming
@@ -109,6 +120,7 @@ class WireSut:
                         cell = link.new_cell(taken_ns)
                         self._dirty.append(link)
                     return cell
+                self._answered_count = 0
         return self._wait(key, parts, taken_ns)
 
     def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
@@ -153,6 +165,10 @@ class WireSut:
 
     # ------------------------------------------------------------ room
     def _next_link(self) -> Link:
+        if self._answered_count > 0:
+            self._answered_count -= 1
+            assert self._answered is not None
+            return self._answered
         links = self._links
         self._turn = turn = (self._turn + 1) % len(links)
         return links[turn]
@@ -181,11 +197,17 @@ class WireSut:
         self.flush()
 
     # ------------------------------------------------------------ what links report
-    def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
-        """A link received answers."""
+    def on_events(self, now_ns: int, events: Sequence[Event], link: Link | None = None) -> None:
+        """A link received answers; None: they end with it."""
         if self._reader is not None:
             events = self._reader.read(events)
+        if self._path.keep_shares and link is not None and link not in self._retiring:
+            if self._mix_count > 0:
+                self._mix_count -= len(events)
+            else:
+                self._answered, self._answered_count = link, len(events)
         self._sink(now_ns, events)
+        self._answered_count = 0
 
     def on_progress(self, link: Link, now_ns: int) -> None:
         """A link was read or became writable: there may be room, or it may be going away."""
@@ -258,6 +280,7 @@ class WireSut:
                 pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
                 continue
             self._links.append(link)
+            self._mix_count = MIX_TURNS * sum(one.wire.open_count for one in self._links)
             self._drain_waiting(self._clock())
             return
 

@@ -1,0 +1,139 @@
+"""On which connection a call goes out: in turn, or where the answer came in that opened it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from grpc_wire.events import DONE
+from grpc_wire.headers import request_headers
+
+from loadgen_service.sut.addresses import parse_addresses
+from loadgen_service.sut.unary import MIX_TURNS, WirePath, WireSut
+
+
+class FakeWire:
+    """Takes calls while there is room."""
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.room = 100
+
+    @property
+    def open_count(self) -> int:
+        return len(self.keys)
+
+    def call(self, key: int, headers: object, parts: object, *, streaming: bool) -> bool:
+        if len(self.keys) >= self.room:
+            return False
+        self.keys.append(key)
+        return True
+
+
+class FakeLink:
+    """A connection without a socket."""
+
+    def __init__(self) -> None:
+        self.wire = FakeWire()
+        self.is_writable = True
+        self.cell: list[int] | None = None
+
+    def new_cell(self, taken_ns: int) -> list[int]:
+        self.cell = [taken_ns, -1]
+        return self.cell
+
+    def flush(self) -> None:
+        self.cell = None
+
+
+class Rig:
+    """A SUT over fake links; each answer opens a call, as a closed loop does."""
+
+    def __init__(self, link_count: int, keep_shares: bool) -> None:
+        (address,) = parse_addresses(["grpc://127.0.0.1:1"])
+        headers = request_headers(path="/p", authority="a")
+        path = WirePath(address, [("127.0.0.1", 1)], headers, 1, 1, keep_shares=keep_shares)
+        self.sut = WireSut(path, self.on_answers)
+        self.links: list[Any] = [FakeLink() for _ in range(link_count)]
+        self.sut._links = list(self.links)
+        self.next_key = 0
+
+    def issue(self, count: int) -> None:
+        for _ in range(count):
+            self.sut.issue(self.next_key, b"m", 0)
+            self.next_key += 1
+        self.sut.flush()
+
+    def on_answers(self, now_ns: int, events: Sequence[Any]) -> None:
+        self.issue(len(events))
+
+    def answer(self, place: int, count: int) -> None:
+        link = self.links[place]
+        keys, link.wire.keys = link.wire.keys[:count], link.wire.keys[count:]
+        self.sut.on_events(1, [(DONE, key, 0, b"", "") for key in keys], link)
+
+    def answer_oldest(self) -> None:
+        holding = [place for place, link in enumerate(self.links) if link.wire.keys]
+        self.answer(min(holding, key=lambda place: self.links[place].wire.keys[0]), 1)
+
+    def spread(self) -> list[int]:
+        return [link.wire.open_count for link in self.links]
+
+
+def test_calls_rotate_until_answers_come() -> None:
+    rig = Rig(3, keep_shares=True)
+    rig.issue(7)
+    assert sorted(rig.spread()) == [2, 2, 3]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_closed_loop_keeps_its_shares(place: int) -> None:
+    rig = Rig(3, keep_shares=True)
+    rig.issue(6)
+    for _ in range(5):
+        rig.answer(place, 2)
+        assert rig.spread() == [2, 2, 2]
+    assert rig.links[place].wire.keys == [rig.next_key - 2, rig.next_key - 1]
+
+
+def test_an_open_loop_gives_each_connection_as_many_calls() -> None:
+    rig = Rig(3, keep_shares=False)
+    rig.issue(6)
+    rig.answer(0, 2)
+    rig.answer(0, 1)
+    assert sum(rig.spread()) == 6
+    assert rig.spread() != [2, 2, 2]
+
+
+def test_where_there_is_no_room_another_connection_takes_the_call() -> None:
+    rig = Rig(2, keep_shares=True)
+    rig.issue(4)
+    rig.links[0].is_writable = False
+    rig.answer(0, 2)
+    assert rig.spread() == [0, 4]
+    assert rig.sut.blocked_count == 0
+
+
+def test_a_connection_that_goes_away_gets_no_more_calls() -> None:
+    rig = Rig(2, keep_shares=True)
+    rig.issue(4)
+    rig.sut._links.remove(rig.links[0])
+    rig.sut._retiring.add(rig.links[0])
+    rig.answer(0, 2)
+    assert rig.spread() == [0, 4]
+
+
+def test_a_new_connection_gets_its_share() -> None:
+    rig = Rig(2, keep_shares=True)
+    rig.issue(8)
+    rig.links.append(FakeLink())
+    rig.sut._links = list(rig.links)
+    rig.sut._mix_count = MIX_TURNS * 8
+    for _ in range(MIX_TURNS * 8):
+        rig.answer_oldest()
+    assert sorted(rig.spread()) == [2, 3, 3]
+    mixed = rig.spread()
+    for _ in range(9):
+        rig.answer_oldest()
+        assert rig.spread() == mixed
