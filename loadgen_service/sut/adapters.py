@@ -107,7 +107,9 @@ async def make_wire(
         keep_answers=settings.keeps_responses,
         proxy=proxy,
         # several endpoints get equal numbers of calls, whichever answers faster
-        keep_shares=SCENARIOS[settings.scenario].closed and len(endpoints) == 1,
+        keep_shares=SCENARIOS[settings.scenario].closed
+        and len(endpoints) == 1
+        and settings.connections > 1,
         make_wire=(
             GzipClientConnection if settings.accept_compression == GZIP else ClientConnection
         ),
