@@ -183,7 +183,7 @@ class WireSut:
         """Hand over waiting calls, oldest first, as far as there is room."""
         while self._waiting:
             key, (parts, cell, headers) = next(iter(self._waiting.items()))
-            for _ in self._links:
+            for _ in range(len(self._links) + (self._answered_count > 0)):
                 link = self._next_link()
                 if link.is_writable and link.wire.call(
                     key, headers, parts, streaming=self._streaming
@@ -191,6 +191,7 @@ class WireSut:
                     link.add_cell(cell)
                     self._dirty.append(link)
                     break
+                self._answered_count = 0
             else:
                 break
             del self._waiting[key]

@@ -43,6 +43,9 @@ class FakeLink:
         self.cell = [taken_ns, -1]
         return self.cell
 
+    def add_cell(self, cell: list[int]) -> None:
+        """A call that had to wait brings its own."""
+
     def flush(self) -> None:
         self.cell = None
 
@@ -58,10 +61,14 @@ class Rig:
         self.links: list[Any] = [FakeLink() for _ in range(link_count)]
         self.sut._links = list(self.links)
         self.next_key = 0
+        self.traced = False
 
     def issue(self, count: int) -> None:
         for _ in range(count):
-            self.sut.issue(self.next_key, b"m", 0)
+            if self.traced:
+                self.sut.issue_traced(self.next_key, b"m", 0, "00-1-2-01")
+            else:
+                self.sut.issue(self.next_key, b"m", 0)
             self.next_key += 1
         self.sut.flush()
 
@@ -112,6 +119,16 @@ def test_where_there_is_no_room_another_connection_takes_the_call() -> None:
     rig.links[0].is_writable = False
     rig.answer(0, 2)
     assert rig.spread() == [0, 4]
+    assert rig.sut.blocked_count == 0
+
+
+def test_traced_calls_find_another_connection_too() -> None:
+    rig = Rig(2, keep_shares=True)
+    rig.issue(8)
+    rig.links[0].is_writable = False
+    rig.traced = True
+    rig.answer(0, 4)
+    assert rig.spread() == [0, 8]
     assert rig.sut.blocked_count == 0
 
 
