@@ -6,7 +6,7 @@ Decides which requests and which unit (query or sample) a figure covers; judges 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -131,23 +131,24 @@ def series_figures(
     bursts = _burst_latencies(settings, plan, table, queries)
     counts = Counts.of(all_queries.status)
     hops = request_hops(table, facts)
+    whole = _part(table, hops, slice(None), sample_counts, elapsed_ns)
     own = loadgen_figures(
         settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
     )
     return SeriesFigures(
         queries=counts,
-        requests=Counts.of(table.status),
-        samples=Counts.of(table.status, sample_counts),
+        requests=whole.requests,
+        samples=whole.samples,
         latency_unit="sample" if SCENARIOS[settings.scenario].pulled else "query",
         latency_ns=Distribution.of(latencies.completed_ns),
-        times=_times(table, hops, slice(None)),
+        times=whole.times,
         elapsed_ns=elapsed_ns,
         completed_qps=_rate_by(done_ns, None, elapsed_ns),
-        completed_samples_per_second=_samples_rate(table, sample_counts, elapsed_ns),
+        completed_samples_per_second=whole.completed_samples_per_second,
         loadgen=own,
         bursts=burst_figures(settings, table) if bursts else None,
-        suts=tuple(_parts(table, hops, table.sut_index, sample_counts, elapsed_ns)),
-        workers=tuple(_parts(table, hops, table.worker_index, sample_counts, elapsed_ns)),
+        suts=tuple(_parts(table, hops, table.sut_index, sample_counts, elapsed_ns, whole)),
+        workers=tuple(_parts(table, hops, table.worker_index, sample_counts, elapsed_ns, whole)),
         unaccounted_count=_unaccounted(table, facts),
         duplicate_count=table.duplicate_count,
         foreign_count=table.foreign_count,
@@ -241,13 +242,6 @@ def _rate_by(
     return per_second(int(count), elapsed_ns)
 
 
-def _samples_rate(
-    table: RequestTable, sample_counts: Int64Array, elapsed_ns: int | None
-) -> float | None:
-    done = _completed(table)
-    return _rate_by(table.completed_ns[done], sample_counts[done], elapsed_ns)
-
-
 def _unaccounted(table: RequestTable, facts: SeriesFacts) -> int:
     """Lost requests of workers that are alive: they were issued, and their records are missing."""
     gone = [worker.worker_index for worker in facts.workers if worker.lost]
@@ -262,24 +256,40 @@ def _parts(
     key: Column,
     sample_counts: Int64Array,
     elapsed_ns: int | None,
+    whole: PartFigures,
 ) -> Iterator[PartFigures]:
     """One breakdown: the rows grouped by ``key``, those without one (below 0) left out."""
+    if len(key) and key.min() == key.max():
+        if key[0] >= 0:
+            yield replace(whole, index=int(key[0]))
+        return
     order = np.argsort(key, kind="stable")
     present, starts = np.unique(key[order], return_index=True)
     for index, rows in zip(present, np.split(order, starts[1:]), strict=False):
-        if index < 0:
-            continue
-        status, weights = table.status[rows], sample_counts[rows]
-        done = status == Status.COMPLETED
-        done_ns = table.completed_ns[rows][done]
-        yield PartFigures(
-            index=int(index),
-            requests=Counts.of(status),
-            samples=Counts.of(status, weights),
-            completed_samples_per_second=_rate_by(done_ns, weights[done], elapsed_ns),
-            latency_ns=Distribution.of(done_ns - table.scheduled_ns[rows][done]),
-            times=_times(table, hops, rows),
-        )
+        if index >= 0:
+            part = _part(table, hops, rows, sample_counts, elapsed_ns)
+            yield replace(part, index=int(index))
+
+
+def _part(
+    table: RequestTable,
+    hops: Hops | None,
+    rows: slice | Int64Array,
+    sample_counts: Int64Array,
+    elapsed_ns: int | None,
+) -> PartFigures:
+    """Figures of some rows; its index says that they are nobody's in particular."""
+    status, weights = table.status[rows], sample_counts[rows]
+    done = status == Status.COMPLETED
+    done_ns = table.completed_ns[rows][done]
+    return PartFigures(
+        index=-1,
+        requests=Counts.of(status),
+        samples=Counts.of(status, weights),
+        completed_samples_per_second=_rate_by(done_ns, weights[done], elapsed_ns),
+        latency_ns=Distribution.of(done_ns - table.scheduled_ns[rows][done]),
+        times=_times(table, hops, rows),
+    )
 
 
 def _times(table: RequestTable, hops: Hops | None, rows: slice | Int64Array) -> Times:

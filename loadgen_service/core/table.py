@@ -7,7 +7,7 @@ no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,26 +64,26 @@ class RequestTable:
 
 def assemble(
     plan: SeriesPlan,
-    columns: Mapping[str, npt.NDArray[np.generic]],
+    columns: MutableMapping[str, npt.NDArray[np.generic]],
     facts: SeriesFacts,
     shards: Sequence[Shard],
 ) -> RequestTable:
     """Join the workers' records, in any order, with the plan.
 
     ``columns``: the record table's columns (core.columns), all batches of all workers joined;
-    server columns where the SUT reported any. ``shards[j]``: the rows of worker j, ascending.
+    server columns where the SUT reported any. They are taken out of the mapping, so that a column
+    and its place in the table are in memory together for one column only.
+    ``shards[j]``: the rows of worker j, ascending.
     Raises ValueError if a column is missing or its length differs from the others'.
     """
     records, foreign_count = _known_records(plan, columns)
     records, duplicate_count = _first_of_each(records)
     owners = _owners(shards, facts, records["row"])
     rows = _table_rows(plan, records["row"], owners)
-    at = records["row"] if _is_bounded(plan) else np.searchsorted(rows, records["row"])
-    filled = {
-        name: _scatter(name, at, content, len(rows))
-        for name, content in records.items()
-        if name != "row"
-    }
+    at = records.pop("row")
+    if not _counts_from_zero(rows):
+        at = np.searchsorted(rows, at)
+    filled = {name: _scatter(name, at, records.pop(name), len(rows)) for name in list(records)}
     recorded = np.zeros(len(rows), dtype=np.bool_)
     recorded[at] = True
     worker_index, issued, gone = _mark_owners(rows, owners)
@@ -118,7 +118,7 @@ def _is_bounded(plan: SeriesPlan) -> bool:
 
 
 def _known_records(
-    plan: SeriesPlan, columns: Mapping[str, npt.NDArray[np.generic]]
+    plan: SeriesPlan, columns: MutableMapping[str, npt.NDArray[np.generic]]
 ) -> tuple[dict[str, Int64Array], int]:
     """The records whose row and status exist, and the number of the others."""
     missing = [name for name in REQUEST_COLUMNS if name not in columns]
@@ -127,7 +127,7 @@ def _known_records(
     names = [*REQUEST_COLUMNS, *(name for name in SERVER_COLUMNS if name in columns)]
     if len({len(columns[name]) for name in names}) > 1:
         raise ValueError("record columns differ in length")
-    records = {name: np.asarray(columns[name]) for name in names}
+    records = {name: np.asarray(columns.pop(name)) for name in names}
     row, status = records["row"], records["status"]
     known = (row >= 0) & (status >= Status.COMPLETED) & (status <= Status.LOST)
     if _is_bounded(plan):
@@ -187,6 +187,10 @@ def _table_rows(plan: SeriesPlan, recorded: Int64Array, owners: list[_Owner]) ->
     """Rows of the table, ascending: the whole plan, or of an endless one what was issued."""
     if _is_bounded(plan):
         return np.arange(plan.request_count, dtype=np.int64)
+    if len(owners) == 1 and isinstance(owners[0].issued, range):
+        count = len(owners[0].issued)
+        if owners[0].issued == range(count) and int(recorded.max(initial=-1)) < count:
+            return np.arange(count, dtype=np.int64)
     issued = [np.asarray(owner.issued, dtype=np.int64) for owner in owners]
     return np.unique(np.concatenate([recorded.astype(np.int64, copy=False), *issued]))
 
@@ -211,11 +215,16 @@ def _mark_owners(rows: Int64Array, owners: list[_Owner]) -> tuple[Column, BoolAr
     return worker_index, issued, gone
 
 
+def _counts_from_zero(rows: Int64Array) -> bool:
+    """Whether ascending rows are 0, 1, 2 ...: then each is its own place."""
+    return len(rows) == 0 or int(rows[-1]) == len(rows) - 1
+
+
 def _places(rows: Int64Array, shard: Shard) -> slice | npt.NDArray[np.bool_] | Int64Array:
     """Where the rows of ``shard`` stand among the ascending ``rows``."""
     if len(shard) == 0 or len(rows) == 0:
         return slice(0, 0)
-    if int(rows[-1]) == len(rows) - 1:  # rows count 0, 1, 2 ...: a row is its own place
+    if _counts_from_zero(rows):
         last = len(rows)
         if isinstance(shard, range):
             return slice(shard.start, min(shard.stop, last), shard.step)

@@ -185,7 +185,7 @@ def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -
         shards: Sequence[Shard] = [shard_rows(plan, j, count, settings) for j in range(count)]
     else:
         shards = issued_rows(plan.sequences, columns, facts, count, settings.concurrency)
-    return assemble(plan, columns, facts, shards)
+    return assemble(plan, columns, facts, shards)  # which empties the columns
 
 
 def _judged(

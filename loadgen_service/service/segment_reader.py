@@ -19,25 +19,25 @@ ALL_COLUMNS = REQUEST_COLUMNS | SERVER_COLUMNS
 
 
 def read_columns(segments: list[tuple[int, Path]]) -> Columns:
-    """All record batches of a series, joined; server columns only where some batch has them."""
-    pieces: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in ALL_COLUMNS}
-    has_server = set()
+    """All record batches of a series, joined; server columns only where some batch has them.
+
+    Reads twice: with the count known, memory holds the joined columns and one batch.
+    """
+    count, has_server = 0, set()
     for records in _record_batches(segments):
-        given = {column.name: column.content for column in records.columns}
-        has_server |= SERVER_COLUMNS.keys() & given.keys()
-        for name, dtype in ALL_COLUMNS.items():
-            pieces[name].append(_values(given.get(name), dtype, records.count))
+        count += records.count
+        has_server |= SERVER_COLUMNS.keys() & {column.name for column in records.columns}
     wanted = [name for name in ALL_COLUMNS if name in REQUEST_COLUMNS or name in has_server]
-    empty = {name: np.empty(0, ALL_COLUMNS[name]) for name in wanted}
-    return {name: np.concatenate([empty[name], *pieces[name]]) for name in wanted}
-
-
-def _values(
-    content: bytes | None, dtype: np.dtype[np.generic], count: int
-) -> npt.NDArray[np.generic]:
-    if content is None:
-        return np.full(count, NEVER, dtype)
-    return np.frombuffer(content, dtype)
+    joined_columns: Columns = {name: np.empty(count, ALL_COLUMNS[name]) for name in wanted}
+    start = 0
+    for records in _record_batches(segments):
+        rows = slice(start, start + records.count)
+        given = {column.name: column.content for column in records.columns}
+        for name, column in joined_columns.items():
+            content = given.get(name)
+            column[rows] = NEVER if content is None else np.frombuffer(content, column.dtype)
+        start = rows.stop
+    return joined_columns
 
 
 def _record_batches(segments: list[tuple[int, Path]]) -> Iterator[pb.RecordBatch]:

@@ -111,7 +111,7 @@ class Series:
 
     def table(self) -> RequestTable:
         shards = [shard_rows(self.plan, j, self.k, self.settings) for j in range(self.k)]
-        return assemble(self.plan, self.records, self.series_facts, shards)
+        return assemble(self.plan, dict(self.records), self.series_facts, shards)
 
     def figures(self) -> SeriesFigures:
         return series_figures(self.settings, self.plan, self.table(), self.series_facts)
