@@ -7,7 +7,7 @@ time; every other call goes to the servicer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -19,6 +19,7 @@ from grpc_wire.events import (
     MESSAGE,
     OPENED,
     REQUEST,
+    Request,
     ServerEvent,
 )
 from grpc_wire.messages import frame_message, frame_prefix
@@ -47,8 +48,9 @@ class Connections:
     handle: Callable[[Call, bytes, bytes], None]
     clock_ns: Callable[[], int]
     make_wire: Callable[[], ServerConnection]
-    ready: Mapping[bytes, ReadyAnswer] = field(default_factory=dict)
-    """Path -> answer of methods that always answer the same."""
+    ready_path: bytes | None = None
+    """The method that always answers ``ready``."""
+    ready: ReadyAnswer | None = None
     count_ready: Callable[[int, int], None] = lambda count, now_ns: None
     """Told how many ready answers were given at one instant."""
     handle_streamed: Callable[[Call, bytes], None] = lambda call, message: call.refuse(
@@ -113,31 +115,39 @@ class KserveConnection(asyncio.Protocol):
         now_ns = shared.clock_ns()
         self.received_bytes += len(data)
         wire = self._wire
-        respond = wire.respond
-        ready = shared.ready
-        ready_count = 0
+        ready_path = shared.ready_path
+        asked: list[Request] = []
         for event in wire.receive(data):
             if event[0] == REQUEST:
-                answer = ready.get(event[2])
-                if answer is not None:
-                    request, at = event[3], answer.tag_at
-                    is_plain = request[at : at + 1] == FIRST_INPUT
-                    respond(event[1], answer.plain if is_plain else answer.to(request))
-                    ready_count += 1
+                if event[2] == ready_path:
+                    asked.append(event)
+                    continue
+                if shared.tracer is None:
+                    call = Call(self, event[1], now_ns)
                 else:
-                    if shared.tracer is None:
-                        call = Call(self, event[1], now_ns)
-                    else:
-                        call = shared.tracer.call(event[4], event[2], self, event[1], now_ns)
-                    self._calls[event[1]] = call
-                    shared.handle(call, event[2], event[3])
+                    call = shared.tracer.call(event[4], event[2], self, event[1], now_ns)
+                self._calls[event[1]] = call
+                shared.handle(call, event[2], event[3])
             else:
                 self._take_rare(event, now_ns)
-        if ready_count:
-            shared.count_ready(ready_count, now_ns)
+        if asked:
+            self._answer_ready(asked)
+            shared.count_ready(len(asked), now_ns)
         self._flush()
         if wire.blocked_bytes > UNSENT_BYTES_MAX:
             self.abort()
+
+    def _answer_ready(self, asked: Sequence[Request]) -> None:
+        """Give the one answer; requests with an id get it with their id."""
+        answer = self._shared.ready
+        assert answer is not None
+        at, plain = answer.tag_at, []
+        for _, stream_id, _, request, _ in asked:
+            if request[at : at + 1] == FIRST_INPUT:
+                plain.append(stream_id)
+            else:
+                self._wire.respond(stream_id, answer.to(request))
+        self._wire.respond_same(plain, answer.plain)
 
     def _take_rare(self, event: ServerEvent, now_ns: int) -> None:
         """Whatever is no unary request."""

@@ -274,7 +274,7 @@ class Server:
         # answered without a look at it, a request could not be traced
         if list(self.engines) == [NULL] and self._tracer is None:
             null = self.engines[NULL]
-            shared.ready = {INFER_PATH: ReadyAnswer(null.spec)}
+            shared.ready_path, shared.ready = INFER_PATH, ReadyAnswer(null.spec)
             shared.count_ready = null.figures.receive_answered
         return shared
 

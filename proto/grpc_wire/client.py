@@ -47,6 +47,7 @@ class ClientConnection(Connection[ClientEvent]):
         "_peer_limit",
         "_reader",
         "_shapes",
+        "is_draining",
     )
 
     def __init__(
@@ -66,11 +67,13 @@ class ClientConnection(Connection[ClientEvent]):
         self._reader = ResponseReader(max_header_bytes)
         self._shapes = AnswerShapes()
         self._goaway = ""
+        # No call will ever be opened again: GOAWAY, used-up stream ids, or closed.
+        self.is_draining = False
 
     # ------------------------------------------------------------------ for the shell
     def start(self) -> None:
         """Queue the preface, our SETTINGS and a large connection window."""
-        self._out.append(frames.PREFACE)
+        self.output.append(frames.PREFACE)
         self._announce({frames.ENABLE_PUSH: 0})
 
     @property
@@ -95,11 +98,6 @@ class ClientConnection(Connection[ClientEvent]):
         """The peer's SETTINGS have arrived and calls are taken."""
         return self._limit > 0
 
-    @property
-    def is_draining(self) -> bool:
-        """No call will ever be opened again: GOAWAY, used-up stream ids, or closed."""
-        return bool(self._goaway or self._closed_reason) or self._next_id > frames.LARGEST_STREAM_ID
-
     def call(
         self,
         key: int,
@@ -122,14 +120,19 @@ class ClientConnection(Connection[ClientEvent]):
         if len(self._open) + len(self._busy) >= self._limit:
             return False
         stream_id = self._next_id
-        if stream_id > frames.LARGEST_STREAM_ID:
-            return False
+        if stream_id >= frames.LARGEST_STREAM_ID:
+            self.is_draining = True
+            if stream_id > frames.LARGEST_STREAM_ID:
+                return False
         self._next_id = stream_id + 2
         self._open[stream_id] = key
         send.window -= size
         word = stream_id.to_bytes(4, "big")
-        self._out += (headers.start, word, headers.middle(size), word, parts)
-        if size >= LARGE_PIECE_BYTES:
+        middle = headers.middles.get(size) or headers.middle(size)
+        if size < LARGE_PIECE_BYTES:
+            self.output.append(word.join((headers.start, middle, parts)))
+        else:
+            self.output += (headers.start, word, middle, word, parts)
             self._is_mixed = True
         return True
 
@@ -143,9 +146,10 @@ class ClientConnection(Connection[ClientEvent]):
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Take bytes from the transport; return what they say; see ``Connection.receive``."""
-        had_room = len(self._open) + len(self._busy) < self._limit and self._send.window > 0
+        if len(self._open) + len(self._busy) < self._limit and self._send.window > 0:
+            return super().receive(data)
         events = super().receive(data)
-        if not had_room and self.room > 0:
+        if self.room > 0:
             events.append((ROOM,))
         return events
 
@@ -165,11 +169,12 @@ class ClientConnection(Connection[ClientEvent]):
             return False
         stream_id = self._next_id
         self._next_id = stream_id + 2
+        self.is_draining = self._next_id > frames.LARGEST_STREAM_ID
         block = headers.block
         if stream_id == 1:
             block = TABLE_SIZE_ZERO + block
             self._allow_single()
-        self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
+        self.output.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
         self._busy[stream_id] = self._answer(key, streaming=streaming)
         self._send.push(stream_id, pieces_of(parts), None)
         self._pump([])
@@ -210,29 +215,33 @@ class ClientConnection(Connection[ClientEvent]):
         head_start, tail_start, tail = shapes.head_start, shapes.tail_start, shapes.tail
         pop = self._open.pop
         consumed = 0
+        tried = None
         while True:
             shape = by_size.get(data[pos + mark : pos + mark + 3])
-            if shape is None or pos + shape[1] > end:
+            if shape is None or shape is tried:
                 break
+            tried = shape
             unpack, total, middle, prefix, charge = shape
-            first, one, block, two, start, message, last, three, block2 = unpack(data, pos)
-            if (
-                first != head_start
-                or block != middle
-                or start != prefix
-                or last != tail_start
-                or block2 != tail
-                or not one == two == three
-            ):
-                break
-            key = pop(one, None)
-            if key is None:
-                break
-            events.append((DONE, key, OK, message, ""))
-            pos += total
-            consumed += charge
-        if consumed:
-            self._count_inbound(consumed)
+            while pos + total <= end:  # most answers are as long as the one before
+                first, one, block, two, start, message, last, three, block2 = unpack(data, pos)
+                if (
+                    first != head_start
+                    or block != middle
+                    or start != prefix
+                    or last != tail_start
+                    or block2 != tail
+                    or not one == two == three
+                ):
+                    break
+                key = pop(one, None)
+                if key is None:
+                    break
+                events.append((DONE, key, OK, message, ""))
+                pos += total
+                consumed += charge
+        self._inbound -= consumed
+        if self._inbound * 2 < self._inbound_target:
+            self._count_inbound(0)
         return pos
 
     def _on_block(
@@ -290,7 +299,7 @@ class ClientConnection(Connection[ClientEvent]):
             return
         increment = call.refill()
         if increment:
-            self._out.append(frames.window_update_frame(stream_id, increment))
+            self.output.append(frames.window_update_frame(stream_id, increment))
 
     # ------------------------------------------------------------------ ends
     def _finish(
@@ -321,6 +330,7 @@ class ClientConnection(Connection[ClientEvent]):
     ) -> None:
         self._goaway = f"GOAWAY {error_name(code)}" + (f" ({text})" if text else "")
         self._limit = 0
+        self.is_draining = True
         for stream_id in sorted([*self._open, *self._busy]):
             if stream_id > last_stream_id:
                 call = self._call_of(stream_id)
@@ -331,6 +341,7 @@ class ClientConnection(Connection[ClientEvent]):
 
     def _on_closed(self, reason: str, events: list[ClientEvent]) -> None:
         self._limit = 0
+        self.is_draining = True
         keys = {**self._open, **{stream_id: call.key for stream_id, call in self._busy.items()}}
         for stream_id in sorted(keys):
             events.append((DONE, keys[stream_id], BROKEN_CONNECTION, None, reason))

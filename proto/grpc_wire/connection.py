@@ -39,11 +39,11 @@ class Connection(Generic[Event]):
         "_max_frame_in",
         "_max_header_bytes",
         "_max_message_bytes",
-        "_out",
         "_send",
         "_single_max",
         "_stream_window",
         "_wanted_bytes",
+        "output",
     )
 
     def __init__(self, max_message_bytes: int, max_header_bytes: int, max_frame_bytes: int) -> None:
@@ -59,8 +59,9 @@ class Connection(Generic[Event]):
         # The largest message that may go as one frame by the fast path; 0 until our first
         # header block, which is special, has gone the slow one.
         self._single_max = 0
-        self._out: list[Piece] = []
-        self._is_mixed = False  # _out holds large pieces or views
+        # What waits to be written; a shell looks whether there is any, and takes it joined.
+        self.output: list[Piece] = []
+        self._is_mixed = False  # output holds large pieces or views
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._wanted_bytes = 0
@@ -85,9 +86,14 @@ class Connection(Generic[Event]):
         """The peer has begun a greeting, a frame or a header block, and not ended it."""
         return not self._is_settled or self._held_bytes > 0 or self._continued is not None
 
+    @property
+    def has_output(self) -> bool:
+        """There are bytes to write."""
+        return bool(self.output)
+
     def take_output(self) -> list[Piece]:
         """Return the bytes to write now, in order: small pieces joined, large ones uncopied."""
-        out = self._out
+        out = self.output
         if not out:
             return []
         if self._is_mixed:
@@ -115,6 +121,11 @@ class Connection(Generic[Event]):
             self._held.clear()
             self._held_bytes = 0
         try:
+            if self._is_settled and self._continued is None:
+                pos = self._take_usual(data, 0, len(data), events)
+                if pos == len(data):
+                    return events
+                data = data[pos:] if pos else data
             self._walk(data, events)
         except ConnectionFault as fault:
             self._break(fault.code, fault.text, events)
@@ -233,7 +244,7 @@ class Connection(Generic[Event]):
             self._allow_single()
         self._is_settled = True
         self._on_peer_settings(settings)
-        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self.output.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self._pump(events)
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
@@ -243,7 +254,7 @@ class Connection(Generic[Event]):
         if flags & frames.ACK:
             self._on_pong(payload, events)
         else:
-            self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self.output.append(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_window_update(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
         increment = frames.read_word(payload, "WINDOW_UPDATE") & frames.LARGEST_WINDOW_BYTES
@@ -263,13 +274,13 @@ class Connection(Generic[Event]):
             if self._inbound < 0:
                 raise ConnectionFault(FLOW_CONTROL_ERROR, "connection window overrun")
             increment = self._inbound_target - self._inbound
-            self._out.append(frames.window_update_frame(0, increment))
+            self.output.append(frames.window_update_frame(0, increment))
             self._inbound = self._inbound_target
 
     # ------------------------------------------------------------------ frames out
     def _announce(self, settings: dict[int, int]) -> None:
         """Queue our SETTINGS and the rest of our connection window."""
-        self._out.append(
+        self.output.append(
             frames.settings_frame(
                 {
                     frames.HEADER_TABLE_SIZE: 0,
@@ -281,7 +292,7 @@ class Connection(Generic[Event]):
             )
         )
         increment = self._inbound_target - frames.DEFAULT_WINDOW_BYTES
-        self._out.append(frames.window_update_frame(0, increment))
+        self.output.append(frames.window_update_frame(0, increment))
 
     def _allow_single(self) -> None:
         """Set the fast path's limit from the peer's settings (0 would stop it for good)."""
@@ -290,17 +301,17 @@ class Connection(Generic[Event]):
     def _pump(self, events: list[Event]) -> None:
         """Send what the windows allow."""
         self._is_mixed = True
-        for stream_id in self._send.pump(self._out):
+        for stream_id in self._send.pump(self.output):
             self._on_sent(stream_id, events)
 
     def _reset(self, stream_id: int, code: int) -> None:
         """Queue a RST_STREAM and forget what the stream had to send."""
         self._send.drop(stream_id)
-        self._out.append(frames.rst_stream_frame(stream_id, code))
+        self.output.append(frames.rst_stream_frame(stream_id, code))
 
     def _break(self, code: int, text: str, events: list[Event]) -> None:
         """End the connection by our GOAWAY: the peer broke a rule."""
-        self._out.append(frames.goaway_frame(self._last_peer_stream(), code, text))
+        self.output.append(frames.goaway_frame(self._last_peer_stream(), code, text))
         self._close(f"{error_name(code)}: {text}", events)
 
     def _close(self, reason: str, events: list[Event]) -> None:

@@ -112,6 +112,11 @@ class GzipServerConnection(ServerConnection):
             return self._respond_slowly(stream_id, compressed_message(parts))
         return super().respond(stream_id, parts)
 
+    def respond_same(self, stream_ids: Sequence[int], message: bytes) -> None:
+        """See ``ServerConnection``."""
+        for stream_id in stream_ids:
+            self.respond(stream_id, message)
+
     def send_message(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """See ``ServerConnection``."""
         if stream_id in self._accepting:
@@ -125,7 +130,7 @@ class GzipServerConnection(ServerConnection):
     def _start_answer(self, stream_id: int, stream: Request) -> None:
         if stream_id in self._accepting and not stream.is_started:
             stream.is_started = True
-            self._out.append(self._headers_frame(stream_id, _GZIP_HEAD, 0))
+            self.output.append(self._headers_frame(stream_id, _GZIP_HEAD, 0))
         else:
             super()._start_answer(stream_id, stream)
 

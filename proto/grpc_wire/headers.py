@@ -47,12 +47,13 @@ def encode_block(fields: Iterable[tuple[str, str]]) -> bytes:
 class HeaderBlock:
     """A ready request header block. Made by ``request_headers``; shared by any connections."""
 
-    __slots__ = ("_middles", "block", "start")
+    __slots__ = ("block", "middles", "start")
 
     def __init__(self, block: bytes) -> None:
         self.block = block
         self.start = frame_start(len(block), HEADERS, END_HEADERS)
-        self._middles: dict[int, bytes] = {}
+        self.middles: dict[int, bytes] = {}
+        """What ``middle`` made, by size."""
 
     def with_field(self, name: bytes, value: bytes) -> HeaderBlock:
         """Return this block with one more field, for a single request.
@@ -68,12 +69,12 @@ class HeaderBlock:
 
         ``size``: the bytes of that DATA frame.
         """
-        found = self._middles.get(size)
+        found = self.middles.get(size)
         if found is None:
-            if len(self._middles) >= REMEMBERED_SIZES:
-                self._middles.clear()
+            if len(self.middles) >= REMEMBERED_SIZES:
+                self.middles.clear()
             found = self.block + frame_start(size, DATA, END_STREAM)
-            self._middles[size] = found
+            self.middles[size] = found
         return found
 
 

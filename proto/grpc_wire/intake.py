@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from grpc_wire import frames
 from grpc_wire.blocks import RequestHead, RequestReader
-from grpc_wire.connection import Connection
 from grpc_wire.errors import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
@@ -29,10 +28,8 @@ from grpc_wire.events import (
     MESSAGE,
     OPENED,
     REQUEST,
-    Metadata,
     ServerEvent,
 )
-from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES
 from grpc_wire.headers import status_fields
 from grpc_wire.limits import (
     MAX_CONCURRENT_STREAMS,
@@ -43,32 +40,23 @@ from grpc_wire.limits import (
     MAX_SERVER_FRAME_BYTES,
     REMEMBERED_BLOCKS,
 )
-from grpc_wire.messages import PREFIX_BYTES
 from grpc_wire.requests import Request
-from grpc_wire.shapes import RequestShapes
+from grpc_wire.usual import UsualRequests
 
 
-class RequestIntake(Connection[ServerEvent]):
+class RequestIntake(UsualRequests):
     """The receiving side of a server's connection. Not a public class."""
 
     _request = Request
     _accepted = ("grpc-accept-encoding", "identity")
     __slots__ = (
         "_drain",
-        "_headed",
         "_held_total",
-        "_largest_data",
-        "_last_id",
         "_max_held_bytes",
         "_max_resets",
-        "_max_streams",
-        "_open",
-        "_plain",
         "_reader",
         "_resets",
-        "_shapes",
         "_streaming_paths",
-        "_usual",
     )
 
     def __init__(
@@ -82,22 +70,16 @@ class RequestIntake(Connection[ServerEvent]):
         max_held_bytes: int = MAX_HELD_BYTES,
         max_resets: int = MAX_RESETS,
     ) -> None:
-        super().__init__(max_message_bytes, max_header_bytes, max_frame_bytes)
+        super().__init__(
+            max_message_bytes, max_header_bytes, max_frame_bytes, max_concurrent_streams
+        )
         self._streaming_paths = frozenset(streaming_paths)
-        self._max_streams = max_concurrent_streams
         self._max_held_bytes = max_held_bytes
         self._max_resets = max_resets
-        self._open: dict[int, Request | None] = {}  # None: request delivered, nothing answered
-        self._headed: dict[int, RequestHead] = {}  # unary streams that sent HEADERS and no more
-        self._plain: dict[bytes, RequestHead] = {}  # lasting blocks of good unary requests
-        self._largest_data = min(max_message_bytes + PREFIX_BYTES, max_frame_bytes)
-        self._last_id = 0
         self._held_total = 0
         self._resets = 0
         self._drain = 0  # 1: GOAWAY announced; 2: the last stream is named
         self._reader = RequestReader(max_header_bytes)
-        self._shapes = RequestShapes()
-        self._usual: tuple[bytes, Metadata] = (b"", {})
 
     @property
     def open_count(self) -> int:
@@ -114,90 +96,12 @@ class RequestIntake(Connection[ServerEvent]):
         self._is_greeted = True
         return len(frames.PREFACE)
 
-    def _take_usual(self, data: bytes, pos: int, end: int, events: list[ServerEvent]) -> int:
-        shapes = self._shapes
-        by_size = shapes.by_size
-        mark, head_start = shapes.mark, shapes.head_start
-        path, metadata = self._usual
-        opened = self._open
-        last = self._last_id
-        room = self._max_streams - self.open_count
-        consumed = 0
-        while room > 0:
-            shape = by_size.get(data[pos + mark : pos + mark + 3])
-            if shape is None or pos + shape[1] > end:
-                break
-            unpack, total, middle, prefix, charge = shape
-            first, one, block, two, start, message = unpack(data, pos)
-            if first != head_start or block != middle or start != prefix or one != two:
-                break
-            if one <= last or not one & 1 or one > frames.LARGEST_STREAM_ID:
-                break
-            last = one
-            opened[one] = None
-            events.append((REQUEST, one, path, message, metadata))
-            pos += total
-            consumed += charge
-            room -= 1
-        if consumed:
-            self._last_id = last
-            self._count_inbound(consumed)
-        return self._take_plain(data, pos, end, events)
-
-    def _take_plain(self, data: bytes, pos: int, end: int, events: list[ServerEvent]) -> int:
-        """Consume HEADERS seen before and whole messages in one closing DATA, in any order.
-
-        Clients on C-core and nghttp2 put other frames between the two.
-        """
-        opened, headed = self._open, self._headed
-        block = b""
-        while end - pos >= FRAME_HEADER_BYTES:
-            word, flags, stream_id = FRAME_HEADER.unpack_from(data, pos)
-            start = pos + FRAME_HEADER_BYTES
-            stop = start + (word >> 8)
-            if stop > end:
-                break
-            if word & 255 == frames.HEADERS and flags == frames.END_HEADERS:
-                block = data[start:stop]
-                head = self._plain.get(block)
-                is_new = self._last_id < stream_id <= frames.LARGEST_STREAM_ID and stream_id & 1
-                if head is None or not is_new or self.open_count >= self._max_streams:
-                    break
-                headed[stream_id] = head
-                self._last_id = stream_id
-            elif word & 255 == frames.DATA and flags == frames.END_STREAM:
-                head = headed.get(stream_id)
-                size = stop - start
-                if head is None or not self._is_whole(data, start, size):
-                    break
-                self._count_inbound(size)
-                del headed[stream_id]
-                opened[stream_id] = None
-                message = data[start + PREFIX_BYTES : stop]
-                events.append((REQUEST, stream_id, head.path, message, head.metadata))
-                if block and stream_id == self._last_id:
-                    self._learn(block, size, head)
-            else:
-                break
-            pos = stop
-        return pos
-
-    def _is_whole(self, data: bytes, start: int, size: int) -> bool:
-        """True if DATA of ``size`` bytes is one uncompressed message within the limits."""
-        prefix = int.from_bytes(data[start : start + PREFIX_BYTES], "big")
-        return prefix + PREFIX_BYTES == size <= self._largest_data
-
     def _stream_of(self, stream_id: int) -> Request | None:
         """Return a stream with room to remember its request; None: delivered or gone."""
         head = self._headed.pop(stream_id, None)
         if head is not None:
             self._open[stream_id] = self._request(head, b"", self._max_message_bytes)
         return self._open.get(stream_id)
-
-    def _learn(self, block: bytes, size: int, head: RequestHead) -> None:
-        """Take HEADERS and DATA that came one after the other for the usual shape."""
-        if self._shapes.learn(block, size):
-            self._usual = (head.path, head.metadata)
 
     def _on_block(
         self, stream_id: int, end_stream: bool, block: bytes, events: list[ServerEvent]
@@ -283,7 +187,7 @@ class RequestIntake(Connection[ServerEvent]):
         if increment < 0:
             self._drop(stream_id, FLOW_CONTROL_ERROR, events)
         elif increment:
-            self._out.append(frames.window_update_frame(stream_id, increment))
+            self.output.append(frames.window_update_frame(stream_id, increment))
 
     def _take_messages(
         self,

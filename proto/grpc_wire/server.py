@@ -83,10 +83,27 @@ class ServerConnection(RequestIntake):
         send.window -= size
         word = stream_id.to_bytes(4, "big")
         middle = _MIDDLES.get(size) or _middle(size)
-        self._out += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)
-        if size >= LARGE_PIECE_BYTES:
+        if size < LARGE_PIECE_BYTES:
+            self.output.append(word.join((_HEAD_START, middle, parts + _TAIL_START, _TAIL)))
+        else:
+            self.output += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)
             self._is_mixed = True
         return True
+
+    def respond_same(self, stream_ids: Sequence[int], message: bytes) -> None:
+        """``respond`` to each with the same message."""
+        opened, send, size = self._open, self._send, len(message)
+        usual = size <= min(self._single_max, LARGE_PIECE_BYTES - 1)
+        pieces = (_HEAD_START, _MIDDLES.get(size) or _middle(size), message + _TAIL_START, _TAIL)
+        for stream_id in stream_ids:
+            if not usual or size > send.window or opened.get(stream_id, self) is not None:
+                self.respond(stream_id, message)
+                continue
+            del opened[stream_id]
+            if send.offsets:
+                send.offsets.pop(stream_id, None)
+            send.window -= size
+            self.output.append(stream_id.to_bytes(4, "big").join(pieces))
 
     def send_message(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """Send one message (with its prefix) of an answer that ``finish`` will end."""
@@ -115,8 +132,8 @@ class ServerConnection(RequestIntake):
         """
         if not self._drain and not self._closed_reason:
             self._drain = 1
-            self._out.append(frames.goaway_frame(frames.LARGEST_STREAM_ID, NO_ERROR))
-            self._out.append(frames.frame(frames.PING, 0, 0, _DRAIN_PING))
+            self.output.append(frames.goaway_frame(frames.LARGEST_STREAM_ID, NO_ERROR))
+            self.output.append(frames.frame(frames.PING, 0, 0, _DRAIN_PING))
 
     def eof(self) -> list[ServerEvent]:
         """The transport is closed: every call the application knows is cancelled."""
@@ -147,7 +164,7 @@ class ServerConnection(RequestIntake):
     def _start_answer(self, stream_id: int, stream: Request) -> None:
         if not stream.is_started:
             stream.is_started = True
-            self._out.append(self._headers_frame(stream_id, _HEAD, 0))
+            self.output.append(self._headers_frame(stream_id, _HEAD, 0))
 
     def _end_answer(
         self, stream_id: int, stream: Request, fields: list[tuple[str, str]], status: int = 200
@@ -163,7 +180,7 @@ class ServerConnection(RequestIntake):
         if stream_id in self._send:
             self._send.push(stream_id, (), tail)
         else:
-            self._out.append(tail)
+            self.output.append(tail)
             self._forget(stream_id)
 
     def _headers_frame(self, stream_id: int, block: bytes, flags: int) -> bytes:
@@ -189,7 +206,7 @@ class ServerConnection(RequestIntake):
             self._drain = 2
             self._shapes.forget()
             self._max_streams = 0
-            self._out.append(frames.goaway_frame(self._last_id, NO_ERROR))
+            self.output.append(frames.goaway_frame(self._last_id, NO_ERROR))
 
 
 def _middle(size: int) -> bytes:

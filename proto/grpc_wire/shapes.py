@@ -55,9 +55,11 @@ class RequestShapes:
             self.by_size.clear()
             self.mark = 9 + len(block)
             self.head_start = frame_start(len(block), HEADERS, END_HEADERS)
-        if len(self.by_size) >= REMEMBERED_SIZES:
-            self.by_size.clear()
-        self.by_size[size.to_bytes(3, "big")] = self._shape(size)
+        mark = size.to_bytes(3, "big")
+        if mark not in self.by_size:
+            if len(self.by_size) >= REMEMBERED_SIZES:
+                self.by_size.clear()
+            self.by_size[mark] = self._shape(size)
         return True
 
     def _shape(self, size: int) -> RequestShape:

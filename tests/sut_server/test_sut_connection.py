@@ -42,14 +42,15 @@ class MemoryTransport(asyncio.Transport):
 class Pair:
     """A KserveConnection and a client that share one turn of the loop at a time."""
 
-    def __init__(self, ready: dict[bytes, ReadyAnswer] | None = None) -> None:
+    def __init__(self, ready_path: bytes | None = None) -> None:
         self.calls: dict[bytes, Call] = {}
         self.ready_count = 0
         self.shared = Connections(
             handle=self._handle,
             clock_ns=lambda: 4321,
             make_wire=ServerConnection,
-            ready=ready or {},
+            ready_path=ready_path,
+            ready=ReadyAnswer(null_spec()),
             count_ready=self._count,
         )
         self.transport = MemoryTransport()
@@ -119,7 +120,7 @@ def test_large_answers_arrive_whole() -> None:
 
 def test_ready_paths_are_answered_without_the_servicer_and_counted() -> None:
     async def main() -> None:
-        pair = Pair({b"/a/Null": ReadyAnswer(null_spec())})
+        pair = Pair(b"/a/Null")
         ready = ready_answer(null_spec())
         for key in range(3):
             pair.call(key, "/a/Null", b"ignored")
