@@ -97,7 +97,8 @@ class Pacer:
 
         Ask again after issuing: a closed loop or a reached limit may allow more at once.
         """
-        if self.is_done(now_ns) or now_ns < self._not_before_ns:
+        if self.ended_by or now_ns > self._stop_ns or now_ns < self._not_before_ns:
+            self.is_done(now_ns)
             return _NOTHING
         first = self._position
         end = self._room_end(first) if self._due_ns is None else self._due_end(first, now_ns)
@@ -148,7 +149,7 @@ class Pacer:
             return None
         if self._due_ns is not None:
             return min(self._due_ns[self._position], self._stop_ns + 1)
-        if self._room_end(self._position) == self._position:
+        if self._share.window - self.outstanding < self._share.unit:
             return None if self._stop_ns == NO_LIMIT else self._stop_ns + 1
         return min(self._not_before_ns, self._stop_ns + 1)
 

@@ -20,12 +20,17 @@ from loadgen_service.errors import SutError
 from loadgen_service.sut.base import Cell, Event
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
     from typing import Protocol
 
     class LinkOwner(Protocol):
         """What a link reports to."""
 
         address: str
+
+        @property
+        def waiting(self) -> Sized:
+            """Calls that found no room."""
 
         def on_events(
             self, now_ns: int, events: Sequence[Event], link: Link | None = None
@@ -64,6 +69,7 @@ class Link(asyncio.Protocol):
         self._direct = direct
         self._fd = -1
         self._buffered = False
+        self._is_greeted = False
         self._cells: list[Cell] = []
         self._transport: asyncio.Transport | None = None
 
@@ -81,11 +87,12 @@ class Link(asyncio.Protocol):
     def flush(self) -> None:
         """Hand over what the wire half has ready, and stamp the instant just before."""
         pieces = self.wire.take_output()
-        if self._cells:
+        cells = self._cells
+        if cells:
             now_ns = self._clock()
-            for cell in self._cells:
+            for cell in cells:
                 cell[1] = now_ns
-            self._cells.clear()
+            cells.clear()
             self.cell = None
         if pieces:
             self._write(pieces)
@@ -107,25 +114,27 @@ class Link(asyncio.Protocol):
                 transport.writelines(pieces)
                 return
             self._buffered = False
-        left = self._write_directly(pieces)
+        try:
+            if len(pieces) == 1:
+                sent = os.write(self._fd, pieces[0])
+                if sent == len(pieces[0]):
+                    return
+            else:
+                sent = os.writev(self._fd, pieces[:WRITEV_PIECES_MAX])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # Reported by connection_lost, after this turn: nobody is called back from in here.
+            transport.abort()
+            return
+        left = self._left_of(pieces, sent)
         if left:
             self._buffered = True
             transport.writelines(left)
 
-    def _write_directly(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
-        """Offer the pieces to the kernel; return what it did not take."""
-        try:
-            if len(pieces) == 1:
-                sent = os.write(self._fd, pieces[0])
-            else:
-                sent = os.writev(self._fd, pieces[:WRITEV_PIECES_MAX])
-        except BlockingIOError:
-            return pieces
-        except OSError:
-            # Reported by connection_lost, after this turn: nobody is called back from in here.
-            assert self._transport is not None
-            self._transport.abort()
-            return []
+    @staticmethod
+    def _left_of(pieces: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+        """What the kernel did not take."""
         for index, piece in enumerate(pieces):
             if sent < len(piece):
                 return [memoryview(piece)[sent:], *pieces[index + 1 :]]
@@ -150,15 +159,18 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now_ns = self._clock()
-        events = self.wire.receive(data)
+        wire, owner = self.wire, self._owner
+        events = wire.receive(data)
         if events:
-            self._owner.on_events(now_ns, events, self)
-        self.flush()
-        if not self.ready.done():
+            owner.on_events(now_ns, events, self)
+        if wire.output or self._cells:
+            self.flush()
+        if not self._is_greeted:
             self._look_ready()
-        self._owner.on_progress(self, now_ns)
-        if self.wire.closed_reason:
-            self.close()
+        if owner.waiting or wire.is_draining:
+            owner.on_progress(self, now_ns)
+            if wire.closed_reason:
+                self.close()
 
     def pause_writing(self) -> None:
         self.is_writable = False
@@ -182,7 +194,9 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def _look_ready(self) -> None:
-        if self.wire.closed_reason:
+        if self.ready.done():
+            self._is_greeted = True
+        elif self.wire.closed_reason:
             text = f"sut: {self._owner.address} does not speak gRPC ({self.wire.closed_reason})"
             self._fail(SutError(text))
         elif self.wire.is_ready:

@@ -91,7 +91,7 @@ class WireSut:
         self._answered: Link | None = None
         self._answered_count = 0
         self._mix_count = 0
-        self._waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
+        self.waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
         self._reason = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -100,7 +100,7 @@ class WireSut:
     @property
     def waiting_count(self) -> int:
         """Calls taken over and not handed over yet."""
-        return len(self._waiting)
+        return len(self.waiting)
 
     @property
     def link_count(self) -> int:
@@ -109,27 +109,31 @@ class WireSut:
 
     def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
-        if not self._waiting:
-            for _ in range(len(self._links) + (self._answered_count > 0)):
-                link = self._next_link()
-                if link.is_writable and link.wire.call(
-                    key, self._path.headers, parts, streaming=self._streaming
-                ):
-                    cell = link.cell
-                    if cell is None or cell[0] != taken_ns:
-                        cell = link.new_cell(taken_ns)
-                        self._dirty.append(link)
-                    return cell
-                self._answered_count = 0
-        return self._wait(key, parts, taken_ns)
+        if self.waiting:
+            return self._wait(key, parts, taken_ns)
+        links = self._links
+        link = links[0] if len(links) == 1 else self._next_link()
+        if not (
+            link is not None
+            and link.is_writable
+            and link.wire.call(key, self._path.headers, parts, streaming=self._streaming)
+        ):
+            link = self._call_elsewhere(key, self._path.headers, parts)
+            if link is None:
+                return self._wait(key, parts, taken_ns)
+        cell = link.cell
+        if cell is None or cell[0] != taken_ns:
+            cell = link.new_cell(taken_ns)
+            self._dirty.append(link)
+        return cell
 
     def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``; it is flushed at once, with all that came before it."""
         cell = [taken_ns, NEVER]
         headers = self._path.headers.with_field(TRACEPARENT, traceparent.encode())
-        self._waiting[key] = (parts, cell, headers)
+        self.waiting[key] = (parts, cell, headers)
         self._drain_waiting(taken_ns)
-        self.blocked_count += key in self._waiting
+        self.blocked_count += key in self.waiting
         return cell
 
     def flush(self) -> None:
@@ -140,61 +144,75 @@ class WireSut:
 
     def cancel(self, key: int) -> None:
         """See ``base.SystemUnderTest``."""
-        if self._waiting.pop(key, None) is not None:
+        if self.waiting.pop(key, None) is not None:
             return
         for link in (*self._links, *self._retiring):
             link.cancel(key)
 
     def sweep(self, now_ns: int) -> None:
         """See ``base.SystemUnderTest``."""
-        if not self._waiting:
+        if not self.waiting:
             return
         if self._links:
             self._drain_waiting(now_ns)
             return
         text = f"no connection to {self.address}: {self._reason}"
         events: list[Event] = []
-        for key, (_, cell, _) in self._waiting.items():
+        for key, (_, cell, _) in self.waiting.items():
             if now_ns - cell[0] < RECONNECT_PATIENCE_NS:
                 break
             events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
         for event in events:
-            del self._waiting[event[1]]
+            del self.waiting[event[1]]
         if events:
             self._sink(now_ns, events)
 
     # ------------------------------------------------------------ room
-    def _next_link(self) -> Link:
+    def _next_link(self) -> Link | None:
         if self._answered_count > 0:
             self._answered_count -= 1
-            assert self._answered is not None
             return self._answered
         links = self._links
+        if not links:
+            return None
         self._turn = turn = (self._turn + 1) % len(links)
         return links[turn]
+
+    def _call_elsewhere(self, key: int, headers: HeaderBlock, parts: Parts) -> Link | None:
+        """The connection first tried had no room: try each in turn."""
+        self._answered_count = 0
+        for _ in range(len(self._links)):
+            link = self._next_link()
+            if (
+                link is not None
+                and link.is_writable
+                and link.wire.call(key, headers, parts, streaming=self._streaming)
+            ):
+                return link
+        return None
 
     def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
         self.blocked_count += 1
         cell = [taken_ns, NEVER]
-        self._waiting[key] = (parts, cell, self._path.headers)
+        self.waiting[key] = (parts, cell, self._path.headers)
         return cell
 
     def _drain_waiting(self, now_ns: int) -> None:
         """Hand over waiting calls, oldest first, as far as there is room."""
-        while self._waiting:
-            key, (parts, cell, headers) = next(iter(self._waiting.items()))
-            for _ in range(len(self._links) + (self._answered_count > 0)):
-                link = self._next_link()
-                if link.is_writable and link.wire.call(
-                    key, headers, parts, streaming=self._streaming
-                ):
-                    link.add_cell(cell)
-                    self._dirty.append(link)
+        while self.waiting:
+            key, (parts, cell, headers) = next(iter(self.waiting.items()))
+            link = self._next_link()
+            if not (
+                link is not None
+                and link.is_writable
+                and link.wire.call(key, headers, parts, streaming=self._streaming)
+            ):
+                link = self._call_elsewhere(key, headers, parts)
+                if link is None:
                     break
-                self._answered_count = 0
-            else:
-                break
-            del self._waiting[key]
+            link.add_cell(cell)
+            self._dirty.append(link)
+            del self.waiting[key]
         self.flush()
 
     # ------------------------------------------------------------ what links report
@@ -212,9 +230,11 @@ class WireSut:
 
     def on_progress(self, link: Link, now_ns: int) -> None:
         """A link was read or became writable: there may be room, or it may be going away."""
-        if self._waiting:
+        if self.waiting:
             self._drain_waiting(now_ns)
-        if link.wire.is_draining and link in self._links:
+        if not link.wire.is_draining:
+            return
+        if link in self._links:
             self._links.remove(link)
             self._retiring.add(link)
             self._replace(link, "the server sent GOAWAY")
@@ -295,7 +315,7 @@ class WireSut:
             link.close()
         self._links.clear()
         self._retiring.clear()
-        self._waiting.clear()
+        self.waiting.clear()
 
 
 def connect_failure(address: str, error: BaseException) -> str:

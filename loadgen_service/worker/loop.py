@@ -53,6 +53,10 @@ ErrorKind = tuple[int, int, str]
 """SUT, gRPC code, text."""
 
 
+def _do_not_wake(at_ns: int | None) -> None:
+    """Before the start there is no waiter, and nothing to wait for."""
+
+
 class SeriesLoop:
     """Issues one worker's shard of a series and records how each request ended.
 
@@ -85,6 +89,7 @@ class SeriesLoop:
         self._keep_responses = bool(keep_responses)
         self._kept_ones = keep_responses if isinstance(keep_responses, bytes) else None
         self._waiter: Waiter | None = None
+        self._arm: Callable[[int | None], None] = _do_not_wake
         self._pending: dict[int, Cell] = {}
         self._ready: Sequence[int] = range(0)
         self._tokens = TokenLog()
@@ -119,6 +124,7 @@ class SeriesLoop:
         """Begin at ``t0_ns`` (absolute): nothing is issued before."""
         self._t0_ns = t0_ns
         self._waiter = waiter
+        self._arm = waiter.arm
         self._log.begin_series(self._shard.series_index, self.finish_rows)
         waiter.arm(t0_ns)
 
@@ -208,7 +214,8 @@ class SeriesLoop:
             self._arm(self._t0_ns + wake_ns)
             return
         self._arm(None)
-        self._look_for_end(now_ns)
+        if self._pacer.is_done(now_ns - self._t0_ns):
+            self._look_for_end(now_ns)
 
     def _issue_many(self, ready: Sequence[int], now_ns: int) -> Sequence[int]:
         """Issue up to a turn's worth, in chunks; each is taken at its own instant, so that the
@@ -253,24 +260,23 @@ class SeriesLoop:
         self._pulled[key] = sut
         return sut
 
-    def _arm(self, at_ns: int | None) -> None:
-        assert self._waiter is not None
-        self._waiter.arm(at_ns)
-
     # ------------------------------------------------------------ settling
     def _settle(self, now_ns: int, events: Sequence[Event]) -> list[tuple[int, int, bytes]]:
         log = self._log
-        log.reserve(len(events))
+        if log.row_count - log.count < len(events):
+            log.reserve(len(events))
         row, taken, issued, completed = log.row, log.taken_ns, log.issued_ns, log.completed_ns
         pop = self._pending.pop
         look = self._keep_responses or self._timings_missed < TIMINGS_MISSED_MAX
         answers: list[tuple[int, int, bytes]] = []
         index = first = log.count
         failed = 0
+        has_extras = bool(self._tokens.open or self._pulled)
         for event in events:
             if event[0] != DONE:
                 if event[0] == MESSAGE:
                     self._tokens.note(event[1], now_ns)
+                    has_extras = True
                 continue
             key = event[1]
             cell = pop(key, None)
@@ -284,19 +290,17 @@ class SeriesLoop:
                 failed += 1
             elif look and event[3] is not None:
                 answers.append((index, key, event[3]))
-            if self._tokens.open or self._pulled:
+            if has_extras:
                 self._note_extras(index, key, event[5] if len(event) > 5 else None)
             index += 1
         log.count = index
-        self._count(index - first - failed, failed, now_ns)
-        return answers
-
-    def _count(self, completed: int, failed: int, now_ns: int) -> None:
-        if completed:
-            self.completed_count += completed
-            self._pacer.complete(completed, now_ns - self._t0_ns)
+        completed_count = index - first - failed
+        if completed_count:
+            self.completed_count += completed_count
+            self._pacer.complete(completed_count, now_ns - self._t0_ns)
         if failed:
             self._pacer.fail(failed, now_ns - self._t0_ns)
+        return answers
 
     def _note_extras(self, index: int, key: int, usage: Usage | None = None) -> None:
         """What only streaming calls and pulled SUTs have."""
