@@ -296,7 +296,7 @@ def _times(table: RequestTable, hops: Hops | None, rows: slice | Int64Array) -> 
     done = table.status[rows] == Status.COMPLETED
     scheduled, taken = table.scheduled_ns[rows], table.taken_ns[rows]
     issued, completed = table.issued_ns[rows], table.completed_ns[rows]
-    service = np.where(done, completed, NEVER)
+    service = completed if done.all() else np.where(done, completed, NEVER)
     received, sent = _server(table, "received", rows), _server(table, "sent", rows)
     to_sut, from_sut, error = hops.select(rows) if hops else (_NONE, _NONE, _NONE)
     return Times(

@@ -18,6 +18,10 @@ REPORTED_QUANTILES: Final = (0.50, 0.90, 0.95, 0.97, 0.99, 0.999)
 """The percentiles that LoadGen's summary shows (specification 3.2)."""
 
 
+_MEAN_PIECE_COUNT: Final = 1 << 20
+"""Bounds the memory of a mean, whatever the number of values."""
+
+
 def quantile_index(count: int, quantile: float) -> int:
     """Place of ``quantile`` among ``count`` ascending values: trunc(count * quantile).
 
@@ -44,7 +48,10 @@ def truncated_mean(values: Int64Array) -> int:
 
     The sum is exact whatever the count: high and low halves are added apart.
     """
-    total = (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+    total = 0
+    for start in range(0, len(values), _MEAN_PIECE_COUNT):
+        piece = values[start : start + _MEAN_PIECE_COUNT]
+        total += (int((piece >> 32).sum()) << 32) + int((piece & 0xFFFFFFFF).sum())
     mean = abs(total) // len(values)
     return mean if total >= 0 else -mean
 

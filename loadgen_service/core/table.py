@@ -257,6 +257,8 @@ def has_planned_instants(plan: SeriesPlan) -> bool:
 
 def samples_in_rows(plan: SeriesPlan, rows: Int64Array) -> Int64Array:
     """How many samples each request carries: the last of a query may carry fewer."""
+    if plan.samples_per_query == 1:  # of no size, whatever the number of rows
+        return np.broadcast_to(np.int64(1), len(rows))
     place = rows % plan.requests_per_query
     left = plan.samples_per_query - place * plan.samples_per_request
     counts: Int64Array = np.minimum(plan.samples_per_request, left)
