@@ -140,15 +140,16 @@ class FleetServicer(pb_grpc.FleetServicer):
         queue = worker.outgoing
         assert queue is not None
         listening = asyncio.create_task(self._listen(worker, context))
+        taking = asyncio.create_task(queue.get())
         try:
             while True:
-                taking = asyncio.create_task(queue.get())
                 await asyncio.wait({taking, listening}, return_when=asyncio.FIRST_COMPLETED)
                 if not taking.done():
-                    taking.cancel()
                     return
                 yield taking.result()
+                taking = asyncio.create_task(queue.get())
         finally:
+            taking.cancel()
             listening.cancel()
             self._sessions.detach(worker, queue)
 

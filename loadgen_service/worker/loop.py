@@ -53,10 +53,6 @@ ErrorKind = tuple[int, int, str]
 """SUT, gRPC code, text."""
 
 
-def _do_not_wake(at_ns: int | None) -> None:
-    """Before the start there is no waiter, and nothing to wait for."""
-
-
 class SeriesLoop:
     """Issues one worker's shard of a series and records how each request ended.
 
@@ -89,7 +85,6 @@ class SeriesLoop:
         self._keep_responses = bool(keep_responses)
         self._kept_ones = keep_responses if isinstance(keep_responses, bytes) else None
         self._waiter: Waiter | None = None
-        self._arm: Callable[[int | None], None] = _do_not_wake
         self._pending: dict[int, Cell] = {}
         self._ready: Sequence[int] = range(0)
         self._tokens = TokenLog()
@@ -124,7 +119,7 @@ class SeriesLoop:
         """Begin at ``t0_ns`` (absolute): nothing is issued before."""
         self._t0_ns = t0_ns
         self._waiter = waiter
-        self._arm = waiter.arm
+        self._arm: Callable[[int | None], None] = waiter.arm
         self._log.begin_series(self._shard.series_index, self.finish_rows)
         waiter.arm(t0_ns)
 
