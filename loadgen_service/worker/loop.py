@@ -37,7 +37,8 @@ CHUNK_COUNT: Final = 16
 was composed at most, and the clock's cost is shared."""
 
 WHOLE_COUNT_MAX: Final = 4
-"""More leave in halves: the SUT begins with the first while we compose the second."""
+"""More leave in halves: the SUT begins with the first while we compose the second. As many as are
+out leave whole: the SUT is busy with those, and a write costs more than the calls in it."""
 
 TURN_COUNT_MAX: Final = 128
 """Requests issued before the sockets are looked at again: answers wait no longer than that."""
@@ -194,7 +195,7 @@ class SeriesLoop:
             ready = self._ready = range(0)
         if not ready:
             ready = self._pacer.take(now_ns - self._t0_ns)
-        if len(ready) <= WHOLE_COUNT_MAX:
+        if len(ready) <= max(WHOLE_COUNT_MAX, min(CHUNK_COUNT, len(self._pending))):
             if ready:
                 self._issue(ready, now_ns)
                 self._ready = range(0)

@@ -120,6 +120,21 @@ def test_what_is_due_together_leaves_in_halves(
     assert np.diff([0, *handed]).tolist() == chunks
 
 
+@pytest.mark.parametrize(
+    ("answered", "chunks"),
+    [(3, [3]), (8, [8]), (9, [5, 4]), (12, [6, 6]), (15, [8, 7]), (16, [8, 8])],
+)
+def test_what_is_no_more_than_is_out_leaves_whole(
+    tmp_path: Path, answered: int, chunks: list[int]
+) -> None:
+    rig = Rig(tmp_path, settings(scenario="concurrency", concurrency=16))
+    rig.wake()
+    handed = [rig.loop.issued_count]
+    rig.suts[0].flush = lambda: handed.append(rig.loop.issued_count)  # type: ignore[method-assign]
+    rig.answer(list(rig.suts[0].open)[:answered])
+    assert np.diff(handed).tolist() == chunks
+
+
 @pytest.mark.parametrize("scenario", ["single_stream", "multi_stream"])
 def test_closed_loops_keep_one_query_out(tmp_path: Path, scenario: str) -> None:
     rig = Rig(
