@@ -30,7 +30,8 @@ class AnswerSink(Protocol):
 class Call:
     """One request; ``alive`` until it is settled, by us or by the caller's leaving.
 
-    ``is_streamed``: it may be sent any number of messages before it is settled.
+    ``is_streamed``: it may be sent any number of messages before it is settled. Once settled it
+    forgets whom to tell, who holds the request: large messages must not wait for the collector.
     """
 
     __slots__ = ("_on_gone", "_sink", "alive", "is_streamed", "received_ns", "stream_id")
@@ -58,23 +59,27 @@ class Call:
         """Send the message in ``parts``; nothing happens if the caller has gone."""
         if self.alive:
             self.alive = False
+            self._on_gone = None
             self._sink.answer(self.stream_id, parts)
 
     def refuse(self, code: Code, text: str) -> None:
         """End the call with a status and a line for the caller."""
         if self.alive:
             self.alive = False
+            self._on_gone = None
             self._sink.refuse(self.stream_id, code, text)
 
     def drop(self) -> None:
         """Never answer, as a broken server would; only the caller's deadline ends the call."""
         if self.alive:
             self.alive = False
+            self._on_gone = None
             self._sink.forget(self.stream_id)
 
     def gone(self) -> None:
         """The caller has cancelled or its connection has closed."""
         if self.alive:
             self.alive = False
-            if self._on_gone is not None:
-                self._on_gone()
+            on_gone, self._on_gone = self._on_gone, None
+            if on_gone is not None:
+                on_gone()

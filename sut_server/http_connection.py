@@ -83,6 +83,7 @@ class HttpCall:
         """The answer is whole."""
         if self.alive:
             self.alive = False
+            self.on_gone = None  # who holds the request, which must not wait for the collector
             if chunked:
                 if self.deflater is not None:
                     last = self.deflater.last()
@@ -94,8 +95,9 @@ class HttpCall:
         """The caller's connection has closed."""
         if self.alive:
             self.alive = False
-            if self.on_gone is not None:
-                self.on_gone()
+            on_gone, self.on_gone = self.on_gone, None
+            if on_gone is not None:
+                on_gone()
 
 
 def _head(status: int, content_type: str) -> bytes:

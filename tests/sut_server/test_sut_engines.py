@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -246,6 +249,32 @@ def test_the_null_model_answers_its_rows_at_once() -> None:
     ready = service_pb2.ModelInferResponse.FromString(ready_answer(null_spec()))
     assert list(ready.outputs[0].shape) == [1, 1]
     assert np.frombuffer(ready.raw_output_contents[0], "<f4").tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: batch_engine(FakeModel()), lambda: synthetic("constant:0")]
+)
+@pytest.mark.parametrize("ending", ["answered", "gone"])
+def test_an_ended_request_is_freed_without_the_collector(make: Any, ending: str) -> None:
+    async def main() -> None:
+        sink, engine = FakeSink(), make()
+        asked = [request([1, 2]) for _ in range(3)]
+        tensors = [weakref.ref(tensor) for one in asked for tensor in one.inputs.values()]
+        while asked:
+            call = sink.call(len(asked))
+            engine.submit(call, asked.pop())
+            if ending == "gone":
+                call.gone()
+        await until(lambda: engine.figures.outstanding_count == 0)
+        del call
+        await until(lambda: all(tensor() is None for tensor in tensors))
+        engine.close()
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
 
 
 def test_alarms_ring_in_order_and_never_early() -> None:
