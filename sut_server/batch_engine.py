@@ -135,7 +135,7 @@ def _run(model: Model, jobs: list[Job], clock_ns: ClockNs) -> _Ran:
     started_ns = clock_ns()
     inputs = [job.request.inputs for job in jobs]
     batch = (
-        inputs[0]
+        {name: np.require(array, requirements="A") for name, array in inputs[0].items()}
         if len(inputs) == 1
         else {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
     )

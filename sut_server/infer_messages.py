@@ -58,20 +58,26 @@ class Timings:
 
 
 def decode_request(
-    message: Any, spec: ModelSpec, max_rows: int, regions: Regions | None = None
+    message: Any,
+    spec: ModelSpec,
+    max_rows: int,
+    regions: Regions | None = None,
+    raw: Sequence[bytes | memoryview] | None = None,
 ) -> InferRequest:
     """Check a ModelInferRequest against the model's tensors.
 
     Raises CallError: NOT_FOUND for another version, INVALID_ARGUMENT for anything that does not
     fit. ``max_rows`` is the largest batch that the model runs at once; ``regions`` the shared
-    memory where tensors may lie, None where there is none.
+    memory where tensors may lie, None where there is none. ``raw``: the raw contents, where they
+    were taken out of the message.
     """
     if message.model_version not in ("", spec.version):
         raise CallError(
             Code.NOT_FOUND,
             f"model '{spec.name}' has version '{spec.version}', not '{message.model_version}'",
         )
-    arrays = _input_arrays(message, spec, regions)
+    raw = message.raw_input_contents if raw is None else raw
+    arrays = _input_arrays(message, raw, spec, regions)
     wanted_outputs = _wanted_outputs(message, spec)
     places = _output_places(message, regions)
     rows = _row_count(arrays, spec, max_rows)
@@ -88,8 +94,9 @@ def decode_request(
     )
 
 
-def _input_arrays(message: Any, spec: ModelSpec, regions: Regions | None) -> dict[str, Array]:
-    raw: Sequence[bytes | memoryview] = message.raw_input_contents
+def _input_arrays(
+    message: Any, raw: Sequence[bytes | memoryview], spec: ModelSpec, regions: Regions | None
+) -> dict[str, Array]:
     if any(tensor.parameters for tensor in message.inputs):
         raw = _with_shared(message, raw, regions)
     if raw and len(raw) != len(message.inputs):

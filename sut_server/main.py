@@ -12,6 +12,7 @@ from typing import Final
 import uvloop
 
 from sut_server.errors import UsageError
+from sut_server.freed_memory import keep_freed_memory
 from sut_server.options import ServeOptions, parse_options
 from sut_server.server import start
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code (0, or 2 with one line on stderr)."""
     try:
         options = parse_options(sys.argv[1:] if argv is None else argv)
+        keep_freed_memory()
         uvloop.run(_serve(options))
     except UsageError as error:
         print(f"sut-server: {error}", file=sys.stderr)

@@ -23,6 +23,7 @@ from sut_server.calls import Call
 from sut_server.engines import Engine
 from sut_server.errors import CallError, Code
 from sut_server.infer_messages import decode_request
+from sut_server.raw_contents import ModelInferRequest
 from sut_server.shared_memory import Regions
 from sut_server.shared_memory_calls import shared_memory_methods
 
@@ -74,7 +75,7 @@ class Servicer:
 
     def handle_streamed(self, call: Call, message: bytes) -> None:
         """Answer one request of a ModelStreamInfer call."""
-        self._serve(call, message, service_pb2.ModelInferRequest, self._infer)
+        self._serve(call, message, ModelInferRequest, self._infer)
 
     def _serve(
         self, call: Call, message: bytes, request_type: type, serve: Callable[[Call, Any], Any]
@@ -96,7 +97,7 @@ class Servicer:
 
     def _table(self) -> dict[str, tuple[type, Callable[[Call, Any], Any]]]:
         return {
-            KSERVE + "ModelInfer": (service_pb2.ModelInferRequest, self._infer),
+            KSERVE + "ModelInfer": (ModelInferRequest, self._infer),
             KSERVE + "ServerLive": (service_pb2.ServerLiveRequest, self._live),
             KSERVE + "ServerReady": (service_pb2.ServerReadyRequest, self._ready),
             KSERVE + "ModelReady": (service_pb2.ModelReadyRequest, self._model_ready),
@@ -130,11 +131,11 @@ class Servicer:
     def _engines_named(self, name: str) -> list[Engine]:
         return [self._engine(name)] if name else list(self._engines.values())
 
-    def _infer(self, call: Call, request: Any) -> None:
-        engine = self._engine(request.model_name)
-        max_rows = self._identity.max_batch
+    def _infer(self, call: Call, request: ModelInferRequest) -> None:
+        engine = self._engine(request.message.model_name)
+        max_rows, regions = self._identity.max_batch, self._regions
         try:
-            checked = decode_request(request, engine.spec, max_rows, self._regions)
+            checked = decode_request(request.message, engine.spec, max_rows, regions, request.raw)
         except CallError as error:
             figures = engine.figures
             figures.fail(figures.receive(call.received_ns), error.code, 0)

@@ -1,0 +1,96 @@
+"""Raw contents taken out of a request are what protobuf finds in it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
+
+from sut_server.freed_memory import keep_freed_memory
+from sut_server.raw_contents import FIELDS_MAX, LARGE_BYTES, ModelInferRequest, split_raw
+
+
+def drawn_request(seed: int) -> service_pb2.ModelInferRequest:
+    drawn = random.Random(seed)
+    message = service_pb2.ModelInferRequest(model_name="m", model_version="1", id="an id")
+    message.parameters["priority"].uint64_param = drawn.getrandbits(60)
+    message.parameters["timeout"].double_param = drawn.random()
+    for index in range(drawn.randrange(4)):
+        tensor = message.inputs.add(name=f"in{index}", datatype="FP32", shape=[1, 2])
+        if drawn.random() < 0.3:
+            tensor.contents.fp32_contents.extend([0.5] * drawn.randrange(500))
+        if drawn.random() < 0.7:
+            message.raw_input_contents.append(
+                drawn.randbytes(drawn.choice((0, 1, 127, 128, 70_000)))
+            )
+    message.outputs.add(name="out")
+    return message
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_raw_contents_and_the_rest_make_the_message(seed: int) -> None:
+    message = drawn_request(seed)
+    data = message.SerializeToString()
+    parts = split_raw(data)
+    assert parts is not None
+    rest = service_pb2.ModelInferRequest.FromString(parts[0])
+    assert not rest.raw_input_contents
+    rest.raw_input_contents.extend(map(bytes, parts[1]))
+    assert rest == message
+    read = ModelInferRequest.FromString(data)
+    assert list(map(bytes, read.raw)) == list(message.raw_input_contents)
+    assert read.message.inputs == message.inputs
+
+
+def test_only_large_requests_are_cut() -> None:
+    message = service_pb2.ModelInferRequest(raw_input_contents=[bytes(LARGE_BYTES - 3)])
+    read = ModelInferRequest.FromString(message.SerializeToString())
+    assert isinstance(read.raw[0], memoryview)
+    message = service_pb2.ModelInferRequest(raw_input_contents=[bytes(LARGE_BYTES - 4)])
+    read = ModelInferRequest.FromString(message.SerializeToString())
+    assert isinstance(read.raw[0], bytes)
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_message_that_ends_too_soon_is_protobufs_to_refuse(cut: int) -> None:
+    data = service_pb2.ModelInferRequest(
+        model_name="m", raw_input_contents=[bytes(LARGE_BYTES)]
+    ).SerializeToString()
+    assert split_raw(data[:-cut]) is None
+    with pytest.raises(DecodeError):
+        ModelInferRequest.FromString(data[:-cut])
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_any_bytes_are_read_as_protobuf_reads_them(seed: int) -> None:
+    drawn = random.Random(seed)
+    data = bytearray(drawn_request(seed).SerializeToString())
+    for _ in range(drawn.randrange(1, 4)):
+        data[drawn.randrange(min(len(data), 200))] = drawn.randrange(256)
+    try:
+        wanted = service_pb2.ModelInferRequest.FromString(bytes(data))
+    except DecodeError:
+        wanted = None
+    parts = split_raw(bytes(data))
+    if parts is None:
+        return
+    try:
+        rest = service_pb2.ModelInferRequest.FromString(parts[0])
+    except DecodeError:
+        assert wanted is None
+        return
+    assert wanted is not None
+    assert list(map(bytes, parts[1])) == list(wanted.raw_input_contents)
+    wanted.ClearField("raw_input_contents")
+    assert rest == wanted
+
+
+def test_a_request_of_very_many_parts_is_left_to_protobuf() -> None:
+    message = service_pb2.ModelInferRequest(raw_input_contents=[b""] * (FIELDS_MAX + 1))
+    assert split_raw(message.SerializeToString()) is None
+
+
+def test_freed_memory_is_kept_or_nobody_is_asked() -> None:
+    assert keep_freed_memory() in (True, False)
