@@ -11,6 +11,7 @@ from pathlib import Path
 from processes import (
     BENCH_VENV,
     CLIENT_CORE,
+    COMMAND_S,
     PEERS,
     MissingPeer,
     RowFailed,
@@ -39,8 +40,9 @@ def product_summary(
     model: str = "null",
     *flags: str,
     core: int | str = CLIENT_CORE,
+    limit_s: float = COMMAND_S,
 ) -> dict:
-    """The summary of such a run."""
+    """The summary of such a run; ended after ``limit_s``."""
     targets = ",".join(f"grpc://{one}" for one in address.split(","))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
@@ -66,6 +68,7 @@ def product_summary(
                 *flags,
             ),
             core,
+            limit_s,
             allowed=(0, 1),
         )
         summary = json.loads((out / "summary.json").read_text())

@@ -16,7 +16,15 @@ from pathlib import Path
 
 import clients
 from harness import FAILURES, Result, reason_of
-from processes import BENCH_VENV, CLIENT_CORE, SERVER_CORE, RowFailed, output_of, sut_server
+from processes import (
+    BENCH_VENV,
+    CLIENT_CORE,
+    COMMAND_S,
+    SERVER_CORE,
+    RowFailed,
+    output_of,
+    sut_server,
+)
 
 OUTSTANDING = (1, 4, 16, 64, 256, 1024)
 ELEMENTS = (16, 256, 4096, 16384, 150_528, 1_048_576)
@@ -24,6 +32,8 @@ CONNECTIONS = (1, 2, 4, 8, 16, 32)
 SUTS = (1, 2, 4, 8)
 WORKERS = (1, 2)
 QUERIES = (10_000, 100_000, 1_000_000, 2_000_000)
+LONG_QUERIES = (10_000_000, 100_000_000)
+LONG_S = 1_800.0
 BUDGET_S = 240.0
 """Points that would begin later are left out, and said so."""
 
@@ -51,14 +61,22 @@ class Meter:
         clients.product_summary(address, 1, 0.05)
         self._start_s = cpu_s() - before
 
-    def point(self, x: float, address: str, outstanding: int, *flags: str, **more: str) -> Point:
+    def point(
+        self,
+        x: float,
+        address: str,
+        outstanding: int,
+        *flags: str,
+        limit_s: float = COMMAND_S,
+        **more: str,
+    ) -> Point:
         """One run: queries a second, and CPU microseconds a query."""
         if time.monotonic() > self._until_s:
             raise RowFailed("the time for curves is over")
         before = cpu_s()
         summary = clients.product_summary(
             address, outstanding, self._seconds, more.get("model", "null"), *flags,
-            core=more.get("cores", CLIENT_CORE),
+            core=more.get("cores", CLIENT_CORE), limit_s=limit_s,
         )  # fmt: skip
         count = summary["counts"]["queries"]["completed"]
         spent = max(0.0, cpu_s() - before - self._start_s)
@@ -103,6 +121,31 @@ def payload_curve(meter: Meter, found: Curves) -> None:
     _curve(found, "bytes of tensor", ELEMENTS, point)
 
 
+def run_length(quick: bool) -> list[Result]:
+    """Add runs of 10^7 and 10^8 queries to the curves: some 15 minutes, and 12 GB of memory."""
+    meter = Meter(0.05, budget_s=LONG_S)
+    path = Path(__file__).parent / "curves.json"
+    found = json.loads(path.read_text())
+    kept = [point for point in found["queries in the run"] if point["x"] < LONG_QUERIES[0]]
+    with sut_server("--model", "null") as (address, _):
+        meter.learn_start(address)
+        for count in LONG_QUERIES[:1] if quick else LONG_QUERIES:
+            flags = ("--min-query-count", str(count))
+            point = meter.point(count, address, 64, *flags, limit_s=LONG_S)
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            print(f"{count} queries: largest process {peak:,.0f} MiB", flush=True)
+            kept.append({**point, "peak_mib": round(peak)})
+    if not quick:
+        path.write_text(json.dumps(found | {"queries in the run": kept}, indent=1) + "\n")
+        _draw()
+    return []
+
+
+def _draw() -> None:
+    drawing = str(Path(__file__).parent / "draw_curves.py")
+    output_of([str(BENCH_VENV / "bin" / "python"), drawing], CLIENT_CORE)
+
+
 def _curve(
     found: Curves, name: str, values: Sequence[int], measure: Callable[[int], Point]
 ) -> None:
@@ -130,8 +173,7 @@ def measure_curves(quick: bool) -> list[Result]:
         path = Path(__file__).parent / "curves.json"
         path.write_text(json.dumps(found, indent=1) + "\n")
         try:
-            drawing = str(Path(__file__).parent / "draw_curves.py")
-            output_of([str(BENCH_VENV / "bin" / "python"), drawing], CLIENT_CORE)
+            _draw()
         except FAILURES as error:
             failed.append(reason_of(error))
     return [Result("cost curves", "-", "", None, reason=reason) for reason in failed]
