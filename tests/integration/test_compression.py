@@ -227,7 +227,7 @@ def test_every_piece_of_a_grpc_stream_comes_by_gzip(adapter: str) -> None:
             assert instants[-1] - instants[0] >= 40_000_000  # one gap of five: none is held back
 
     flags = ("--model", "synthetic-stream", "--first-token-time", "constant:20")
-    more = ("--token-count", "constant:6", "--token-time", "constant:40", "--compression", "gzip")
+    more = ("--token-count", "constant:6", "--token-time", "constant:150", "--compression", "gzip")
     with sut_server(*flags, *more) as server:
         run(work(f"grpc://{server.host_port}"))
 
