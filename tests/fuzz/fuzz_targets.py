@@ -49,6 +49,7 @@ from sut_server.http_connection import HttpConnection, HttpShared
 from sut_server.infer_messages import decode_request
 from sut_server.kserve_http import UNFIT, read_request
 from sut_server.openai_api import BadRequest, read_wish
+from sut_server.raw_contents import ModelInferRequest, split_raw
 from sut_server.synthetic import simple_spec
 
 HEADERS: HeaderBlock = request_headers(path="/s/m", authority="h:1")
@@ -185,9 +186,15 @@ def http_request(data: bytes) -> None:
 
 
 def infer_request(data: bytes) -> None:
-    """A ModelInferRequest at ``sut-server``."""
+    """A ModelInferRequest at ``sut-server``, by protobuf and with its raw contents cut out."""
     with contextlib.suppress(DecodeError, CallError):
-        decode_request(service_pb2.ModelInferRequest.FromString(data), SPEC, 8)
+        read = ModelInferRequest.FromString(data)
+        decode_request(read.message, SPEC, 8, None, read.raw)
+    parts = split_raw(data)
+    with contextlib.suppress(DecodeError, CallError):
+        if parts is not None:
+            rest = service_pb2.ModelInferRequest.FromString(parts[0])
+            decode_request(rest, SPEC, 8, None, parts[1])
 
 
 def infer_response(data: bytes) -> None:
