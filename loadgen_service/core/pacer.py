@@ -98,7 +98,7 @@ class Pacer:
         Ask again after issuing: a closed loop or a reached limit may allow more at once.
         """
         if self.ended_by or now_ns > self._stop_ns or now_ns < self._not_before_ns:
-            self.is_done(now_ns)
+            self.is_done(now_ns)  # names the reason of a stop that has come
             return _NOTHING
         first = self._position
         end = self._room_end(first) if self._due_ns is None else self._due_end(first, now_ns)

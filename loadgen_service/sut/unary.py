@@ -118,7 +118,8 @@ class WireSut:
             and link.is_writable
             and link.wire.call(key, self._path.headers, parts, streaming=self._streaming)
         ):
-            link = self._call_elsewhere(key, self._path.headers, parts)
+            self._answered_count = 0
+            link = self._call_somewhere(key, self._path.headers, parts)
             if link is None:
                 return self._wait(key, parts, taken_ns)
         cell = link.cell
@@ -178,10 +179,9 @@ class WireSut:
         self._turn = turn = (self._turn + 1) % len(links)
         return links[turn]
 
-    def _call_elsewhere(self, key: int, headers: HeaderBlock, parts: Parts) -> Link | None:
-        """The connection first tried had no room: try each in turn."""
-        self._answered_count = 0
-        for _ in range(len(self._links)):
+    def _call_somewhere(self, key: int, headers: HeaderBlock, parts: Parts) -> Link | None:
+        """Open the call where the answer came in, else on each connection in turn."""
+        for _ in range(len(self._links) + (self._answered_count > 0)):
             link = self._next_link()
             if (
                 link is not None
@@ -189,6 +189,7 @@ class WireSut:
                 and link.wire.call(key, headers, parts, streaming=self._streaming)
             ):
                 return link
+            self._answered_count = 0
         return None
 
     def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
@@ -201,15 +202,9 @@ class WireSut:
         """Hand over waiting calls, oldest first, as far as there is room."""
         while self.waiting:
             key, (parts, cell, headers) = next(iter(self.waiting.items()))
-            link = self._next_link()
-            if not (
-                link is not None
-                and link.is_writable
-                and link.wire.call(key, headers, parts, streaming=self._streaming)
-            ):
-                link = self._call_elsewhere(key, headers, parts)
-                if link is None:
-                    break
+            link = self._call_somewhere(key, headers, parts)
+            if link is None:
+                break
             link.add_cell(cell)
             self._dirty.append(link)
             del self.waiting[key]

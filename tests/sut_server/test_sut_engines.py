@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,23 @@ from sut_server.engines import Desk
 from sut_server.errors import Code
 from sut_server.faults import FaultPlan
 from sut_server.infer_messages import InferRequest, decode_request
+from sut_server.models import Batch
 from sut_server.null import NullEngine, null_spec, ready_answer
 from sut_server.service_time import parse_service_time
 from sut_server.synthetic import SyntheticEngine, SyntheticOptions, simple_spec
 from sut_server.waiting import Alarms
+
+
+class AlignedModel(FakeModel):
+    """Notes whether what it is given is aligned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aligned: list[bool] = []
+
+    def infer(self, batch: Batch) -> Batch:
+        self.aligned += [array.flags.aligned for array in batch.values()]
+        return super().infer(batch)
 
 
 def batch_engine(
@@ -249,6 +263,25 @@ def test_the_null_model_answers_its_rows_at_once() -> None:
     ready = service_pb2.ModelInferResponse.FromString(ready_answer(null_spec()))
     assert list(ready.outputs[0].shape) == [1, 1]
     assert np.frombuffer(ready.raw_output_contents[0], "<f4").tolist() == [0.0]
+
+
+def test_a_model_gets_aligned_tensors_wherever_they_lay_in_the_message() -> None:
+    async def main() -> None:
+        sink = FakeSink()
+        model = AlignedModel()
+        engine = batch_engine(model)
+        [(name, tensor)] = request([1, 2]).inputs.items()
+        bytes_of_it = bytearray(1 + tensor.nbytes)
+        bytes_of_it[1:] = tensor.tobytes()
+        shifted = np.frombuffer(bytes_of_it, tensor.dtype, offset=1).reshape(tensor.shape)
+        assert not shifted.flags.aligned
+        engine.submit(sink.call(1), replace(request([1, 2]), inputs={name: shifted}))
+        await sink.settle(1)
+        assert output_of(sink.settled[1]) == [[2, 4]]
+        assert model.aligned == [True]
+        engine.close()
+
+    run(main)
 
 
 @pytest.mark.parametrize(

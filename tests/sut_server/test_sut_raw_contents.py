@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import random
+import subprocess
+import sys
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -92,5 +95,27 @@ def test_a_request_of_very_many_parts_is_left_to_protobuf() -> None:
     assert split_raw(message.SerializeToString()) is None
 
 
-def test_freed_memory_is_kept_or_nobody_is_asked() -> None:
-    assert keep_freed_memory() in (True, False)
+def test_freed_memory_is_kept_and_used_again() -> None:
+    """In a process of its own: what it asks for lasts."""
+    code = """
+import resource
+from sut_server.freed_memory import keep_freed_memory
+keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def batch():
+    return [bytes(600_000) for _ in range(40)]
+batch()
+before = faults()
+for _ in range(20):
+    batch()
+print(faults() - before)
+"""
+    if platform.libc_ver()[0] != "glibc":
+        assert not keep_freed_memory()
+        return
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    pages_of_a_batch = 40 * 600_000 // 4096
+    assert int(said.stdout) < pages_of_a_batch  # twenty times that where all is given back
