@@ -24,7 +24,7 @@ from loadgen_service.core.facts import RunFacts, SeriesFacts, WorkerFacts
 from loadgen_service.core.plan import plan_series
 from loadgen_service.core.series import series_specs
 from loadgen_service.core.settings import Settings
-from loadgen_service.service.collector import Collector
+from loadgen_service.service.collector import Collector, Received
 from loadgen_service.service.results import Material, write_results
 from loadgen_service.service.store import RunDirectory
 
@@ -64,7 +64,7 @@ async def store(folder: Path, count: int) -> None:
         for column in columns:
             crc = zlib.crc32(column.content, crc)
         records = pb.RecordBatch(sequence=sequence, count=len(rows), columns=columns, crc32=crc)
-        await collector.offer(0, pb.Batch(records=records))
+        await collector.offer(0, Received.from_bytes(pb.Batch(records=records).SerializeToString()))
     await collector.close()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.service.collector import Collector
+from loadgen_service.service.collector import Collector, Received
 from loadgen_service.service.live import LiveSeries
 from loadgen_service.service.store import RunStore, new_run_id
 
@@ -68,10 +68,11 @@ async def main(seconds: float, folder: str) -> None:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         sequence += 1
-        # A number of its own in bytes that were made before: the maker's time is not ours.
-        batch = pb.Batch.FromString(ready[sequence % len(ready)])
-        batch.records.sequence = sequence
-        waiting.append(collector.offer(0, batch))
+        # A number of its own behind bytes that were made before: where a field comes twice, the
+        # last one counts.
+        numbered = pb.Batch(records=pb.RecordBatch(sequence=sequence)).SerializeToString()
+        received = Received.from_bytes(ready[sequence % len(ready)] + numbered)
+        waiting.append(collector.offer(0, received))
         if len(waiting) >= IN_FLIGHT:
             await waiting.pop(0)
         if sequence % 256 == 0:

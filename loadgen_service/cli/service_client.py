@@ -5,7 +5,6 @@ Every gRPC error becomes one of our errors here; what to show is decided elsewhe
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
@@ -89,7 +89,7 @@ class ServiceClient:
         with self._named_errors():
             call = self._stub.FetchRun(pb.RunRequest(run_id=run_id), metadata=self._metadata)
             async for chunk in call:
-                if zlib.crc32(chunk.content) != chunk.crc32:
+                if crc32(chunk.content) != chunk.crc32:
                     raise RunError(f"{chunk.path}: damaged on the way; fetch the run again")
                 pieces.append(chunk.content)
                 if chunk.last_of_file:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,30 @@ SUB_BITS: Final = 7
 
 _INT64_MAX: Final = (1 << 63) - 1
 _MANTISSA_BITS: Final = 52
+_SIGNIFICANT_BITS: Final = _MANTISSA_BITS + 1
+_BELOW_A_DOUBLE: Final = (1 << (63 - _SIGNIFICANT_BITS)) - 1
 _EXPONENT_BIAS: Final = 1023
 _SUB_COUNT: Final = 1 << SUB_BITS
+_BUCKETS_BEFORE: Final = (_EXPONENT_BIAS + SUB_BITS - 1) << SUB_BITS
+"""What a double's exponent and first SUB_BITS say of 2**SUB_BITS, less that value's own bucket."""
+
 BUCKET_COUNT: Final = (63 - SUB_BITS + 1) * _SUB_COUNT
 RELATIVE_ERROR: Final = 2.0 ** -(SUB_BITS + 1)
 """Half a bucket's width over its smallest value: 0.4 %."""
 
 _HEADER: Final = struct.Struct("<4sBQQqqI")
 _MAGIC: Final = b"LLH1"
+
+
+class Bucketed(NamedTuple):
+    """Values by bucket, from bucket 0 on; ``low`` to ``high`` and ``total`` with negatives as 0."""
+
+    buckets: Int64Array
+    size: int
+    clamped: int
+    low: int
+    high: int
+    total: int
 
 
 class Histogram:
@@ -45,18 +61,17 @@ class Histogram:
 
     def record_many(self, values: npt.NDArray[np.integer]) -> None:
         """Count every value (ns). O(values + buckets); call it once a batch, not once a value."""
-        if len(values) == 0:
+        self.take(bucketed(values))
+
+    def take(self, values: Bucketed) -> None:
+        """Count values that have found their buckets, which several histograms may share."""
+        if values.size == 0:
             return
-        wide = values.astype(np.int64, copy=False)
-        low, high = int(wide.min()), int(wide.max())
-        if low < 0:
-            self.clamped += int(np.count_nonzero(wide < 0))
-            wide = np.maximum(wide, 0)
-        counts = np.bincount(bucket_indexes(wide, high))
-        self._buckets[: len(counts)] += counts
-        self._extend(max(low, 0), max(high, 0))
-        self.total += _exact_sum(wide, high)
-        self.count += len(wide)
+        self._buckets[: len(values.buckets)] += values.buckets
+        self._extend(values.low, values.high)
+        self.total += values.total
+        self.count += values.size
+        self.clamped += values.clamped
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of ``other``: any split of the values, merged, equals the whole."""
@@ -164,6 +179,19 @@ def exact_bounds(first_octave: int, last_octave: int, steps: int) -> tuple[int, 
     return (*bounds, (1 << last_octave) - 1)
 
 
+def bucketed(values: npt.NDArray[np.integer]) -> Bucketed:
+    """Each value (ns) in its bucket, in a handful of passes over them all."""
+    if len(values) == 0:
+        return Bucketed(np.zeros(0, np.int64), 0, 0, 0, 0, 0)
+    wide = values.astype(np.int64, copy=False)
+    low, high, clamped = int(wide.min()), int(wide.max()), 0
+    if low < 0:
+        clamped = int(np.count_nonzero(wide < 0))
+        low, high, wide = 0, max(high, 0), np.maximum(wide, 0)
+    counts = np.bincount(bucket_indexes(wide, low, high))
+    return Bucketed(counts, len(wide), clamped, low, high, _exact_sum(wide, high))
+
+
 def _exact_sum(values: Int64Array, high: int) -> int:
     """Sum of values of at most ``high``; in two halves where int64 might not hold it."""
     if len(values) * high < 1 << 62:
@@ -171,17 +199,16 @@ def _exact_sum(values: Int64Array, high: int) -> int:
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
-def bucket_indexes(values: Int64Array, high: int = _INT64_MAX) -> Int64Array:
-    """Bucket of each value, 0 to ``high``."""
-    # a double's exponent is its octave; that of 0 lies far below
-    exponents = (values.astype(np.float64).view(np.int64) >> _MANTISSA_BITS) - _EXPONENT_BIAS
-    octave = np.maximum(exponents, SUB_BITS)
-    if high >> (_MANTISSA_BITS + 1):
-        # a double rounds values above 2**53 up, at times across the power of two
-        octave -= (values >> octave == 0) & (octave > SUB_BITS)
-    shift = octave - SUB_BITS
-    linear: Int64Array = shift * _SUB_COUNT + (values >> shift)
-    return linear
+def bucket_indexes(values: Int64Array, low: int = 0, high: int = _INT64_MAX) -> Int64Array:
+    """Bucket of each value, ``low`` (at least 0) to ``high``."""
+    whole = values
+    if high >> _SIGNIFICANT_BITS:
+        # A double would round these, at times into the next bucket. Their last bits tell no bucket.
+        whole = np.where(values >> _SIGNIFICANT_BITS, values & ~_BELOW_A_DOUBLE, values)
+    # The exponent of a double and the first bits after it are the octave and the bucket in it.
+    linear: Int64Array = whole.astype(np.float64).view(np.int64) >> (_MANTISSA_BITS - SUB_BITS)
+    linear -= _BUCKETS_BEFORE
+    return linear if low >= _SUB_COUNT else np.where(values < _SUB_COUNT, values, linear)
 
 
 def _bucket_bounds(index: int) -> tuple[int, int]:

@@ -7,15 +7,22 @@ that refuses ends no process: the batch is answered with an error and the run is
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Final, NamedTuple, Self
 
+from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.service.ledger import Ledger
-from loadgen_service.service.live import LiveSeries, rows_of
+from loadgen_service.service.live import (
+    BatchFigures,
+    Columns,
+    LiveSeries,
+    contents_of,
+    figures_of,
+    rows_of,
+)
 from loadgen_service.service.segments import Segment, frames
 from loadgen_service.service.store import RunDirectory
 
@@ -24,12 +31,28 @@ class CorruptBatch(Exception):
     """A batch whose content is not what its sender said; the sender must send it again."""
 
 
+GROUP_BYTES: Final = 16 << 20
+"""About so much shares an fsync: the senders of a group wait for all of it."""
+
+
+class Received(NamedTuple):
+    """A batch, and the bytes that it came in, which are stored as they stand."""
+
+    batch: pb.Batch
+    content: bytes
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read one message. Raises DecodeError where it is none."""
+        return cls(pb.Batch.FromString(content), content)
+
+
 class _Pending(NamedTuple):
     worker_index: int
     series_index: int
     sequence: int
     payload: bytes
-    records: pb.RecordBatch | None
+    figures: BatchFigures | None
     answered: asyncio.Future[pb.BatchAck]
 
 
@@ -73,21 +96,20 @@ class Collector:
             ledger.accept(body.sequence)
             ledger.settle(body.sequence)
         if isinstance(body, pb.RecordBatch) and body.count:
-            figures.add(rows_of(body), worker_index)
+            figures.take(figures_of(rows_of(body, contents_of(body))), worker_index)
 
     def durable_sequence(self, worker_index: int) -> int:
         """The worker's newest batch that is on the disk; 0 before the first."""
         ledger = self._ledgers.get(worker_index)
         return ledger.durable if ledger else 0
 
-    def offer(self, worker_index: int, batch: pb.Batch) -> asyncio.Future[pb.BatchAck]:
+    def offer(self, worker_index: int, received: Received) -> asyncio.Future[pb.BatchAck]:
         """Take in one batch; the future gives its acknowledgement once it is durable.
 
         Raises CorruptBatch where the content does not fit its checksum or count.
         """
-        body = _body(batch)
-        records = body if isinstance(body, pb.RecordBatch) else None
-        check_batch(body)
+        body = _body(received.batch)
+        rows = checked_rows(body)
         ledger = self._ledger(worker_index)
         sequence = body.sequence
         if ledger.is_known(sequence):
@@ -98,9 +120,15 @@ class Collector:
         ledger.accept(sequence)
         answered: asyncio.Future[pb.BatchAck] = asyncio.get_running_loop().create_future()
         self._pending[worker_index, sequence] = answered
-        payload = batch.SerializeToString()
         self._queue.append(
-            _Pending(worker_index, body.series_index, sequence, payload, records, answered)
+            _Pending(
+                worker_index,
+                body.series_index,
+                sequence,
+                received.content,
+                figures_of(rows) if rows else None,
+                answered,
+            )
         )
         self._awake.set()
         return answered
@@ -125,22 +153,30 @@ class Collector:
         while not (self._closed and not self._queue):
             await self._awake.wait()
             self._awake.clear()
-            # All that came while the last fsync ran shares the next one.
-            group, self._queue = self._queue, []
-            if group:
+            # What came while the last fsync ran shares the next one.
+            while group := self._next_group():
                 error = await loop.run_in_executor(self._writer, self._commit, group)
                 self._acknowledge(group, error)
                 self._told()
 
+    def _next_group(self) -> list[_Pending]:
+        size, end = 0, 0
+        while end < len(self._queue) and size < GROUP_BYTES:
+            size += len(self._queue[end].payload)
+            end += 1
+        group, self._queue = self._queue[:end], self._queue[end:]
+        return group
+
     def _commit(self, group: list[_Pending]) -> str:
         """In the thread: append and sync; returns the disk's complaint or ``""``."""
-        touched: dict[int, Segment] = {}
+        payloads: dict[tuple[int, int], list[bytes]] = {}
+        for item in group:
+            payloads.setdefault((item.series_index, item.worker_index), []).append(item.payload)
         try:
-            for item in group:
-                segment = self._segment(item.series_index, item.worker_index)
-                segment.append(item.payload)
-                touched[id(segment)] = segment
-            for segment in touched.values():
+            touched = [self._segment(*key) for key in payloads]
+            for segment, mine in zip(touched, payloads.values(), strict=True):
+                segment.append(*mine)
+            for segment in touched:
                 segment.sync()
         except OSError as error:
             return f"{self._directory.path}: {error.strerror or error}"
@@ -163,12 +199,9 @@ class Collector:
             self._ledgers[item.worker_index].settle(item.sequence)
             if not item.answered.done():
                 item.answered.set_result(pb.BatchAck(sequence=item.sequence, error=error))
-            if not error and item.records is not None and item.records.count:
-                self._count(item.series_index, item.worker_index, item.records)
-
-    def _count(self, series_index: int, worker_index: int, records: pb.RecordBatch) -> None:
-        live = self.live.setdefault(series_index, LiveSeries())
-        live.add(rows_of(records), worker_index)
+            if not error and item.figures:
+                live = self.live.setdefault(item.series_index, LiveSeries())
+                live.take(item.figures, item.worker_index)
 
     async def close(self) -> None:
         """Store what was taken in, refuse what comes later, close the files."""
@@ -192,10 +225,15 @@ def _body(batch: pb.Batch) -> Body:
     return batch.records if kind == "records" else batch.responses
 
 
-def check_batch(body: Body) -> None:
-    """Raise CorruptBatch unless checksum and counts fit the content."""
+def checked_rows(body: Body) -> Columns:
+    """The rows of a batch of records, none of any other.
+
+    Raises CorruptBatch unless checksum and counts fit the content.
+    """
+    contents: dict[str, bytes] = {}
     if isinstance(body, pb.RecordBatch):
-        parts = [column.content for column in body.columns]
+        contents = contents_of(body)
+        parts = list(contents.values())
     elif isinstance(body, pb.TokenBatch):
         parts = [
             body.row, body.length, body.input_token_count, body.counted_by, body.arrived_ns
@@ -210,14 +248,15 @@ def check_batch(body: Body) -> None:
             raise CorruptBatch(f"batch {body.sequence}: {body.count} responses do not fit it")
     crc = 0
     for part in parts:
-        crc = zlib.crc32(part, crc)
+        crc = crc32(part, crc)
     if crc != body.crc32:
         raise CorruptBatch(f"batch {body.sequence}: checksum does not fit its content")
-    if isinstance(body, pb.RecordBatch):
-        try:
-            rows_of(body)
-        except ValueError as error:
-            raise CorruptBatch(f"batch {body.sequence}: {error}") from None
+    if not isinstance(body, pb.RecordBatch):
+        return {}
+    try:
+        return rows_of(body, contents)
+    except ValueError as error:
+        raise CorruptBatch(f"batch {body.sequence}: {error}") from None
 
 
 def _settled(ack: pb.BatchAck) -> asyncio.Future[pb.BatchAck]:

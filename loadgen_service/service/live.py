@@ -5,21 +5,40 @@ Approximate and about requests; the final figures are exact and made elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, Status
-from loadgen_service.core.histogram import Histogram
+from loadgen_service.core.histogram import Bucketed, Histogram, bucketed
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
 
 Columns = dict[str, npt.NDArray[np.generic]]
 
 NS_PER_S = 1e9
+
+
+class Ended(NamedTuple):
+    """Rows of a batch by how they ended; the times of the completed ones by bucket."""
+
+    completed: int
+    failed: int
+    timed_out: int
+    latency_ns: Bucketed
+    service_ns: Bucketed
+
+
+class BatchFigures(NamedTuple):
+    """What the rows of one batch add to the live figures: small, whatever their number."""
+
+    last_completed_ns: int
+    issue_delay_ns: Bucketed
+    by_sut: list[tuple[int, Ended]]
 
 
 @dataclass(slots=True)
@@ -37,24 +56,13 @@ class Tally:
         """Requests whose end is known."""
         return self.completed + self.failed + self.timed_out
 
-    def add(
-        self,
-        status: npt.NDArray[np.generic],
-        latency_ns: npt.NDArray[np.int64],
-        service_ns: npt.NDArray[np.int64],
-    ) -> None:
-        """Count rows; the times count where the status is COMPLETED."""
-        answered = status == Status.COMPLETED
-        completed = int(np.count_nonzero(answered))
-        self.completed += completed
-        if completed == len(status):
-            self.latency_ns.record_many(latency_ns)
-            self.service_ns.record_many(service_ns)
-            return
-        self.failed += int(np.count_nonzero(status == Status.FAILED))
-        self.timed_out += int(np.count_nonzero(status == Status.TIMED_OUT))
-        self.latency_ns.record_many(latency_ns[answered])
-        self.service_ns.record_many(service_ns[answered])
+    def take(self, ended: Ended) -> None:
+        """Count the rows of a batch."""
+        self.completed += ended.completed
+        self.failed += ended.failed
+        self.timed_out += ended.timed_out
+        self.latency_ns.take(ended.latency_ns)
+        self.service_ns.take(ended.service_ns)
 
     def merge(self, other: Tally) -> None:
         """Add the counts of ``other``."""
@@ -120,38 +128,16 @@ class LiveSeries:
             due = queries * self._requests_per_query
         self.scheduled = max(self.scheduled, due)
 
-    def add(self, columns: Columns, worker_index: int = 0) -> None:
-        """Take in the rows of one batch of a worker."""
-        status, suts = columns["status"], columns["sut_index"]
-        scheduled = columns["scheduled_ns"].astype(np.int64, copy=False)
-        completed = columns["completed_ns"].astype(np.int64, copy=False)
-        issued = columns["issued_ns"].astype(np.int64, copy=False)
-        latency, service = completed - scheduled, completed - issued
-        self.last_completed_ns = max(self.last_completed_ns, int(completed.max(initial=0)))
-        # Each value finds its bucket once; merging costs the same whatever the batch's size.
-        delays = Histogram()
-        left = issued != NEVER
-        delays.record_many((issued - scheduled)[left] if not left.all() else issued - scheduled)
-        self.issue_delay_ns.merge(delays)
-        self.by_worker.setdefault(worker_index, Issuing()).issue_delay_ns.merge(delays)
-        if len(suts) and suts.min() == suts.max():
-            self._add_sut(int(suts[0]), status, latency, service)
-            return
-        for sut in np.unique(suts).tolist():
-            mine = suts == sut
-            self._add_sut(sut, status[mine], latency[mine], service[mine])
-
-    def _add_sut(
-        self,
-        sut: int,
-        status: npt.NDArray[np.generic],
-        latency: npt.NDArray[np.int64],
-        service: npt.NDArray[np.int64],
-    ) -> None:
-        tally = Tally()
-        tally.add(status, latency, service)
-        self.all.merge(tally)
-        self.by_sut.setdefault(sut, Tally()).merge(tally)
+    def take(self, figures: BatchFigures, worker_index: int = 0) -> None:
+        """Count one batch of a worker."""
+        self.last_completed_ns = max(self.last_completed_ns, figures.last_completed_ns)
+        self.issue_delay_ns.take(figures.issue_delay_ns)
+        self.by_worker.setdefault(worker_index, Issuing()).issue_delay_ns.take(
+            figures.issue_delay_ns
+        )
+        for sut, ended in figures.by_sut:
+            self.all.take(ended)
+            self.by_sut.setdefault(sut, Tally()).take(ended)
 
     def counts(self, issued: int) -> pb.Counts:
         """Counts of requests; ``issued`` is what the workers say."""
@@ -196,12 +182,52 @@ class LiveSeries:
         )
 
 
-def rows_of(batch: pb.RecordBatch) -> Columns:
-    """The columns of a batch as arrays, without copying. Unknown columns are left out.
+def figures_of(columns: Columns) -> BatchFigures:
+    """The figures of at least one row. Each value finds its bucket here, once."""
+    status, suts = columns["status"], columns["sut_index"]
+    scheduled = columns["scheduled_ns"].astype(np.int64, copy=False)
+    completed = columns["completed_ns"].astype(np.int64, copy=False)
+    issued = columns["issued_ns"].astype(np.int64, copy=False)
+    latency, service = completed - scheduled, completed - issued
+    delays = issued - scheduled
+    if issued.min() <= NEVER:
+        delays = delays[issued != NEVER]
+    if suts.min() == suts.max():
+        parts: list[tuple[int, Any]] = [(int(suts[0]), slice(None))]
+    else:
+        parts = [(sut, suts == sut) for sut in np.unique(suts).tolist()]
+    by_sut = [(sut, _ended(status[rows], latency[rows], service[rows])) for sut, rows in parts]
+    return BatchFigures(max(0, int(completed.max())), bucketed(delays), by_sut)
+
+
+def _ended(
+    status: npt.NDArray[np.generic],
+    latency_ns: npt.NDArray[np.int64],
+    service_ns: npt.NDArray[np.int64],
+) -> Ended:
+    answered = status == Status.COMPLETED
+    completed = int(np.count_nonzero(answered))
+    if completed == len(status):
+        return Ended(completed, 0, 0, bucketed(latency_ns), bucketed(service_ns))
+    return Ended(
+        completed,
+        int(np.count_nonzero(status == Status.FAILED)),
+        int(np.count_nonzero(status == Status.TIMED_OUT)),
+        bucketed(latency_ns[answered]),
+        bucketed(service_ns[answered]),
+    )
+
+
+def contents_of(batch: pb.RecordBatch) -> dict[str, bytes]:
+    """The bytes of each column, in their order. Each access to a message's bytes copies them."""
+    return {column.name: column.content for column in batch.columns}
+
+
+def rows_of(batch: pb.RecordBatch, given: Mapping[str, bytes]) -> Columns:
+    """The columns of a batch as arrays over ``contents_of`` it. Unknown columns are left out.
 
     Raises ValueError where a column is missing or its length is not the batch's count.
     """
-    given = {column.name: column.content for column in batch.columns}
     if not batch.count:
         return {}
     columns: Columns = {}

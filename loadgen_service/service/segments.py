@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from isal.isal_zlib import crc32
+
 MAGIC = b"LGSEG01\n"
 _FRAME = struct.Struct("<II")
+PARTS_MAX = 1024
+"""Of one write: Linux's limit (IOV_MAX)."""
+
 MAX_FRAME_BYTES = 256 << 20
 """A longer frame is taken for garbage: no batch is near it (messages stop at 64 MiB)."""
 
@@ -33,22 +37,25 @@ class Segment:
         self._file.truncate(end)
         self._file.seek(end)
         if end == 0:
-            self._write(MAGIC)
+            self._write([MAGIC])
             _sync_folder(path.parent)
 
-    def append(self, payload: bytes) -> None:
-        """Write one frame; it is durable only after :meth:`sync`.
+    def append(self, *payloads: bytes) -> None:
+        """Write a frame each; they are durable only after :meth:`sync`.
 
-        Raises OSError; then nothing of the frame stays in the file.
+        Raises OSError; then nothing of these frames stays in the file.
         """
-        self._write(_FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+        parts: list[bytes] = []
+        for payload in payloads:
+            parts += (_FRAME.pack(len(payload), crc32(payload)), payload)
+        self._write(parts)
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, parts: list[bytes]) -> None:
         start = self._file.tell()
-        view = memoryview(content)
+        left = [memoryview(part) for part in parts]
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            while left:
+                left = _after(left, os.writev(self._file.fileno(), left[:PARTS_MAX]))
         except OSError:
             # A half frame before later whole ones would hide them from a reader.
             self._file.truncate(start)
@@ -62,6 +69,15 @@ class Segment:
     def close(self) -> None:
         """Close the file; appending afterwards is an error."""
         self._file.close()
+
+
+def _after(parts: list[memoryview], written: int) -> list[memoryview]:
+    """What is left of ``parts`` once their first ``written`` bytes are."""
+    for position, part in enumerate(parts):
+        if written < len(part):
+            return [part[written:], *parts[position + 1 :]]
+        written -= len(part)
+    return []
 
 
 def frames(path: Path) -> Iterator[bytes]:
@@ -81,7 +97,7 @@ def _next_frame(file: BinaryIO) -> bytes | None:
     if length > MAX_FRAME_BYTES:
         return None
     payload = file.read(length)
-    return payload if len(payload) == length and zlib.crc32(payload) == crc else None
+    return payload if len(payload) == length and crc32(payload) == crc else None
 
 
 def whole_bytes(path: Path) -> int:

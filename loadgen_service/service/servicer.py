@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.errors import LoadgenError, UserError
 from loadgen_service.qsl.arena import arena_path
-from loadgen_service.service.collector import Collector, CorruptBatch
+from loadgen_service.service.collector import Collector, CorruptBatch, Received
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.service.mixed_run import MixedRun
 from loadgen_service.service.sessions import Sessions, Worker
@@ -118,7 +118,7 @@ async def _file_chunks(path: Path, name: str) -> AsyncIterator[pb.FileChunk]:
         while True:
             following = await asyncio.to_thread(file.read, CHUNK_BYTES)
             yield pb.FileChunk(
-                path=name, content=content, crc32=zlib.crc32(content), last_of_file=not following
+                path=name, content=content, crc32=crc32(content), last_of_file=not following
             )
             if not following:
                 return
@@ -170,7 +170,7 @@ class FleetServicer(pb_grpc.FleetServicer):
             self._sessions.hear(worker, message)
 
     async def Records(
-        self, requests: AsyncIterator[pb.Batch], context: Context
+        self, requests: AsyncIterator[Received], context: Context
     ) -> AsyncIterator[pb.BatchAck]:
         """Batches in, acknowledgements out, in order; a corrupt batch ends the stream."""
         collector, worker_index = await self._open_records(context)
@@ -188,10 +188,10 @@ class FleetServicer(pb_grpc.FleetServicer):
 
     async def _open_records(self, context: Context) -> tuple[Collector, int]:
         first = await context.read()
-        if not isinstance(first, pb.Batch) or first.WhichOneof("message") != "open":
+        if not isinstance(first, Received) or first.batch.WhichOneof("message") != "open":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "records begin with an opening")
-        assert isinstance(first, pb.Batch)
-        opening = first.open
+        assert isinstance(first, Received)
+        opening = first.batch.open
         worker = self._sessions.workers.get(opening.worker_id)
         run = self._coordinator.runs.get(opening.run_id)
         if (
@@ -223,7 +223,7 @@ class FleetServicer(pb_grpc.FleetServicer):
         with open(path, "rb") as file:
             file.seek(offset)
             while content := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                yield pb.ArenaChunk(offset=offset, content=content, crc32=zlib.crc32(content))
+                yield pb.ArenaChunk(offset=offset, content=content, crc32=crc32(content))
                 offset += len(content)
 
 
@@ -239,8 +239,8 @@ async def _receive(
     waiting: asyncio.Queue[asyncio.Future[pb.BatchAck] | None],
 ) -> None:
     try:
-        while isinstance(batch := await context.read(), pb.Batch):
-            if batch.WhichOneof("message") in ("records", "responses", "tokens", "file"):
-                await waiting.put(collector.offer(worker_index, batch))
+        while isinstance(received := await context.read(), Received):
+            if received.batch.WhichOneof("message") in ("records", "responses", "tokens", "file"):
+                await waiting.put(collector.offer(worker_index, received))
     finally:
         await waiting.put(None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.worker.outbox import Sealed
@@ -74,7 +74,7 @@ def _record_batch(sequence: int, sealed: SealedRows) -> pb.RecordBatch:
     ]
     crc = 0
     for column in columns:
-        crc = zlib.crc32(column.content, crc)
+        crc = crc32(column.content, crc)
     return pb.RecordBatch(
         sequence=sequence,
         series_index=sealed.series_index,
@@ -95,7 +95,7 @@ def _response_batch(sequence: int, sealed: SealedResponses) -> pb.ResponseBatch:
         row=rows,
         length=lengths,
         content=content,
-        crc32=zlib.crc32(content, zlib.crc32(lengths, zlib.crc32(rows))),
+        crc32=crc32(content, crc32(lengths, crc32(rows))),
     )
 
 
@@ -106,7 +106,7 @@ def _file_batch(sequence: int, sealed: SealedFile) -> pb.FileBatch:
         name=sealed.name,
         offset=sealed.offset,
         content=sealed.content,
-        crc32=zlib.crc32(sealed.content),
+        crc32=crc32(sealed.content),
     )
 
 
@@ -130,7 +130,7 @@ def _token_batch(sequence: int, sealed: SealedTokens) -> pb.TokenBatch:
         batch.counted_by,
         batch.arrived_ns,
     ):
-        crc = zlib.crc32(column, crc)
+        crc = crc32(column, crc)
     batch.crc32 = crc
     return batch
 

@@ -33,7 +33,7 @@ from loadgen_service.qsl.input_data import open_input_data
 from loadgen_service.qsl.prompts import open_prompts
 from loadgen_service.qsl.sequence_file import read_sequence_file
 from loadgen_service.qsl.tensors import TensorSpec
-from loadgen_service.service.collector import CorruptBatch, check_batch
+from loadgen_service.service.collector import CorruptBatch, checked_rows
 from loadgen_service.service.journal import JOURNAL_NAME, entries_of, read_journal
 from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
 from loadgen_service.service.segments import Segment, frames
@@ -264,7 +264,7 @@ def batch(data: bytes) -> None:
         parsed = pb.Batch.FromString(data)
         for name in ("records", "responses", "tokens", "file"):
             if parsed.WhichOneof("message") == name:
-                check_batch(getattr(parsed, name))
+                checked_rows(getattr(parsed, name))
 
 
 def journal(data: bytes) -> None:

@@ -16,7 +16,7 @@ import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import NEVER, SERVER_COLUMNS, Status
-from loadgen_service.service.collector import Collector
+from loadgen_service.service.collector import Collector, Received
 from loadgen_service.service.store import RunDirectory
 from loadgen_service.worker.batches import batch_message
 from loadgen_service.worker.outbox import Outbox
@@ -80,7 +80,7 @@ class LongRun:
         while self.written < self.record_count:
             self.write()
             for message in self.messages():
-                waiting.append(collector.offer(0, pb.Batch.FromString(message)))
+                waiting.append(collector.offer(0, Received.from_bytes(message)))
             if len(waiting) >= OPEN_BATCHES or self.written == self.record_count:
                 for answered in waiting:
                     ack = await answered

@@ -12,12 +12,16 @@ import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.service.collector import Collector, CorruptBatch
+from loadgen_service.service.collector import Collector, CorruptBatch, Received
 from loadgen_service.service.segment_reader import read_columns, read_responses
 from loadgen_service.service.store import RunDirectory
 
 
-def record_batch(sequence: int, rows: list[int], latency_ns: int = 1000) -> pb.Batch:
+def received(**body: object) -> Received:
+    return Received.from_bytes(pb.Batch(**body).SerializeToString())
+
+
+def record_batch(sequence: int, rows: list[int], latency_ns: int = 1000) -> Received:
     count = len(rows)
     values = {
         "row": np.array(rows),
@@ -31,7 +35,7 @@ def record_batch(sequence: int, rows: list[int], latency_ns: int = 1000) -> pb.B
     crc = 0
     for content in columns.values():
         crc = zlib.crc32(content, crc)
-    return pb.Batch(
+    return received(
         records=pb.RecordBatch(
             sequence=sequence,
             count=count,
@@ -41,11 +45,11 @@ def record_batch(sequence: int, rows: list[int], latency_ns: int = 1000) -> pb.B
     )
 
 
-def response_batch(sequence: int, responses: dict[int, bytes]) -> pb.Batch:
+def response_batch(sequence: int, responses: dict[int, bytes]) -> Received:
     row = np.array(list(responses), "<i8").tobytes()
     length = np.array([len(c) for c in responses.values()], "<i8").tobytes()
     content = b"".join(responses.values())
-    return pb.Batch(
+    return received(
         responses=pb.ResponseBatch(
             sequence=sequence,
             count=len(responses),
@@ -119,7 +123,7 @@ def test_an_acknowledgement_means_that_the_batch_is_on_the_disk(tmp_path: Path) 
 def test_a_corrupt_batch_is_refused_and_may_come_again(tmp_path: Path, field: str) -> None:
     async def test(collector: Collector) -> None:
         batch = record_batch(1, [0])
-        setattr(batch.records, field, getattr(batch.records, field) + 1)
+        setattr(batch.batch.records, field, getattr(batch.batch.records, field) + 1)
         with pytest.raises(CorruptBatch):
             collector.offer(0, batch)
         await collector.offer(0, record_batch(1, [0]))

@@ -65,35 +65,45 @@ def test_a_flipped_bit_hides_its_frame_and_all_after_it(tmp_path: Path) -> None:
     assert list(frames(path)) == [b"one"]
 
 
+@pytest.mark.parametrize("room", [0, 5, 8, 11])
 def test_a_refused_write_leaves_no_half_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     path = tmp_path / "a.seg"
     segment = Segment(path)
     segment.append(b"one")
-    real = segment._file
+    whole = path.stat().st_size
 
-    class FullDisk:
-        def __init__(self) -> None:
-            self.room = 5
+    def to_a_full_disk(descriptor: int, parts: list[memoryview]) -> int:
+        left = whole + room - path.stat().st_size
+        if not left:
+            raise OSError(28, "No space left on device")
+        return os.write(descriptor, b"".join(parts)[:left])
 
-        def write(self, view: memoryview) -> int:
-            if not self.room:
-                raise OSError(28, "No space left on device")
-            taken = real.write(view[: self.room])
-            self.room = 0
-            return int(taken or 0)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(real, name)
-
-    monkeypatch.setattr(segment, "_file", FullDisk())
+    monkeypatch.setattr("loadgen_service.service.segments.os.writev", to_a_full_disk)
     with pytest.raises(OSError, match="No space"):
         segment.append(b"never stored")
-    monkeypatch.setattr(segment, "_file", real)
+    assert path.stat().st_size == whole
+    monkeypatch.undo()
     segment.append(b"two")
     segment.close()
     assert list(frames(path)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("taken", [1, 3, 8, 9])
+def test_a_write_that_takes_a_part_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    path = tmp_path / "a.seg"
+    segment = Segment(path)
+    monkeypatch.setattr(
+        "loadgen_service.service.segments.os.writev",
+        lambda descriptor, parts: os.write(descriptor, b"".join(parts)[:taken]),
+    )
+    for payload in (b"one", b"", b"a longer one"):
+        segment.append(payload)
+    segment.close()
+    assert list(frames(path)) == [b"one", b"", b"a longer one"]
 
 
 def test_the_journal_forgets_only_a_torn_last_line(tmp_path: Path) -> None:

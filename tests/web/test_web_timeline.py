@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from loadgen_service.core.columns import Status
-from loadgen_service.service.live import LiveSeries
+from loadgen_service.service.live import LiveSeries, figures_of
 from loadgen_service.web.timeline import POINTS_MAX, RUNS_MAX, Timeline, Timelines
 
 S, MS = 1_000_000_000, 1_000_000
@@ -30,15 +30,14 @@ def feed(live: LiveSeries, at_ns: int, latencies_ms: list[float], failed: int = 
     latency = np.array([int(ms * MS) for ms in latencies_ms] + [MS] * failed, dtype=np.int64)
     scheduled = at_ns - latency
     status = [Status.COMPLETED] * len(latencies_ms) + [Status.FAILED] * failed
-    live.add(
-        {
-            "status": np.array(status, dtype=np.uint8),
-            "sut_index": (np.arange(len(latency)) % 2).astype(np.int16),
-            "scheduled_ns": scheduled,
-            "issued_ns": scheduled + 1000,
-            "completed_ns": scheduled + latency,
-        }
-    )
+    columns = {
+        "status": np.array(status, dtype=np.uint8),
+        "sut_index": (np.arange(len(latency)) % 2).astype(np.int16),
+        "scheduled_ns": scheduled,
+        "issued_ns": scheduled + 1000,
+        "completed_ns": scheduled + latency,
+    }
+    live.take(figures_of(columns))
 
 
 def test_a_point_is_of_what_came_since_the_last():
