@@ -52,6 +52,12 @@ def _ignore(now_ns: int, events: object) -> None:
     """Between series nothing is outstanding, and answers to cancelled calls are dropped."""
 
 
+def reads_side_by_side(settings: Settings) -> bool:
+    """Whether answers may come on several connections in one turn of the event loop."""
+    several = settings.connections > 1 or len(settings.sut) > 1 or settings.resolve == "all"
+    return several or settings.protocol != "grpc"
+
+
 async def open_suts(
     settings: Settings, sink: Sink, *, streaming: bool = False
 ) -> list[SystemUnderTest]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -69,8 +69,8 @@ class WireSut:
     """A SUT over ``connection_count`` connections to each of its endpoints.
 
     Calls rotate over the connections that have room. Where none has, they wait in order; with no
-    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail. With ``keep_shares`` the calls
-    made while answers are reported go out where these came in: calls in flight stay spread as they
+    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail. With ``keep_shares`` as many
+    calls as were answered on a connection go out there next: calls in flight stay spread as they
     were, and a write carries as many as the read did.
     """
 
@@ -90,6 +90,8 @@ class WireSut:
         self._turn = 0
         self._answered: Link | None = None
         self._answered_count = 0
+        self._shares: deque[tuple[Link, int]] = deque()
+        """Connections and the calls answered there, beside those of ``_answered``."""
         self._mix_count = 0
         self.waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
         self._reason = ""
@@ -173,6 +175,13 @@ class WireSut:
         if self._answered_count > 0:
             self._answered_count -= 1
             return self._answered
+        if self._shares:
+            self._answered, count = self._shares.popleft()
+            self._answered_count = count - 1
+            return self._answered
+        return self._rotate()
+
+    def _rotate(self) -> Link | None:
         links = self._links
         if not links:
             return None
@@ -180,9 +189,9 @@ class WireSut:
         return links[turn]
 
     def _call_somewhere(self, key: int, headers: HeaderBlock, parts: Parts) -> Link | None:
-        """Open the call where the answer came in, else on each connection in turn."""
-        for _ in range(len(self._links) + (self._answered_count > 0)):
-            link = self._next_link()
+        """Open the call on one connection after the other, the one of an answer first."""
+        link = self._next_link()
+        for _ in range(len(self._links) + 1):
             if (
                 link is not None
                 and link.is_writable
@@ -190,6 +199,7 @@ class WireSut:
             ):
                 return link
             self._answered_count = 0
+            link = self._rotate()
         return None
 
     def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
@@ -216,12 +226,16 @@ class WireSut:
         if self._reader is not None:
             events = self._reader.read(events)
         if self._path.keep_shares and link is not None and link not in self._retiring:
-            if self._mix_count > 0:
-                self._mix_count -= len(events)
-            else:
-                self._answered, self._answered_count = link, len(events)
+            self._note_share(link, events)
         self._sink(now_ns, events)
-        self._answered_count = 0
+
+    def _note_share(self, link: Link, events: Sequence[Event]) -> None:
+        """As many calls as ended here go out here next, unless connections are being mixed."""
+        ended = sum(event[0] == DONE for event in events) if self._streaming else len(events)
+        if self._mix_count > 0:
+            self._mix_count -= ended
+        elif ended:
+            self._shares.append((link, ended))
 
     def on_progress(self, link: Link, now_ns: int) -> None:
         """A link was read or became writable: there may be room, or it may be going away."""
@@ -296,6 +310,8 @@ class WireSut:
                 pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
                 continue
             self._links.append(link)
+            self._shares.clear()
+            self._answered_count = 0
             self._mix_count = MIX_TURNS * sum(one.wire.open_count for one in self._links)
             self._drain_waiting(self._clock())
             return

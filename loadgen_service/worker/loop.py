@@ -26,7 +26,8 @@ from loadgen_service.sut.base import (
     SystemUnderTest,
     Usage,
 )
-from loadgen_service.sut.server_timings import find_timings
+from loadgen_service.sut.gathering import Read
+from loadgen_service.worker.answer_reader import Answer, AnswerReader
 from loadgen_service.worker.record_log import Columns, RecordLog
 from loadgen_service.worker.shard import Shard
 from loadgen_service.worker.token_log import SealedTokens, TokenLog
@@ -46,8 +47,6 @@ TURN_COUNT_MAX: Final = 128
 ERROR_KINDS_MAX: Final = 64
 """Distinct failures told apart; a server that puts a number into its text must not fill memory."""
 
-TIMINGS_MISSED_MAX: Final = 64
-"""So many first answers without server timings, and no more are searched."""
 CODE_DEADLINE_EXCEEDED: Final = 4
 
 ErrorKind = tuple[int, int, str]
@@ -83,15 +82,13 @@ class SeriesLoop:
         self._deadline_ns = deadline_ns
         self._on_all_issued = on_all_issued
         self._on_finished = on_finished
-        self._keep_responses = bool(keep_responses)
-        self._kept_ones = keep_responses if isinstance(keep_responses, bytes) else None
+        self.answers = AnswerReader(log, keep_responses)
         self._waiter: Waiter | None = None
         self._pending: dict[int, Cell] = {}
         self._ready: Sequence[int] = range(0)
         self._tokens = TokenLog()
         self._pulled: dict[int, int] = {}
         self._load, self._turn = [0] * len(suts), 0
-        self._timings_missed = 0
         self._t0_ns = 0
         self._started = False
         self._stop_ns = 1 << 62
@@ -103,8 +100,6 @@ class SeriesLoop:
         self.timed_out_count = 0
         self.late_start_ns = 0
         self.errors: Counter[ErrorKind] = Counter()
-        self.responses: list[tuple[int, bytes]] = []
-        self.response_bytes = 0
 
     @property
     def outstanding_count(self) -> int:
@@ -143,13 +138,26 @@ class SeriesLoop:
     def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
         """Answers came: record them all at this one instant, then issue what they opened."""
         while len(events) > self._log.row_count:
-            self._settle(now_ns, events[: self._log.row_count])
+            self._settle(((now_ns, events[: self._log.row_count]),))
             events = events[self._log.row_count :]
-        answers = self._settle(now_ns, events)
+        answers = self._settle(((now_ns, events),))
         if self._started:
             self._issue_due(now_ns)
         if answers:
-            self._read_answers(answers)
+            self.answers.read(answers)
+
+    def on_reads(self, reads: Sequence[Read]) -> None:
+        """Answers came in several reads: record each at its own instant, then issue what they
+        opened. In a closed loop that is due since the first read: to gather was our choice."""
+        if sum(len(events) for _, events in reads) > self._log.row_count:
+            for now_ns, events in reads:
+                self.on_events(now_ns, events)
+            return
+        answers = self._settle(reads)
+        if self._started:
+            self._issue_due(reads[0 if self._shard.is_closed else -1][0])
+        if answers:
+            self.answers.read(answers)
 
     def sweep(self, now_ns: int) -> None:
         """Give up what is past its deadline, and look whether anything became due or done."""
@@ -257,38 +265,41 @@ class SeriesLoop:
         return sut
 
     # ------------------------------------------------------------ settling
-    def _settle(self, now_ns: int, events: Sequence[Event]) -> list[tuple[int, int, bytes]]:
+    def _settle(self, reads: Sequence[Read]) -> list[Answer]:
+        """Record how requests ended; no more events than a block of the log has rows."""
         log = self._log
-        if log.row_count - log.count < len(events):
-            log.reserve(len(events))
+        event_count = len(reads[0][1]) if len(reads) == 1 else sum(len(read[1]) for read in reads)
+        if log.row_count - log.count < event_count:
+            log.reserve(event_count)
         row, taken, issued, completed = log.row, log.taken_ns, log.issued_ns, log.completed_ns
         pop = self._pending.pop
-        look = self._keep_responses or self._timings_missed < TIMINGS_MISSED_MAX
-        answers: list[tuple[int, int, bytes]] = []
+        look = self.answers.is_reading
+        answers: list[Answer] = []
         index = first = log.count
         failed = 0
         has_extras = bool(self._tokens.open or self._pulled)
-        for event in events:
-            if event[0] != DONE:
-                if event[0] == MESSAGE:
-                    self._tokens.note(event[1], now_ns)
-                    has_extras = True
-                continue
-            key = event[1]
-            cell = pop(key, None)
-            if cell is None:
-                continue  # given up before
-            row[index] = key
-            taken[index], issued[index] = cell
-            completed[index] = now_ns
-            if event[2]:
-                self._note_failure(index, key, Status.FAILED, event[2], event[4])
-                failed += 1
-            elif look and event[3] is not None:
-                answers.append((index, key, event[3]))
-            if has_extras:
-                self._note_extras(index, key, event[5] if len(event) > 5 else None)
-            index += 1
+        for now_ns, events in reads:
+            for event in events:
+                if event[0] != DONE:
+                    if event[0] == MESSAGE:
+                        self._tokens.note(event[1], now_ns)
+                        has_extras = True
+                    continue
+                key = event[1]
+                cell = pop(key, None)
+                if cell is None:
+                    continue  # given up before
+                row[index] = key
+                taken[index], issued[index] = cell
+                completed[index] = now_ns
+                if event[2]:
+                    self._note_failure(index, key, Status.FAILED, event[2], event[4])
+                    failed += 1
+                elif look and event[3] is not None:
+                    answers.append((index, key, event[3]))
+                if has_extras:
+                    self._note_extras(index, key, event[5] if len(event) > 5 else None)
+                index += 1
         log.count = index
         completed_count = index - first - failed
         if completed_count:
@@ -338,25 +349,6 @@ class SeriesLoop:
             return self._pulled.get(key, 0)
         return self._shard.sut_of(key) if self._shard.sut_of is not None else 0
 
-    def _read_answers(self, answers: Sequence[tuple[int, int, bytes]]) -> None:
-        """Keep responses and the SUT's own timings: after the next requests are on their way."""
-        if self._keep_responses:
-            ones = self._kept_ones
-            for _, key, message in answers:
-                if ones is None or ones[key]:
-                    self.responses.append((key, message))
-                    self.response_bytes += len(message)
-        if self._timings_missed >= TIMINGS_MISSED_MAX:
-            return
-        for index, _, message in answers:
-            timings = find_timings(message)
-            if timings is None:
-                self._timings_missed += 1
-                continue
-            self._timings_missed = 0
-            for column, value in zip(self._log.timings, timings, strict=True):
-                column[index] = value
-
     # ------------------------------------------------------------ the end
     def _look_for_end(self, now_ns: int) -> None:
         if not self._all_issued:
@@ -372,7 +364,7 @@ class SeriesLoop:
 
     def take_responses(self) -> tuple[np.ndarray, list[bytes]]:
         """Plan rows and messages of the responses kept since the last call."""
-        kept, self.responses, self.response_bytes = self.responses, [], 0
+        kept = self.answers.take()
         positions = np.array([key for key, _ in kept], dtype=np.int64)
         return self._shard.rows_of(positions), [message for _, message in kept]
 

@@ -14,6 +14,7 @@ from loadgen_service.core.columns import Status
 from loadgen_service.core.official_pacer import OfficialPacer
 from loadgen_service.qsl.answer_bytes import answer_bytes, piece_bytes
 from loadgen_service.sut.base import DONE, MESSAGE, Event, SystemUnderTest
+from loadgen_service.sut.gathering import Read
 from loadgen_service.worker.loop import CHUNK_COUNT, TURN_COUNT_MAX, SeriesLoop
 from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.record_log import RecordLog
@@ -140,6 +141,11 @@ class OfficialLoop(SeriesLoop):
         else:
             self._tell(events)
         super().on_events(now_ns, events)
+
+    def on_reads(self, reads: Sequence[Read]) -> None:
+        """LoadGen hears of each read by itself: its clock is read when it is told."""
+        for now_ns, events in reads:
+            self.on_events(now_ns, events)
 
     def _tell(self, events: Sequence[Event]) -> None:
         ids, pop = [], self._ids.pop

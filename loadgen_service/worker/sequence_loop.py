@@ -14,8 +14,10 @@ from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.sequence_pacer import SequencePacer
 from loadgen_service.core.series import UNBOUNDED_ROWS
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.base import DONE, Event, Parts
+from loadgen_service.sut.base import DONE, Parts
+from loadgen_service.sut.gathering import Read
 from loadgen_service.sut.sequence_requests import Mark, mark_of
+from loadgen_service.worker.answer_reader import Answer
 from loadgen_service.worker.loop import SeriesLoop
 from loadgen_service.worker.shard import Build, Shard
 
@@ -52,11 +54,12 @@ class SequenceLoop(SeriesLoop):
         super().__init__(pacer=pacer, **common)
         self._note_end = pacer.note_end
 
-    def _settle(self, now_ns: int, events: Sequence[Event]) -> list[tuple[int, int, bytes]]:
-        for event in events:
-            if event[0] == DONE and event[1] in self._pending:
-                self._note_end(event[1], not event[2])
-        return super()._settle(now_ns, events)
+    def _settle(self, reads: Sequence[Read]) -> list[Answer]:
+        for _, events in reads:
+            for event in events:
+                if event[0] == DONE and event[1] in self._pending:
+                    self._note_end(event[1], not event[2])
+        return super()._settle(reads)
 
     def _give_up(self, key: int, status: Status, code: int, text: str) -> None:
         self._note_end(key, False)

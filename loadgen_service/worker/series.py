@@ -17,8 +17,9 @@ from loadgen_service.core.pacer import Pacer
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, shard_rows
 from loadgen_service.core.sequence_pacer import SequencePacer
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.adapters import Dispatch
+from loadgen_service.sut.adapters import Dispatch, reads_side_by_side
 from loadgen_service.sut.base import SystemUnderTest
+from loadgen_service.sut.gathering import Gathering
 from loadgen_service.worker import garbage
 from loadgen_service.worker.batches import RESPONSES_BYTES_MAX, SealedNothing, SealedResponses
 from loadgen_service.worker.kept_responses import kept_responses
@@ -103,6 +104,7 @@ class Series:
         else:
             self._loop = SeriesLoop(pacer=Pacer(settings, plan, *place), **common)
         self._waiter: Waiter | None = None
+        self._gathering: Gathering | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._sealed_ns = 0
         self._said_ns = 0
@@ -135,7 +137,12 @@ class Series:
         loop = asyncio.get_running_loop()
         self._t0_ns = t0_ns
         self._equipment.dispatch.target = self._loop.on_events
-        self._waiter = make_waiter(self._equipment.settings.wait_policy, loop, self._loop.on_wake)
+        on_wake = self._loop.on_wake
+        if reads_side_by_side(self._equipment.settings):
+            self._gathering = Gathering(self._loop.on_reads, loop.call_soon)
+            self._equipment.dispatch.target = self._gathering
+            on_wake = self._wake_after_reads
+        self._waiter = make_waiter(self._equipment.settings.wait_policy, loop, on_wake)
         garbage.freeze()
         self._taken_before = read_taken_time()
         if self._official is not None:
@@ -153,6 +160,7 @@ class Series:
 
     def abandon(self, reason: str) -> None:
         """Give up what is out."""
+        self._report_reads()
         self._loop.abandon(reason)
 
     async def close(self) -> None:
@@ -171,10 +179,20 @@ class Series:
             garbage.thaw()
 
     # ------------------------------------------------------------ clockwork
+    def _wake_after_reads(self) -> None:
+        self._report_reads()
+        self._loop.on_wake()
+
+    def _report_reads(self) -> None:
+        """What has been read and not reported comes before anything that happens now."""
+        if self._gathering is not None:
+            self._gathering.report()
+
     async def _tick(self) -> None:
         while not self._loop.is_finished:
             now_ns = time.monotonic_ns()
             if now_ns >= self._t0_ns:
+                self._report_reads()
                 self._loop.sweep(now_ns)
             self._seal_if_due(now_ns)
             if now_ns - self._said_ns >= PROGRESS_AGE_NS:
@@ -203,7 +221,7 @@ class Series:
     def _seal_if_due(self, now_ns: int) -> None:
         is_full = (
             self._equipment.log.unsealed_count >= SEAL_ROW_COUNT
-            or self._loop.response_bytes >= RESPONSES_BYTES_MAX
+            or self._loop.answers.response_bytes >= RESPONSES_BYTES_MAX
         )
         if is_full or now_ns - self._sealed_ns >= SEAL_AGE_NS:
             self._sealed_ns = now_ns
@@ -215,7 +233,7 @@ class Series:
         tokens = self._loop.take_tokens()
         if tokens is not None:
             self._equipment.outbox.put(tokens)
-        if not self._loop.responses:
+        if not self._loop.answers.responses:
             return
         rows, messages = self._loop.take_responses()
         start = size = 0

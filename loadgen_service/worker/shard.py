@@ -40,7 +40,7 @@ class Shard:
         self._plan = plan
         self._rows = rows
         self._build = build
-        self._closed = scenario.closed
+        self.is_closed = scenario.closed
         self.pulled = scenario.pulled or not len(plan.sut_index)
         self.last_issue_ns = NEVER
         self.series_index = plan.spec.index
@@ -71,7 +71,7 @@ class Shard:
         self.last_issue_ns = max(self.last_issue_ns, int(columns["issued_ns"].max()))
 
     def _scheduled_ns(self, rows: np.ndarray, columns: Columns) -> np.ndarray:
-        if self._closed:
+        if self.is_closed:
             return columns["taken_ns"]  # due as soon as the loop was open
         found: np.ndarray = self._plan.scheduled_ns[self._queries(rows)]
         return found

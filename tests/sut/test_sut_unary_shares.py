@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from grpc_wire.events import DONE
+from grpc_wire.events import DONE, MESSAGE
 from grpc_wire.headers import request_headers
 
 from loadgen_service.sut.addresses import parse_addresses
@@ -53,10 +54,11 @@ class FakeLink:
 class Rig:
     """A SUT over fake links; each answer opens a call, as a closed loop does."""
 
-    def __init__(self, link_count: int, keep_shares: bool) -> None:
+    def __init__(self, link_count: int, keep_shares: bool, streaming: bool = False) -> None:
         (address,) = parse_addresses(["grpc://127.0.0.1:1"])
         headers = request_headers(path="/p", authority="a")
         path = WirePath(address, [("127.0.0.1", 1)], headers, 1, 1, keep_shares=keep_shares)
+        path = replace(path, streaming=streaming)
         self.sut = WireSut(path, self.on_answers)
         self.links: list[Any] = [FakeLink() for _ in range(link_count)]
         self.sut._links = list(self.links)
@@ -73,7 +75,7 @@ class Rig:
         self.sut.flush()
 
     def on_answers(self, now_ns: int, events: Sequence[Any]) -> None:
-        self.issue(len(events))
+        self.issue(sum(event[0] == DONE for event in events))
 
     def answer(self, place: int, count: int) -> None:
         link = self.links[place]
@@ -102,6 +104,41 @@ def test_a_closed_loop_keeps_its_shares(place: int) -> None:
         rig.answer(place, 2)
         assert rig.spread() == [2, 2, 2]
     assert rig.links[place].wire.keys == [rig.next_key - 2, rig.next_key - 1]
+
+
+def test_answers_that_are_reported_together_keep_the_shares_too() -> None:
+    rig = Rig(3, keep_shares=True)
+    rig.issue(9)
+    together: list[Any] = []
+    rig.sut._sink = lambda now_ns, events: together.extend(events)
+    for _ in range(4):
+        rig.answer(0, 3)
+        rig.answer(2, 1)
+        rig.issue(len(together))
+        together.clear()
+        assert rig.spread() == [3, 3, 3]
+
+
+def test_pieces_of_an_answer_open_no_call() -> None:
+    rig = Rig(2, keep_shares=True, streaming=True)
+    rig.issue(4)
+    rig.sut.on_events(1, [(MESSAGE, 0, b"piece")] * 3, rig.links[1])
+    rig.answer(0, 1)
+    rig.answer(0, 1)
+    assert rig.spread() == [2, 2]
+
+
+def test_a_connection_that_was_lost_leaves_its_calls_to_the_others() -> None:
+    rig = Rig(3, keep_shares=True)
+    rig.issue(9)
+    rig.sut._sink = lambda now_ns, events: None
+    rig.answer(0, 3)
+    rig.answer(1, 3)
+    rig.links[0].is_writable = rig.links[1].is_writable = False
+    rig.links[2].wire.room = 9
+    rig.issue(6)
+    assert rig.spread() == [0, 0, 9]
+    assert rig.sut.blocked_count == 0
 
 
 def test_an_open_loop_gives_each_connection_as_many_calls() -> None:
