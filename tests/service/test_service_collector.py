@@ -14,6 +14,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_service.core.columns import REQUEST_COLUMNS, Status
 from loadgen_service.service.collector import Collector, CorruptBatch, Received
 from loadgen_service.service.segment_reader import read_columns, read_responses
+from loadgen_service.service.segments import frames
 from loadgen_service.service.store import RunDirectory
 
 
@@ -86,6 +87,28 @@ def test_rows_and_responses_come_back_from_the_disk(tmp_path: Path) -> None:
     assert columns["row"].tolist() == [0, 2, 1]
     assert "server_queue_ns" not in columns
     assert list(read_responses(segments)) == [(0, b"abc"), (2, b"")]
+
+
+def test_batches_are_stored_as_they_came_however_many_share_an_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen_service.service.collector.GROUP_BYTES", 1000)
+    # A field that this version does not know, as a newer worker might send it.
+    unknown = b"\xfa\x7f\x03abc"
+    sent = [
+        Received.from_bytes(
+            record_batch(sequence, [2 * sequence, 2 * sequence + 1]).content + extra
+        )
+        for sequence, extra in enumerate([b"", unknown] * 5, start=1)
+    ]
+
+    async def test(collector: Collector) -> None:
+        acks = await asyncio.gather(*(collector.offer(0, one) for one in sent))
+        assert [ack.sequence for ack in acks] == list(range(1, 11))
+        assert collector.live[0].all.completed == 20
+
+    [(_, path)] = collect(tmp_path, test).segments(0)
+    assert list(frames(path)) == [one.content for one in sent]
 
 
 def test_a_double_is_acknowledged_again_and_stored_once(tmp_path: Path) -> None:
