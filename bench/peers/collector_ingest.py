@@ -1,6 +1,6 @@
 """Records a second that a collector takes in and makes durable: SECONDS FOLDER.
 
-Batches as a busy worker sends them (64 KiB of columns), parsed from bytes, checked, appended,
+Batches as a busy worker sends them (230 KB of columns), parsed from bytes, checked, appended,
 synced. Prints JSON: records_per_s, rss_growth_bytes between the second and the last quarter.
 """
 

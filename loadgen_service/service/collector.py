@@ -26,13 +26,12 @@ from loadgen_service.service.live import (
 from loadgen_service.service.segments import Segment, frames
 from loadgen_service.service.store import RunDirectory
 
+GROUP_BYTES: Final = 16 << 20
+"""About so much shares an fsync: the senders of a group wait for all of it."""
+
 
 class CorruptBatch(Exception):
     """A batch whose content is not what its sender said; the sender must send it again."""
-
-
-GROUP_BYTES: Final = 16 << 20
-"""About so much shares an fsync: the senders of a group wait for all of it."""
 
 
 class Received(NamedTuple):

@@ -37,6 +37,9 @@ MIX_TURNS: Final = 8
 """After a connection came back, calls rotate until each open one was replaced so many times: the
 shares of all connections are then equal within e^-8."""
 
+SHARES_MAX: Final = 1024
+"""Reads whose answers opened no call yet; calls given up while they waited leave some behind."""
+
 TRACEPARENT: Final = b"traceparent"
 
 CONNECT_ERRORS: Final = (OSError, ssl.SSLError, SutError, TimeoutError)
@@ -90,7 +93,7 @@ class WireSut:
         self._turn = 0
         self._answered: Link | None = None
         self._answered_count = 0
-        self._shares: deque[tuple[Link, int]] = deque()
+        self._shares: deque[tuple[Link, int]] = deque(maxlen=SHARES_MAX)
         """Connections and the calls answered there, beside those of ``_answered``."""
         self._mix_count = 0
         self.waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()

@@ -137,10 +137,10 @@ class SeriesLoop:
 
     def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
         """Answers came: record them all at this one instant, then issue what they opened."""
-        while len(events) > self._log.row_count:
-            self._settle(((now_ns, events[: self._log.row_count]),))
-            events = events[self._log.row_count :]
-        answers = self._settle(((now_ns, events),))
+        while len(events) > (most := self._log.row_count):
+            self.answers.read(self._settle(((now_ns, events[:most]),), most))
+            events = events[most:]
+        answers = self._settle(((now_ns, events),), len(events))
         if self._started:
             self._issue_due(now_ns)
         if answers:
@@ -149,11 +149,12 @@ class SeriesLoop:
     def on_reads(self, reads: Sequence[Read]) -> None:
         """Answers came in several reads: record each at its own instant, then issue what they
         opened. In a closed loop that is due since the first read: to gather was our choice."""
-        if sum(len(events) for _, events in reads) > self._log.row_count:
+        event_count = sum([len(events) for _, events in reads])
+        if event_count > self._log.row_count:
             for now_ns, events in reads:
                 self.on_events(now_ns, events)
             return
-        answers = self._settle(reads)
+        answers = self._settle(reads, event_count)
         if self._started:
             self._issue_due(reads[0 if self._shard.is_closed else -1][0])
         if answers:
@@ -265,10 +266,9 @@ class SeriesLoop:
         return sut
 
     # ------------------------------------------------------------ settling
-    def _settle(self, reads: Sequence[Read]) -> list[Answer]:
+    def _settle(self, reads: Sequence[Read], event_count: int) -> list[Answer]:
         """Record how requests ended; no more events than a block of the log has rows."""
         log = self._log
-        event_count = len(reads[0][1]) if len(reads) == 1 else sum(len(read[1]) for read in reads)
         if log.row_count - log.count < event_count:
             log.reserve(event_count)
         row, taken, issued, completed = log.row, log.taken_ns, log.issued_ns, log.completed_ns

@@ -54,12 +54,12 @@ class SequenceLoop(SeriesLoop):
         super().__init__(pacer=pacer, **common)
         self._note_end = pacer.note_end
 
-    def _settle(self, reads: Sequence[Read]) -> list[Answer]:
+    def _settle(self, reads: Sequence[Read], event_count: int) -> list[Answer]:
         for _, events in reads:
             for event in events:
                 if event[0] == DONE and event[1] in self._pending:
                     self._note_end(event[1], not event[2])
-        return super()._settle(reads)
+        return super()._settle(reads, event_count)
 
     def _give_up(self, key: int, status: Status, code: int, text: str) -> None:
         self._note_end(key, False)

@@ -11,7 +11,7 @@ from grpc_wire.events import DONE, MESSAGE
 from grpc_wire.headers import request_headers
 
 from loadgen_service.sut.addresses import parse_addresses
-from loadgen_service.sut.unary import MIX_TURNS, WirePath, WireSut
+from loadgen_service.sut.unary import MIX_TURNS, SHARES_MAX, WirePath, WireSut
 
 
 class FakeWire:
@@ -19,7 +19,7 @@ class FakeWire:
 
     def __init__(self) -> None:
         self.keys: list[int] = []
-        self.room = 100
+        self.room = 1000
 
     @property
     def open_count(self) -> int:
@@ -139,6 +139,20 @@ def test_a_connection_that_was_lost_leaves_its_calls_to_the_others() -> None:
     rig.issue(6)
     assert rig.spread() == [0, 0, 9]
     assert rig.sut.blocked_count == 0
+
+
+def test_answers_that_open_no_call_are_not_remembered_without_end() -> None:
+    rig = Rig(2, keep_shares=True)
+    rig.sut._sink = lambda now_ns, events: None
+    for _ in range(SHARES_MAX + 10):
+        rig.issue(1)
+        rig.sut._shares.clear()
+    for place in (0, 1):
+        while rig.links[place].wire.keys:
+            rig.answer(place, 1)
+    assert len(rig.sut._shares) == SHARES_MAX
+    rig.issue(8)
+    assert rig.spread() == [8, 0]
 
 
 def test_an_open_loop_gives_each_connection_as_many_calls() -> None:

@@ -11,11 +11,13 @@ from worker_fakes import T0_NS, Rig
 from loadgen_service.core.columns import Status
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.base import MESSAGE
+from loadgen_service.sut.gathering import Gathering
+from loadgen_service.worker.series import Series
 
 
-def rig_of(tmp_path: Path, **given: Any) -> Rig:
+def rig_of(tmp_path: Path, keep_responses: bool = False, **given: Any) -> Rig:
     wanted = {"min_duration_ms": 10, "min_query_count": 20, "timeout_ms": 1000, **given}
-    rig = Rig(tmp_path, Settings(**wanted))
+    rig = Rig(tmp_path, Settings(**wanted), keep_responses=keep_responses)
     rig.wake()
     return rig
 
@@ -70,7 +72,7 @@ def test_pieces_of_streams_have_the_instant_of_their_read(tmp_path: Path) -> Non
 def test_more_answers_than_a_block_of_the_log_holds_are_all_recorded(
     tmp_path: Path, concurrency: int
 ) -> None:
-    rig = rig_of(tmp_path, scenario="concurrency", concurrency=concurrency)
+    rig = rig_of(tmp_path, True, scenario="concurrency", concurrency=concurrency)
     rig.run_soon()
     rig.loop.stop(0)
     sut = rig.suts[0]
@@ -80,4 +82,33 @@ def test_more_answers_than_a_block_of_the_log_holds_are_all_recorded(
     rig.loop.on_reads(reads)
     columns = rig.columns()
     assert columns["completed_ns"].tolist() == [100 + key for key in keys]
+    assert [key for key, _ in rig.loop.answers.responses] == keys
     assert rig.said == ["all issued", "finished"]
+
+
+def test_one_read_with_more_answers_than_a_block_keeps_them_all(tmp_path: Path) -> None:
+    rig = rig_of(tmp_path, True, scenario="concurrency", concurrency=150)
+    rig.run_soon()
+    rig.loop.stop(0)
+    keys = list(rig.suts[0].open)
+    rig.answer(keys)
+    assert [key for key, _ in rig.loop.answers.responses] == keys
+    assert rig.columns()["row"].tolist() == keys
+
+
+@pytest.mark.parametrize("happens", ["abandon", "wake"])
+def test_what_was_read_before_something_happens_is_recorded_before_it(
+    tmp_path: Path, happens: str
+) -> None:
+    rig = rig_of(tmp_path, scenario="concurrency", concurrency=3)
+    series = object.__new__(Series)  # its clockwork alone: no loop, no sockets
+    series._loop = rig.loop
+    series._gathering = Gathering(rig.loop.on_reads, lambda report: None)
+    series._gathering(T0_NS + 50, rig.suts[0].answers([1]))
+    assert rig.loop.completed_count == 0
+    if happens == "abandon":
+        series.abandon("the user left")
+    else:
+        series._wake_after_reads()
+    assert rig.loop.completed_count == 1
+    assert rig.columns()["completed_ns"].tolist()[0] == 50
