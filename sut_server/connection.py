@@ -7,6 +7,8 @@ time; every other call goes to the servicer.
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +24,7 @@ from grpc_wire.events import (
     Request,
     ServerEvent,
 )
+from grpc_wire.flow import WRITEV_PIECES_MAX, unsent
 from grpc_wire.messages import frame_message, frame_prefix
 from grpc_wire.server import ServerConnection
 
@@ -29,7 +32,9 @@ from sut_server.calls import Call
 from sut_server.errors import Code
 from sut_server.null import FIRST_INPUT, ReadyAnswer
 from sut_server.patience import Patience, PatienceLimits
+from sut_server.portions import WHOLE_COUNT_MAX, portion_bytes
 from sut_server.streams import Stream
+from sut_server.wakefulness import Wakefulness
 
 if TYPE_CHECKING:
     from sut_server.tracing import Tracer
@@ -57,6 +62,8 @@ class Connections:
         Code.UNIMPLEMENTED, "this server answers no streams"
     )
     """One request of a streaming call."""
+    wakefulness: Wakefulness | None = None
+    """Told of ready answers: the next request may come soon."""
     tracer: Tracer | None = None
     open: set[KserveConnection] = field(default_factory=set)
     patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
@@ -75,6 +82,11 @@ class KserveConnection(asyncio.Protocol):
         self._is_flush_due = False
         self._is_paused = False
         self.received_bytes = 0
+        self._unanswered_bytes = 0
+        self._request_bytes = math.inf
+        """Of one request with the ready answer, by the last read that brought some."""
+        self._fd = -1
+        """Of a plain socket whose caller gets ready answers."""
 
     @property
     def is_unfinished(self) -> bool:
@@ -107,6 +119,10 @@ class KserveConnection(asyncio.Protocol):
         if not self._shared.patience.admit(self):
             self.abort()
             return
+        plain = transport.get_extra_info("socket")
+        is_plain = plain is not None and transport.get_extra_info("sslcontext") is None
+        if is_plain and self._shared.ready is not None:
+            self._fd = plain.fileno()
         self._wire.start()
         self._flush()
 
@@ -114,10 +130,37 @@ class KserveConnection(asyncio.Protocol):
         shared = self._shared
         now_ns = shared.clock_ns()
         self.received_bytes += len(data)
-        wire = self._wire
+        self._unanswered_bytes += len(data)
+        if len(data) <= WHOLE_COUNT_MAX * self._request_bytes or self._fd < 0:
+            count = self._take(data, now_ns)
+            self._flush()
+        else:
+            count = self._take_in_portions(data, now_ns)
+        if count:
+            self._request_bytes = self._unanswered_bytes / count
+            self._unanswered_bytes = 0
+            if shared.wakefulness is not None:
+                shared.wakefulness.note(count, now_ns)
+        if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
+            self.abort()
+
+    def _take_in_portions(self, data: bytes, now_ns: int) -> int:
+        """Take in a read of many requests, and let the first answers go meanwhile."""
+        request_bytes = self._request_bytes
+        count = start = 0
+        while start < len(data):
+            stop = start + portion_bytes(len(data) - start, request_bytes)
+            count += self._take(data[start:stop], now_ns)
+            self._flush_now()
+            start = stop
+        return count
+
+    def _take(self, data: bytes, now_ns: int) -> int:
+        """Take in bytes; returns how many requests got the ready answer."""
+        shared = self._shared
         ready_path = shared.ready_path
         asked: list[Request] = []
-        for event in wire.receive(data):
+        for event in self._wire.receive(data):
             if event[0] == REQUEST:
                 if event[2] == ready_path:
                     asked.append(event)
@@ -133,9 +176,7 @@ class KserveConnection(asyncio.Protocol):
         if asked:
             self._answer_ready(asked)
             shared.count_ready(len(asked), now_ns)
-        self._flush()
-        if wire.blocked_bytes > UNSENT_BYTES_MAX:
-            self.abort()
+        return len(asked)
 
     def _answer_ready(self, asked: Sequence[Request]) -> None:
         """Give the one answer; requests with an id get it with their id."""
@@ -172,6 +213,7 @@ class KserveConnection(asyncio.Protocol):
         self._shared.open.discard(self)
         self._shared.patience.forget(self)
         self._transport = None
+        self._fd = -1
         self._wire.eof()
         for stream_id in [*self._calls, *self._streams]:
             self._gone(stream_id)
@@ -254,3 +296,23 @@ class KserveConnection(asyncio.Protocol):
         output = self._wire.take_output()
         if output:
             self._transport.writelines(output)
+
+    def _flush_now(self) -> None:
+        """Write by ourselves; the transport would wait for the end of this turn of the loop."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._is_paused:
+            return
+        if transport.get_write_buffer_size():
+            self._flush()
+            return
+        output = self._wire.take_output()
+        try:
+            sent = os.writev(self._fd, output[:WRITEV_PIECES_MAX]) if output else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            transport.abort()
+            return
+        left = unsent(output, sent)
+        if left:
+            transport.writelines(left)

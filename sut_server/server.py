@@ -40,6 +40,7 @@ from sut_server.token_log import TokenLog
 from sut_server.token_source import TokenSource
 from sut_server.tracing import Tracer
 from sut_server.waiting import Alarms
+from sut_server.wakefulness import Wakefulness
 
 SYNTHETIC: Final = "synthetic"
 MADE_HERE: Final = (NULL, SYNTHETIC, SYNTHETIC_STREAM, ACCUMULATOR)
@@ -276,6 +277,7 @@ class Server:
             null = self.engines[NULL]
             shared.ready_path, shared.ready = INFER_PATH, ReadyAnswer(null.spec)
             shared.count_ready = null.figures.receive_answered
+            shared.wakefulness = Wakefulness(self._loop.call_soon, time.monotonic_ns)
         return shared
 
 

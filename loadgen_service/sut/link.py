@@ -11,9 +11,10 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from grpc_wire.client import ClientConnection
+from grpc_wire.flow import WRITEV_PIECES_MAX, unsent
 
 from loadgen_service.core.columns import NEVER
 from loadgen_service.errors import SutError
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
         def on_lost(
             self, link: Link, now_ns: int, events: Sequence[Event], reason: str
         ) -> None: ...
-
-
-WRITEV_PIECES_MAX: Final = 512
-"""Pieces in one system call; the kernel's own limit is 1024."""
 
 
 class Link(asyncio.Protocol):
@@ -127,19 +124,10 @@ class Link(asyncio.Protocol):
             # Reported by connection_lost, after this turn: nobody is called back from in here.
             transport.abort()
             return
-        left = self._left_of(pieces, sent)
+        left = unsent(pieces, sent)
         if left:
             self._buffered = True
             transport.writelines(left)
-
-    @staticmethod
-    def _left_of(pieces: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-        """What the kernel did not take."""
-        for index, piece in enumerate(pieces):
-            if sent < len(piece):
-                return [memoryview(piece)[sent:], *pieces[index + 1 :]]
-            sent -= len(piece)
-        return []
 
     # ------------------------------------------------------------ asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -31,7 +31,7 @@ from loadgen_service.worker.answer_reader import Answer, AnswerReader
 from loadgen_service.worker.record_log import Columns, RecordLog
 from loadgen_service.worker.shard import Shard
 from loadgen_service.worker.token_log import SealedTokens, TokenLog
-from loadgen_service.worker.waiting import Waiter
+from loadgen_service.worker.waiting import FEW_COUNT, Waiter, awake_until_ns
 
 CHUNK_COUNT: Final = 16
 """Requests handed over together: their issue instant is one reading, some 50 us after the first
@@ -143,6 +143,7 @@ class SeriesLoop:
         answers = self._settle(((now_ns, events),), len(events))
         if self._started:
             self._issue_due(now_ns)
+            self._stay_awake(now_ns)
         if answers:
             self.answers.read(answers)
 
@@ -157,8 +158,14 @@ class SeriesLoop:
         answers = self._settle(reads, event_count)
         if self._started:
             self._issue_due(reads[0 if self._shard.is_closed else -1][0])
+            self._stay_awake(reads[-1][0])
         if answers:
             self.answers.read(answers)
+
+    def _stay_awake(self, now_ns: int) -> None:
+        log = self._log
+        if 0 < len(self._pending) <= FEW_COUNT and log.count and self._waiter is not None:
+            self._waiter.stay_awake(awake_until_ns(now_ns, log.issued_ns[log.count - 1]))
 
     def sweep(self, now_ns: int) -> None:
         """Give up what is past its deadline, and look whether anything became due or done."""

@@ -18,6 +18,13 @@ from loadgen_service.errors import UserError
 SPIN_NS: Final = 10_000
 """Polling stays in its loop when the instant is this near: answers then wait that long at most."""
 
+FEW_COUNT: Final = 2
+"""With more requests out answers come in groups, and a wake-up is shared by a group."""
+
+SOON_NS: Final = 200_000
+"""For answers that take longer a worker sleeps: to be woken is a small part of such a time, and a
+processor that only waits is a high price."""
+
 _CLOCK_MONOTONIC: Final = 1
 _TFD_TIMER_ABSTIME: Final = 1
 _NS: Final = 1_000_000_000
@@ -33,6 +40,9 @@ class Waiter(Protocol):
     def soon(self) -> None:
         """Wake once more after the sockets have been looked at."""
 
+    def stay_awake(self, until_ns: int) -> None:
+        """Look at the sockets without sleeping until this instant; 0: sleep as usual."""
+
     def close(self) -> None:
         """No more waking."""
 
@@ -40,7 +50,12 @@ class Waiter(Protocol):
 class TimerfdWaiter:
     """A kernel timer with nanosecond deadlines whose descriptor the loop watches."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], None],
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._loop = loop
         self._wake = wake
         # PyDLL keeps the interpreter's lock: setting a timer never blocks, and releasing the lock
@@ -56,6 +71,9 @@ class TimerfdWaiter:
         self._spec = (ctypes.c_int64 * 4)()  # struct itimerspec: interval, then value
         self._spec_pointer = ctypes.byref(self._spec)
         self._armed_ns = _NOT_ARMED
+        self._clock = clock
+        self._awake_until_ns = 0
+        self._is_awake = False
         loop.add_reader(self._fd, self._fired)
 
     def arm(self, at_ns: int | None) -> None:
@@ -70,6 +88,19 @@ class TimerfdWaiter:
     def soon(self) -> None:
         self._loop.call_soon(self._wake)
 
+    def stay_awake(self, until_ns: int) -> None:
+        self._awake_until_ns = until_ns
+        if until_ns and not self._is_awake:
+            self._is_awake = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """A callback that is ready keeps the loop from sleeping when it looks at the sockets."""
+        if self._clock() < self._awake_until_ns:
+            self._loop.call_soon(self._turn)
+        else:
+            self._is_awake = False
+
     def _fired(self) -> None:
         fired_ns = self._armed_ns
         self._armed_ns = -1  # unlike any instant, so that arming again reaches the kernel
@@ -80,6 +111,7 @@ class TimerfdWaiter:
             self.arm(None)
 
     def close(self) -> None:
+        self._awake_until_ns = 0
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
@@ -108,6 +140,9 @@ class PollWaiter:
     def soon(self) -> None:
         self._soon = True
 
+    def stay_awake(self, until_ns: int) -> None:
+        """It always is."""
+
     def _turn(self) -> None:
         self._handle = self._loop.call_soon(self._turn)
         if self._soon:
@@ -126,6 +161,15 @@ class PollWaiter:
 
     def close(self) -> None:
         self._handle.cancel()
+
+
+def awake_until_ns(now_ns: int, issued_ns: int) -> int:
+    """How long the next answer is waited for without sleeping; in the past: not at all.
+
+    ``issued_ns``: when the request left whose answer came now. Twice what it took, or we sleep.
+    """
+    took_ns = now_ns - issued_ns
+    return now_ns + 2 * took_ns if took_ns <= SOON_NS else 0
 
 
 def make_waiter(

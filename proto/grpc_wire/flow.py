@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from grpc_wire.errors import FLOW_CONTROL_ERROR, ConnectionFault
 from grpc_wire.frames import (
@@ -21,6 +22,9 @@ from grpc_wire.frames import (
 from grpc_wire.limits import LARGE_PIECE_BYTES
 
 Piece = bytes | memoryview
+
+WRITEV_PIECES_MAX: Final = 512
+"""Pieces in one system call; the kernel's own limit is 1024."""
 
 
 def listed(parts: Piece | Sequence[Piece]) -> Sequence[Piece]:
@@ -48,6 +52,15 @@ def coalesce(pieces: Iterable[Piece]) -> list[Piece]:
     if small:
         chunks.append(b"".join(small))
     return chunks
+
+
+def unsent(pieces: Sequence[Piece], sent_bytes: int) -> list[Piece]:
+    """Return what is left of ``pieces`` once their first bytes are on their way."""
+    for index, piece in enumerate(pieces):
+        if sent_bytes < len(piece):
+            return [memoryview(piece)[sent_bytes:], *pieces[index + 1 :]]
+        sent_bytes -= len(piece)
+    return []
 
 
 class _Outgoing:
