@@ -34,7 +34,7 @@ from sut_server.null import FIRST_INPUT, ReadyAnswer
 from sut_server.patience import Patience, PatienceLimits
 from sut_server.portions import WHOLE_COUNT_MAX, portion_bytes
 from sut_server.streams import Stream
-from sut_server.wakefulness import Wakefulness
+from sut_server.wakefulness import NextRequest
 
 if TYPE_CHECKING:
     from sut_server.tracing import Tracer
@@ -62,7 +62,7 @@ class Connections:
         Code.UNIMPLEMENTED, "this server answers no streams"
     )
     """One request of a streaming call."""
-    wakefulness: Wakefulness | None = None
+    next_request: NextRequest | None = None
     """Told of ready answers: the next request may come soon."""
     tracer: Tracer | None = None
     open: set[KserveConnection] = field(default_factory=set)
@@ -139,8 +139,8 @@ class KserveConnection(asyncio.Protocol):
         if count:
             self._request_bytes = self._unanswered_bytes / count
             self._unanswered_bytes = 0
-            if shared.wakefulness is not None:
-                shared.wakefulness.note(count, now_ns)
+            if shared.next_request is not None:
+                shared.next_request.note(count, now_ns)
         if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
             self.abort()
 
@@ -150,8 +150,11 @@ class KserveConnection(asyncio.Protocol):
         count = start = 0
         while start < len(data):
             stop = start + portion_bytes(len(data) - start, request_bytes)
-            count += self._take(data[start:stop], now_ns)
+            answered = self._take(data[start:stop], now_ns)
             self._flush_now()
+            if not answered:  # a longer request than those before: the rest as a whole
+                request_bytes = math.inf
+            count += answered
             start = stop
         return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import sys
 import threading
@@ -15,6 +16,7 @@ from wsgiref.simple_server import WSGIServer
 
 from grpc_wire.gzip_halves import GzipServerConnection
 from grpc_wire.server import ServerConnection
+from grpc_wire.wakefulness import Wakefulness
 
 from sut_server.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
 from sut_server.batch_engine import BatchEngine, BatchLimits
@@ -40,7 +42,7 @@ from sut_server.token_log import TokenLog
 from sut_server.token_source import TokenSource
 from sut_server.tracing import Tracer
 from sut_server.waiting import Alarms
-from sut_server.wakefulness import Wakefulness
+from sut_server.wakefulness import NextRequest
 
 SYNTHETIC: Final = "synthetic"
 MADE_HERE: Final = (NULL, SYNTHETIC, SYNTHETIC_STREAM, ACCUMULATOR)
@@ -277,7 +279,8 @@ class Server:
             null = self.engines[NULL]
             shared.ready_path, shared.ready = INFER_PATH, ReadyAnswer(null.spec)
             shared.count_ready = null.figures.receive_answered
-            shared.wakefulness = Wakefulness(self._loop.call_soon, time.monotonic_ns)
+            awake = Wakefulness(self._loop.call_soon, time.monotonic_ns, os.sched_yield)
+            shared.next_request = NextRequest(awake.until)
         return shared
 
 

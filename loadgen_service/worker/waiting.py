@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 from loadgen_service.errors import UserError
+from loadgen_service.sut.wakefulness import awake_on
 
 SPIN_NS: Final = 10_000
 """Polling stays in its loop when the instant is this near: answers then wait that long at most."""
@@ -50,14 +51,10 @@ class Waiter(Protocol):
 class TimerfdWaiter:
     """A kernel timer with nanosecond deadlines whose descriptor the loop watches."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        wake: Callable[[], None],
-        clock: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop = loop
         self._wake = wake
+        self._awake_until = awake_on(loop)
         # PyDLL keeps the interpreter's lock: setting a timer never blocks, and releasing the lock
         # would invite another thread in at the worst moment.
         libc = ctypes.PyDLL(None, use_errno=True)
@@ -71,9 +68,6 @@ class TimerfdWaiter:
         self._spec = (ctypes.c_int64 * 4)()  # struct itimerspec: interval, then value
         self._spec_pointer = ctypes.byref(self._spec)
         self._armed_ns = _NOT_ARMED
-        self._clock = clock
-        self._awake_until_ns = 0
-        self._is_awake = False
         loop.add_reader(self._fd, self._fired)
 
     def arm(self, at_ns: int | None) -> None:
@@ -89,17 +83,7 @@ class TimerfdWaiter:
         self._loop.call_soon(self._wake)
 
     def stay_awake(self, until_ns: int) -> None:
-        self._awake_until_ns = until_ns
-        if until_ns and not self._is_awake:
-            self._is_awake = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """A callback that is ready keeps the loop from sleeping when it looks at the sockets."""
-        if self._clock() < self._awake_until_ns:
-            self._loop.call_soon(self._turn)
-        else:
-            self._is_awake = False
+        self._awake_until(until_ns)
 
     def _fired(self) -> None:
         fired_ns = self._armed_ns
@@ -111,7 +95,7 @@ class TimerfdWaiter:
             self.arm(None)
 
     def close(self) -> None:
-        self._awake_until_ns = 0
+        self._awake_until(0)
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)

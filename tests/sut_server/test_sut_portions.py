@@ -7,12 +7,14 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from grpc_wire.events import ServerEvent
+from grpc_wire.server import ServerConnection
 from sut_fakes import run
 from test_sut_connection import MemoryTransport, Pair, done
 
 from sut_server.null import null_spec, ready_answer
 from sut_server.portions import PORTION_COUNT_MAX, WHOLE_COUNT_MAX, portion_bytes
-from sut_server.wakefulness import SOON_NS, Wakefulness
+from sut_server.wakefulness import FEW_COUNT, SOON_NS, NextRequest
 
 PATH = "/a/B"
 
@@ -177,26 +179,34 @@ def test_a_caller_who_does_not_read_gets_nothing_until_he_does(
     with_pair(scene, monkeypatch)
 
 
-def test_the_server_stays_awake_for_single_requests_that_come_soon() -> None:
-    calls: list[Callable[[], None]] = []
-    now = [10**9]
-    awake = Wakefulness(calls.append, lambda: now[0])
-    awake.note(1, now[0])
-    assert not calls  # the first has none before it
-    now[0] += SOON_NS
-    awake.note(1, now[0])
-    assert len(calls) == 1
-    now[0] += SOON_NS
-    calls.pop()()
-    assert len(calls) == 1
-    now[0] += SOON_NS
-    calls.pop()()
-    assert not calls
-    awake.note(1, now[0])
-    assert not calls  # too late after the one before
-    now[0] += 10
-    awake.note(3, now[0])
-    assert not calls  # a group
+def test_the_next_request_is_waited_for_awake_where_single_ones_come_soon() -> None:
+    asked: list[int] = []
+    coming = NextRequest(asked.append)
+    coming.note(1, 10**9)  # the first has none before it
+    coming.note(1, 10**9 + 7)
+    coming.note(FEW_COUNT, 10**9 + 7 + SOON_NS)
+    coming.note(1, 10**9 + 8 + 2 * SOON_NS)  # too late after the one before
+    coming.note(FEW_COUNT + 1, 10**9 + 9 + 2 * SOON_NS)  # a group
+    assert asked == [10**9 + 7 + 2 * 7, 10**9 + 7 + 3 * SOON_NS]
+
+
+def test_a_long_request_behind_short_ones_is_cut_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
+        received: list[int] = []
+        true_receive = type(pair.server._wire).receive
+
+        def receive(self: ServerConnection, data: bytes) -> list[ServerEvent]:
+            received.append(len(data))
+            return true_receive(self, data)
+
+        monkeypatch.setattr(type(pair.server._wire), "receive", receive)
+        pair.call(100, PATH, b"*" + bytes(60_000))
+        pair.server.data_received(b"".join(pair.client.take_output()))
+        assert len(received) == 2
+        answers = b"".join(writes) + bytes(transport.written)
+        assert len(done(list(pair.client.receive(answers)))) == 1
+
+    with_pair(scene, monkeypatch)
 
 
 def test_a_long_message_is_not_cut_into_portions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,11 +214,11 @@ def test_a_long_message_is_not_cut_into_portions(monkeypatch: pytest.MonkeyPatch
         received: list[int] = []
         true_receive = type(pair.server._wire).receive
 
-        def receive(self: object, data: bytes) -> list[tuple]:
+        def receive(self: ServerConnection, data: bytes) -> list[ServerEvent]:
             received.append(len(data))
-            return true_receive(self, data)  # type: ignore[arg-type,return-value]
+            return true_receive(self, data)
 
-        monkeypatch.setattr(type(pair.server._wire), "receive", receive, raising=False)
+        monkeypatch.setattr(type(pair.server._wire), "receive", receive)
         for _ in range(2):
             pair.call(200 + len(received), PATH, b"*" + bytes(60_000))
             data = b"".join(pair.client.take_output())

@@ -1,0 +1,66 @@
+"""An event loop is kept turning until an instant, and on a shared processor it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from grpc_wire.wakefulness import SHARED_NS, SKIPPED_COUNT, Wakefulness
+
+
+class Turns:
+    """An event loop's ``call_soon``, a clock, and a scheduler that takes what it is told."""
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], None]] = []
+        self.now_ns = 1_000
+        self.taken_ns = 0
+        self.given_count = 0
+        self.wakefulness = Wakefulness(self.ready.append, lambda: self.now_ns, self._give_way)
+
+    def _give_way(self) -> None:
+        self.given_count += 1
+        self.now_ns += self.taken_ns
+
+    def turn(self) -> None:
+        self.ready.pop()()
+
+
+def test_the_loop_turns_until_the_instant_and_not_longer() -> None:
+    turns = Turns()
+    turns.wakefulness.until(2_000)
+    turns.wakefulness.until(3_000)
+    for now_ns in (1_500, 2_500):
+        assert len(turns.ready) == 1
+        turns.now_ns = now_ns
+        turns.turn()
+    turns.now_ns = 3_000
+    turns.turn()
+    assert not turns.ready
+    assert turns.given_count == 2
+    turns.wakefulness.until(4_000)
+    assert len(turns.ready) == 1
+
+
+def test_an_instant_in_the_past_lets_it_sleep() -> None:
+    turns = Turns()
+    turns.wakefulness.until(0)
+    assert not turns.ready
+    turns.wakefulness.until(2_000)
+    turns.wakefulness.until(0)
+    turns.turn()
+    assert not turns.ready
+
+
+def test_where_others_want_the_processor_most_waits_sleep() -> None:
+    turns = Turns()
+    turns.taken_ns = SHARED_NS + 1
+    turns.wakefulness.until(10**9)
+    turns.turn()
+    for _ in range(SKIPPED_COUNT):
+        assert not turns.ready
+        turns.wakefulness.until(10**9)
+    assert not turns.ready
+    turns.wakefulness.until(10**9)
+    turns.taken_ns = SHARED_NS
+    turns.turn()
+    assert len(turns.ready) == 1
