@@ -32,7 +32,7 @@ from sut_server.calls import Call
 from sut_server.errors import Code
 from sut_server.null import FIRST_INPUT, ReadyAnswer
 from sut_server.patience import Patience, PatienceLimits
-from sut_server.portions import WHOLE_COUNT_MAX, portion_bytes
+from sut_server.portions import PORTIONS_MAX, WHOLE_COUNT_MAX, portion_bytes
 from sut_server.streams import Stream
 from sut_server.wakefulness import NextRequest
 
@@ -147,14 +147,12 @@ class KserveConnection(asyncio.Protocol):
     def _take_in_portions(self, data: bytes, now_ns: int) -> int:
         """Take in a read of many requests, and let the first answers go meanwhile."""
         request_bytes = self._request_bytes
+        least_bytes = len(data) // PORTIONS_MAX
         count = start = 0
         while start < len(data):
-            stop = start + portion_bytes(len(data) - start, request_bytes)
-            answered = self._take(data[start:stop], now_ns)
+            stop = start + max(least_bytes, portion_bytes(len(data) - start, request_bytes))
+            count += self._take(data[start:stop], now_ns)
             self._flush_now()
-            if not answered:  # a longer request than those before: the rest as a whole
-                request_bytes = math.inf
-            count += answered
             start = stop
         return count
 

@@ -8,7 +8,10 @@ WHOLE_COUNT_MAX: Final = 8
 """No more requests of one read are answered in one write."""
 
 PORTION_COUNT_MAX: Final = 16
-"""Nor are more ever."""
+"""Nor are more ever, but in the largest reads."""
+
+PORTIONS_MAX: Final = 8
+"""Portions of a read, and one: so that a request much longer than those before is not minced."""
 
 
 def portion_bytes(left_bytes: int, request_bytes: float) -> int:
