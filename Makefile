@@ -16,7 +16,11 @@ KSERVE_VENV := .venv-kserve
 LITSERVE_VENV := .venv-litserve
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
-HOST_PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The system's own first: distributions build it guided by a profile, version managers mostly do not,
+# and a worker is as fast as its interpreter. One that cannot make an environment comes last.
+HOST_PYTHON ?= $(shell for python in /usr/bin/python3.11 python3.11 python3; do \
+	$$python -c 'import venv, ensurepip' 2>/dev/null && { command -v $$python; exit; }; done; \
+	command -v python3.11 || command -v python3)
 PIP := -m pip --disable-pip-version-check --no-input -q
 # registries time out now and then; pip's own five tries are sometimes not enough
 RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; done
