@@ -1,20 +1,16 @@
-"""Rows of the comparison: measured in alternating rounds, judged as ratios, kept in results.json.
+"""Rows of the comparison: measured in alternating rounds, judged as ratios.
 
 A row never stops the others: a missing peer and a failed measurement are results with a reason.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from processes import MissingPeer, RowFailed
@@ -65,6 +61,8 @@ class Result:
     reason: str = ""
     beside: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    group: str = ""
+    measured_unix_s: int = 0
 
     @property
     def is_met(self) -> bool | None:
@@ -151,50 +149,3 @@ def number(value: float | None) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def table(results: Sequence[Result]) -> str:
-    """The Markdown table."""
-    lines = [
-        "| what | against | ours | theirs | unit | ratio (spread) | rounds | target | |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for one in results:
-        if one.ratio is None:
-            lines.append(
-                f"| {one.what} | {one.peer} | {number(one.ours_figure)} | | {one.unit} | | | "
-                f"{number(one.target)} | not measured: {one.reason} |"
-            )
-            continue
-        spread = f"{one.ratio:.2f} ({one.ratio_min:.2f} to {one.ratio_max:.2f})"
-        verdict = {True: "met", False: "**missed**", None: ""}[one.is_met]
-        beside = "; ".join(f"{name} {number(value)}" for name, value in one.beside.items())
-        lines.append(
-            f"| {one.what} | {one.peer} | {number(one.ours_figure)} | {number(one.peer_figure)} | "
-            f"{one.unit} | {spread} | {one.rounds} | "
-            f"{number(one.target)} | {verdict}{'; ' if beside and verdict else ''}{beside} |"
-        )
-    return "\n".join(lines)
-
-
-def write_results(path: Path, results: Sequence[Result], versions: dict[str, str]) -> None:
-    """``results.json``: every figure, with where and on what it was measured."""
-    content = {
-        "measured_unix_s": round(time.time()),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-        },
-        "versions": versions,
-        "rows": [{**asdict(one), "is_met": one.is_met} for one in results],
-    }
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()

@@ -1,7 +1,8 @@
 """Every comparison of the generator, the server and the plan with their peers.
 
 ``python bench/run.py [--quick] [GROUP ...]`` prints each row as it is measured, then writes
-bench/results.json and the table in docs/performance.md (not with --quick, nor for single groups).
+bench/results.json and the table in docs/performance.md (not with --quick). Groups that are named
+replace their own rows there, on the machine and with the versions that the others have.
 Client on one core, server on another; both sides of a row alternate within one run. Every group has
 a budget of seconds, after which it begins no further round, and a deadline, at which it is ended.
 """
@@ -13,12 +14,10 @@ import contextlib
 import functools
 import itertools
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import curves
@@ -28,8 +27,10 @@ import rows_fleet
 import rows_server
 import rows_streams
 import rows_time
-from harness import Result, Row, measure_together, reason_of, say, table, write_results
-from processes import AIPERF_VENV, BENCH_VENV, ROOT, MissingPeer, RowFailed, output_of
+from environment import machine, versions
+from harness import Result, Row, measure_together, reason_of, say
+from kept import OtherEnvironment, keep, table, write_table
+from processes import ROOT
 
 Rows = Callable[[], contextlib.AbstractContextManager[Sequence[Row]]]
 
@@ -117,13 +118,15 @@ def run(wanted: Sequence[str], quick: bool) -> list[Result]:
     every = groups(quick)
     results: list[Result] = []
     for name in wanted or [name for name in every if name not in ON_DEMAND_S]:
-        started = time.monotonic()
+        started, before_count = time.monotonic(), len(results)
         try:
             with _deadline(name):
                 every[name](results)
         except Exception as error:  # the other groups are still worth measuring
             results.append(Result(name, "-", "", None, reason=reason_of(error)))
             print(say(results[-1]), flush=True)
+        for result in results[before_count:]:
+            result.group, result.measured_unix_s = name, round(time.time())
         print(f"-- {name}: {time.monotonic() - started:.0f} s", flush=True)
     return results
 
@@ -143,32 +146,8 @@ def _deadline(name: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def versions() -> dict[str, str]:
-    """Of everything that was compared."""
-    found = {}
-    for name in ("loadgen-service", "grpcio", "tritonclient", "uvloop", "numpy", "onnxruntime",
-                 "mlcommons-loadgen", "protobuf"):  # fmt: skip
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    with contextlib.suppress(MissingPeer, RowFailed):
-        found["h2load"] = output_of(["h2load", "--version"], 0).strip()
-    if (BENCH_VENV / "bin" / "perf_analyzer").exists():
-        found["perf_analyzer"] = "2.41.0"
-    for path in AIPERF_VENV.glob("lib/*/site-packages/aiperf-*.dist-info"):
-        found["aiperf"] = path.name.removeprefix("aiperf-").removesuffix(".dist-info")
-    return found
-
-
-def write_table(results: Sequence[Result]) -> None:
-    """Put the table between the markers of docs/performance.md."""
-    page = ROOT / "docs" / "performance.md"
-    block = f"<!-- table -->\n{table(results)}\n<!-- /table -->"
-    text = page.read_text()
-    page.write_text(re.sub(r"<!-- table -->.*<!-- /table -->", lambda _: block, text, flags=re.S))
-
-
 def main() -> int:
-    """Exit code 0 whatever the figures: they are reported, not enforced."""
+    """Exit code 0 whatever the figures: they are reported, not enforced; 1: they are not kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round of each row")
     parser.add_argument("group", nargs="*", choices=[[], *groups(True)], help="default: all")
@@ -179,9 +158,17 @@ def main() -> int:
     os.environ.setdefault("LOADGEN_CACHE", str(Path.home() / ".cache" / "loadgen"))
     results = run(given.group, given.quick)
     print(table(results))
-    if not given.quick and not given.group:
-        write_results(ROOT / "bench" / "results.json", results, versions())
-        write_table(results)
+    return 0 if given.quick else _write(results, is_whole=not given.group)
+
+
+def _write(results: Sequence[Result], *, is_whole: bool) -> int:
+    where = {"machine": machine(), "versions": versions()}
+    try:
+        rows = keep(ROOT / "bench" / "results.json", results, where, list(groups(False)), is_whole)
+    except OtherEnvironment as error:
+        print(f"bench: nothing written: {error}", file=sys.stderr)
+        return 1
+    write_table(ROOT / "docs" / "performance.md", rows, where)
     return 0
 
 
