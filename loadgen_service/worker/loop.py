@@ -211,8 +211,9 @@ class SeriesLoop:
             ready = self._ready = range(0)
         if not ready:
             ready = self._pacer.take(now_ns - self._t0_ns)
-        if len(ready) <= max(WHOLE_COUNT_MAX, min(CHUNK_COUNT, len(self._pending))):
-            if ready:
+        count = len(ready)
+        if count <= WHOLE_COUNT_MAX or count <= min(CHUNK_COUNT, len(self._pending)):
+            if count:
                 self._issue(ready, now_ns)
                 self._ready = range(0)
         else:
