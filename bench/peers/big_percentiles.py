@@ -13,8 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from loadgen_service.core.percentiles import REPORTED_QUANTILES, quantile_index
-from loadgen_service.core.streamed_percentiles import exact_percentiles
+from loadgen_service.core.percentiles import (
+    REPORTED_QUANTILES,
+    exact_percentiles,
+    quantile_index,
+)
 
 CHUNK = 1 << 20
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 
@@ -24,9 +23,10 @@ from loadgen_service.core.loadgen_figures import (
     per_second,
     stream_stopping,
 )
-from loadgen_service.core.percentiles import Distribution
+from loadgen_service.core.percentiles import Distribution, pieces_of
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.query_rows import BoolArray, Counts, QueryRows, query_rows
+from loadgen_service.core.row_times import Rows, Times, row_times
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.sequence_figures import SequenceFigures, sequence_figures
 from loadgen_service.core.settings import Settings
@@ -34,33 +34,6 @@ from loadgen_service.core.stream_figures import StreamFigures, stream_figures
 from loadgen_service.core.table import Column, Int64Array, RequestTable, samples_in_rows
 from loadgen_service.core.token_figures import TokenFigures, token_figures
 from loadgen_service.core.token_rows import TokenRows
-
-_NONE: Final[Int64Array] = np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Distributions in ns over requests; None where nothing was measured.
-
-    issue_delay = issued - scheduled = late (taken - scheduled: the generator's own) + blocked
-    (issued - taken: a full window, no free stream, a broken connection). service = completed -
-    issued, of completed requests. server_*: the SUT's own timings; network = service less the time
-    between the SUT's receiving and sending = to_sut + from_sut. These two mix two hosts' clocks and
-    are true within hop_error_ns, the largest of any request.
-    """
-
-    issue_delay_ns: Distribution | None
-    late_ns: Distribution | None
-    blocked_ns: Distribution | None
-    service_ns: Distribution | None
-    first_response_ns: Distribution | None
-    server_queue_ns: Distribution | None
-    server_compute_ns: Distribution | None
-    server_total_ns: Distribution | None
-    network_ns: Distribution | None
-    to_sut_ns: Distribution | None = None
-    from_sut_ns: Distribution | None = None
-    hop_error_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +99,11 @@ def series_figures(
     window_ns = _window_ns(table, facts) if windowed else None
     queries = _began_by(all_queries, window_ns)
     latencies = _latencies(settings, table, queries, sample_counts)
-    done_ns = all_queries.completed_ns[all_queries.status == Status.COMPLETED]
-    elapsed_ns = window_ns if windowed else _last(table.completed_ns[_completed(table)])
+    elapsed_ns = window_ns if windowed else _last_answer(table)
     bursts = _burst_latencies(settings, plan, table, queries)
     counts = Counts.of(all_queries.status)
     hops = request_hops(table, facts)
-    whole = _part(table, hops, slice(None), sample_counts, elapsed_ns)
+    whole = _part(Rows(table), hops, sample_counts, elapsed_ns)
     own = loadgen_figures(
         settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
     )
@@ -143,7 +115,7 @@ def series_figures(
         latency_ns=Distribution.of(latencies.completed_ns),
         times=whole.times,
         elapsed_ns=elapsed_ns,
-        completed_qps=_rate_by(done_ns, None, elapsed_ns),
+        completed_qps=_query_rate(all_queries, elapsed_ns),
         completed_samples_per_second=whole.completed_samples_per_second,
         loadgen=own,
         bursts=burst_figures(settings, table) if bursts else None,
@@ -171,15 +143,16 @@ def _completed(table: RequestTable) -> BoolArray:
     return done
 
 
-def _last(instants: Int64Array) -> int | None:
-    return int(instants.max()) if len(instants) else None
+def _last_answer(table: RequestTable) -> int | None:
+    done = _completed(table)
+    return int(table.completed_ns.max(where=done, initial=NEVER)) if done.any() else None
 
 
 def _window_ns(table: RequestTable, facts: SeriesFacts) -> int | None:
     """End of a closed loop's measured window: the broadcast stop, else the last answer."""
     if facts.stop_ns is not None:
         return facts.stop_ns
-    return _last(table.completed_ns[_completed(table)])
+    return _last_answer(table)
 
 
 def _began_by(queries: QueryRows, window_ns: int | None) -> QueryRows:
@@ -187,13 +160,14 @@ def _began_by(queries: QueryRows, window_ns: int | None) -> QueryRows:
     if window_ns is None or not len(queries.status):
         return queries
     inside = queries.scheduled_ns <= window_ns
-    if inside.all():
-        return queries
+    count = np.count_nonzero(inside)
+    # in plan order, so mostly the first ones: those need no copy
+    rows = slice(count) if inside[:count].all() else inside
     return QueryRows(
-        queries.status[inside],
-        queries.scheduled_ns[inside],
-        queries.issued_ns[inside],
-        queries.completed_ns[inside],
+        queries.status[rows],
+        queries.scheduled_ns[rows],
+        queries.issued_ns[rows],
+        queries.completed_ns[rows],
     )
 
 
@@ -231,15 +205,12 @@ def _stopping(
     return None
 
 
-def _rate_by(
-    done_ns: Int64Array, weights: Int64Array | None, elapsed_ns: int | None
-) -> float | None:
+def _query_rate(queries: QueryRows, elapsed_ns: int | None) -> float | None:
     """Completions up to ``elapsed_ns`` a second; 0 where nothing completed in a known time."""
     if elapsed_ns is None:
         return None
-    inside = done_ns <= elapsed_ns
-    count = np.count_nonzero(inside) if weights is None else weights[inside].sum()
-    return per_second(int(count), elapsed_ns)
+    inside = (queries.status == Status.COMPLETED) & (queries.completed_ns <= elapsed_ns)
+    return per_second(int(np.count_nonzero(inside)), elapsed_ns)
 
 
 def _unaccounted(table: RequestTable, facts: SeriesFacts) -> int:
@@ -263,83 +234,39 @@ def _parts(
         if key[0] >= 0:
             yield replace(whole, index=int(key[0]))
         return
-    order = np.argsort(key, kind="stable")
-    present, starts = np.unique(key[order], return_index=True)
-    for index, rows in zip(present, np.split(order, starts[1:]), strict=False):
-        if index >= 0:
-            part = _part(table, hops, rows, sample_counts, elapsed_ns)
-            yield replace(part, index=int(index))
+    present = {int(index) for piece in pieces_of(len(key)) for index in np.unique(key[piece])}
+    for index in sorted(index for index in present if index >= 0):
+        rows = Rows(table, np.flatnonzero(key == index))
+        yield replace(_part(rows, hops, sample_counts, elapsed_ns), index=index)
 
 
 def _part(
-    table: RequestTable,
-    hops: Hops | None,
-    rows: slice | Int64Array,
-    sample_counts: Int64Array,
-    elapsed_ns: int | None,
+    rows: Rows, hops: Hops | None, sample_counts: Int64Array, elapsed_ns: int | None
 ) -> PartFigures:
     """Figures of some rows; its index says that they are nobody's in particular."""
-    status, weights = table.status[rows], sample_counts[rows]
-    done = status == Status.COMPLETED
-    done_ns = table.completed_ns[rows][done]
     return PartFigures(
         index=-1,
-        requests=Counts.of(status),
-        samples=Counts.of(status, weights),
-        completed_samples_per_second=_rate_by(done_ns, weights[done], elapsed_ns),
-        latency_ns=Distribution.of(done_ns - table.scheduled_ns[rows][done]),
-        times=_times(table, hops, rows),
+        requests=_counts(rows),
+        samples=_counts(rows, sample_counts),
+        completed_samples_per_second=_sample_rate(rows, sample_counts, elapsed_ns),
+        latency_ns=rows.latency(),
+        times=row_times(rows, hops),
     )
 
 
-def _times(table: RequestTable, hops: Hops | None, rows: slice | Int64Array) -> Times:
-    done = table.status[rows] == Status.COMPLETED
-    scheduled, taken = table.scheduled_ns[rows], table.taken_ns[rows]
-    issued, completed = table.issued_ns[rows], table.completed_ns[rows]
-    service = completed if done.all() else np.where(done, completed, NEVER)
-    received, sent = _server(table, "received", rows), _server(table, "sent", rows)
-    to_sut, from_sut, error = hops.select(rows) if hops else (_NONE, _NONE, _NONE)
-    return Times(
-        issue_delay_ns=_between(scheduled, issued),
-        late_ns=_between(scheduled, taken),
-        blocked_ns=_between(taken, issued),
-        service_ns=_between(issued, service),
-        first_response_ns=_between(scheduled, table.first_response_ns[rows]),
-        server_queue_ns=_known(_server(table, "queue", rows)),
-        server_compute_ns=_known(_server(table, "compute", rows)),
-        server_total_ns=_between(received, sent),
-        network_ns=_outside_server(issued, service, received, sent),
-        to_sut_ns=Distribution.of(to_sut),
-        from_sut_ns=Distribution.of(from_sut),
-        hop_error_ns=int(error.max()) if len(error) else None,
-    )
+def _counts(rows: Rows, weights: Int64Array | None = None) -> Counts:
+    if weights is None:
+        return Counts.of(rows.of(rows.table.status))
+    return Counts.of(rows.of(rows.table.status), rows.of(weights))
 
 
-def _server(table: RequestTable, name: str, rows: slice | Int64Array) -> Int64Array | None:
-    column = table.server.get(f"server_{name}_ns")
-    return None if column is None else column[rows]
-
-
-def _between(start: Int64Array | None, end: Int64Array | None) -> Distribution | None:
-    """Distribution of end - start where both happened."""
-    if start is None or end is None:
+def _sample_rate(rows: Rows, weights: Int64Array, elapsed_ns: int | None) -> float | None:
+    """As ``_query_rate``, of samples."""
+    if elapsed_ns is None:
         return None
-    both = (start != NEVER) & (end != NEVER)
-    return Distribution.of(end - start if both.all() else end[both] - start[both])
-
-
-def _known(values: Int64Array | None) -> Distribution | None:
-    return None if values is None else Distribution.of(values[values != NEVER])
-
-
-def _outside_server(
-    issued: Int64Array,
-    completed: Int64Array,
-    received: Int64Array | None,
-    sent: Int64Array | None,
-) -> Distribution | None:
-    """Service time less the time in the SUT: two intervals, each of one host's clock."""
-    if received is None or sent is None:
-        return None
-    known = (issued != NEVER) & (completed != NEVER) & (received != NEVER) & (sent != NEVER)
-    return Distribution.of((completed - issued)[known] - (sent - received)[known])
+    table, count = rows.table, 0
+    for piece in pieces_of(len(rows)):
+        done = rows.of(table.status, piece) == Status.COMPLETED
+        inside = done & (rows.of(table.completed_ns, piece) <= elapsed_ns)
+        count += int(rows.of(weights, piece)[inside].sum())
+    return per_second(count, elapsed_ns)

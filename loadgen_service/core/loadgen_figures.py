@@ -14,7 +14,7 @@ import numpy as np
 from loadgen_service.core.columns import NEVER, Status
 from loadgen_service.core.early_stopping import estimate_index, min_total_count
 from loadgen_service.core.percentiles import quantile_index, truncated_mean, values_at
-from loadgen_service.core.query_rows import QueryRows
+from loadgen_service.core.query_rows import BoolArray, QueryRows
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.table import Int64Array
@@ -105,10 +105,8 @@ def loadgen_figures(
 ) -> LoadgenFigures:
     """Figures of a series. ``latencies``: of the unit that the scenario judges."""
     last = _last_issued(queries)
-    scheduled, issued, done = (
-        _known(times, last)
-        for times in (queries.scheduled_ns, queries.issued_ns, _answered_ns(queries))
-    )
+    scheduled, issued = (_known(t, last) for t in (queries.scheduled_ns, queries.issued_ns))
+    done = _known(queries.completed_ns, last, queries.status == Status.COMPLETED)
     max_latency = int(latencies.completed_ns.max()) if len(latencies.completed_ns) else None
     clock = SCENARIOS[settings.scenario].duration_clock
     durations = {
@@ -203,21 +201,18 @@ def limit_stopping(settings: Settings, latencies: Latencies, unit: str) -> Early
 
 
 def _last_issued(queries: QueryRows) -> int | None:
-    issued = np.flatnonzero(queries.status != Status.NOT_ISSUED)
-    return int(issued[-1]) if len(issued) else None
+    issued = queries.status != Status.NOT_ISSUED
+    return len(issued) - 1 - int(issued[::-1].argmax()) if issued.any() else None
 
 
-def _answered_ns(queries: QueryRows) -> Int64Array:
-    """When good answers came; NEVER for the others."""
-    return np.where(queries.status == Status.COMPLETED, queries.completed_ns, NEVER)
+def _known(times: Int64Array, index: int | None, good: BoolArray | None = None) -> int | None:
+    """The instant at ``index``, or the latest one where that never happened; None if none did.
 
-
-def _known(times: Int64Array, index: int | None) -> int | None:
-    """The instant at ``index``, or the latest one where that never happened; None if none did."""
+    Only ``good`` ones happened, where that is given.
+    """
     if index is None:
         return None
-    instant = int(times[index])
-    if instant != NEVER:
-        return instant
-    latest = int(times.max())
+    if (good is None or good[index]) and times[index] != NEVER:
+        return int(times[index])
+    latest = int(times.max() if good is None else times.max(where=good, initial=NEVER))
     return latest if latest != NEVER else None

@@ -5,12 +5,21 @@ Exact, unlike the histogram of the live view. Knows nothing of runs, statuses or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from loadgen_service.core.streamed_percentiles import (
+    Chunks,
+    Extent,
+    exact_sum,
+    extent_of,
+    ranked_values,
+)
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -18,8 +27,16 @@ REPORTED_QUANTILES: Final = (0.50, 0.90, 0.95, 0.97, 0.99, 0.999)
 """The percentiles that LoadGen's summary shows (specification 3.2)."""
 
 
-_MEAN_PIECE_COUNT: Final = 1 << 20
-"""Bounds the memory of a mean, whatever the number of values."""
+PIECE_COUNT: Final = 1 << 20
+"""Rows that are computed with at once: bounds memory whatever the number of rows."""
+
+STREAMED_COUNT: Final = 1 << 22
+"""More values are narrowed in passes, which takes as long as one copy of them and no memory."""
+
+_NONE: Final[Int64Array] = np.empty(0, dtype=np.int64)
+
+ValuesIn = Callable[[slice], Int64Array]
+"""What a piece of some rows contributes: any number of values, the same each time."""
 
 
 def quantile_index(count: int, quantile: float) -> int:
@@ -39,21 +56,48 @@ def values_at(values: Int64Array, indexes: Sequence[int]) -> list[int]:
     """The values that would stand at ``indexes`` if ``values`` were sorted, without sorting all."""
     if not indexes:
         return []
+    if len(values) > STREAMED_COUNT:
+        chunks = _chunks(len(values), lambda piece: values[piece])
+        return ranked_values(chunks, extent_of(chunks), indexes)
     placed = np.partition(values, sorted(set(indexes)))
     return [int(placed[index]) for index in indexes]
+
+
+def exact_percentiles(chunks: Chunks, quantiles: Sequence[float]) -> list[int]:
+    """The value at each quantile (0 to 1) of values that need not fit in memory.
+
+    Raises ValueError where there are no values.
+    """
+    extent = extent_of(chunks)
+    if not extent.count:
+        raise ValueError("no values")
+    return ranked_values(chunks, extent, [quantile_index(extent.count, q) for q in quantiles])
 
 
 def truncated_mean(values: Int64Array) -> int:
     """Mean of int64 values, truncated towards zero as LoadGen's integer division does.
 
-    The sum is exact whatever the count: high and low halves are added apart.
+    Exact whatever the count.
     """
-    total = 0
-    for start in range(0, len(values), _MEAN_PIECE_COUNT):
-        piece = values[start : start + _MEAN_PIECE_COUNT]
-        total += (int((piece >> 32).sum()) << 32) + int((piece & 0xFFFFFFFF).sum())
-    mean = abs(total) // len(values)
+    total = sum(exact_sum(values[piece]) for piece in pieces_of(len(values)))
+    return _truncated(total, len(values))
+
+
+def _truncated(total: int, count: int) -> int:
+    mean = abs(total) // count
     return mean if total >= 0 else -mean
+
+
+def pieces_of(row_count: int) -> Iterator[slice]:
+    """Slices that cover so many rows, each small enough for a few columns of it to be copied."""
+    return (
+        slice(start, min(start + PIECE_COUNT, row_count))
+        for start in range(0, row_count, PIECE_COUNT)
+    )
+
+
+def _chunks(row_count: int, values_in: ValuesIn) -> Chunks:
+    return lambda: (values_in(piece) for piece in pieces_of(row_count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +118,28 @@ class Distribution:
     @classmethod
     def of(cls, values: Int64Array) -> Distribution | None:
         """Distribution of ``values`` (any order, any integer type); None where there is none."""
-        count = len(values)
-        if count == 0:
+        return cls.of_rows(len(values), lambda piece: values[piece].astype(np.int64, copy=False))
+
+    @classmethod
+    def of_rows(cls, row_count: int, values_in: ValuesIn) -> Distribution | None:
+        """Distribution of what ``values_in`` gives for all pieces of so many rows.
+
+        Many rows are read piece by piece, several times, and never held.
+        """
+        chunks = _chunks(row_count, values_in)
+        if row_count <= STREAMED_COUNT:
+            held = np.concatenate([_NONE, *chunks()])
+            return cls._of(extent_of(lambda: [held]), partial(values_at, held))
+        extent = extent_of(chunks)
+        return cls._of(extent, partial(ranked_values, chunks, extent))
+
+    @classmethod
+    def _of(
+        cls, extent: Extent, values_at_places: Callable[[Sequence[int]], list[int]]
+    ) -> Distribution | None:
+        if not extent.count:
             return None
-        wide = values.astype(np.int64, copy=False)
-        places = [quantile_index(count, q) for q in REPORTED_QUANTILES]
-        low, p50, p90, p95, p97, p99, p99_9, high = values_at(wide, [0, *places, count - 1])
-        mean = truncated_mean(wide)
-        return cls(count, low, mean, p50, p90, p95, p97, p99, p99_9, high)
+        places = [quantile_index(extent.count, q) for q in REPORTED_QUANTILES]
+        p50, p90, p95, p97, p99, p99_9 = values_at_places(places)
+        mean = _truncated(extent.total, extent.count)
+        return cls(extent.count, extent.low, mean, p50, p90, p95, p97, p99, p99_9, extent.high)

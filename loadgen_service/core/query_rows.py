@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen_service.core.columns import NEVER, Status
+from loadgen_service.core.percentiles import pieces_of
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.table import Column, Int64Array, RequestTable
 
@@ -43,7 +44,11 @@ class Counts:
     @classmethod
     def of(cls, status: Column, weights: Int64Array | None = None) -> Counts:
         """Count statuses, each once or ``weights`` times."""
-        tally = np.bincount(status, weights=weights, minlength=len(Status))
+        tally = np.zeros(len(Status), np.int64)
+        for piece in pieces_of(len(status)):  # bincount copies what it counts
+            some = None if weights is None else weights[piece]
+            counted = np.bincount(status[piece], weights=some, minlength=len(Status))
+            tally += counted.astype(np.int64)
         by = [int(count) for count in tally]
         planned = sum(by)
         not_issued = by[Status.NOT_ISSUED]
@@ -78,8 +83,13 @@ class QueryRows:
     @property
     def latency_ns(self) -> Int64Array:
         """Latencies of the completed queries, from the scheduled instant."""
-        done = self.status == Status.COMPLETED
-        latency: Int64Array = self.completed_ns[done] - self.scheduled_ns[done]
+        latency = np.empty(np.count_nonzero(self.status == Status.COMPLETED), dtype=np.int64)
+        start = 0
+        for piece in pieces_of(len(self.status)):
+            done = self.status[piece] == Status.COMPLETED
+            some = (self.completed_ns[piece] - self.scheduled_ns[piece])[done]
+            latency[start : start + len(some)] = some
+            start += len(some)
         return latency
 
 

@@ -1,7 +1,7 @@
-"""Exact percentiles of more values than fit in memory, read several times from where they lie.
+"""Order statistics of more values than fit in memory, read several times from where they lie.
 
-Narrows an interval around each wanted order statistic until its values are few. Same integers as
-``percentiles`` on all values at once (LoadGen's rule: the sorted value at trunc(n * q)).
+Narrows an interval around each wanted value until its values are few. Same integers as sorting all
+values at once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen_service.core.percentiles import quantile_index
-
 Int64Array = npt.NDArray[np.int64]
 Chunks = Callable[[], Iterable[Int64Array]]
 """Gives the values from the beginning, in chunks of any size; called once a pass."""
@@ -22,6 +20,16 @@ Chunks = Callable[[], Iterable[Int64Array]]
 BINS: Final = 1 << 12
 GATHERED: Final = 1 << 20
 """Values of one interval that are held and sorted, 8 MiB; more are narrowed once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What one pass tells of values: the least, the largest, how many, and their exact sum."""
+
+    low: int
+    high: int
+    count: int
+    total: int
 
 
 @dataclass(slots=True)
@@ -33,7 +41,6 @@ class _Interval:
     high: int
     below: int
     count: int
-    bins: Int64Array = field(default_factory=lambda: np.zeros(BINS, np.int64))
     gathered: list[Int64Array] = field(default_factory=list)
 
     @property
@@ -46,48 +53,57 @@ class _Interval:
         return self.high - self.low <= 1 or self.count <= GATHERED
 
 
-def exact_percentiles(chunks: Chunks, quantiles: Sequence[float]) -> list[int]:
-    """The value at each quantile (0 to 1). Raises ValueError where there are no values.
+def extent_of(chunks: Chunks) -> Extent:
+    """One pass. Without values ``low`` is above ``high``."""
+    low, high, count, total = np.iinfo(np.int64).max, np.iinfo(np.int64).min, 0, 0
+    for chunk in chunks():
+        if len(chunk):
+            low, high = min(low, int(chunk.min())), max(high, int(chunk.max()))
+            count += len(chunk)
+            total += exact_sum(chunk)
+    return Extent(low, high, count, total)
 
-    Passes over the data: three for latencies of any spread below 2**36 ns, in bounded memory.
+
+def exact_sum(values: Int64Array) -> int:
+    """The sum of up to 2**31 values, which int64 need not hold: high and low halves apart."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+def ranked_values(chunks: Chunks, extent: Extent, ranks: Sequence[int]) -> list[int]:
+    """The values at the zero-based ``ranks`` if all were sorted. Raises ValueError without values.
+
+    Passes over the data: two or three for latencies of any spread below 2**36 ns, in bounded memory
+    whatever their number.
     """
-    low, high, count = _bounds(chunks)
-    if not count:
+    if not extent.count:
         raise ValueError("no values")
-    wanted = [_Interval(quantile_index(count, q), low, high + 1, 0, count) for q in quantiles]
+    wanted = [_Interval(rank, extent.low, extent.high + 1, 0, extent.count) for rank in ranks]
     while open_ones := [one for one in wanted if not one.is_found]:
         _narrow(chunks, open_ones)
     _gather(chunks, [one for one in wanted if one.high - one.low > 1])
     return [_value(one) for one in wanted]
 
 
-def _bounds(chunks: Chunks) -> tuple[int, int, int]:
-    low, high, count = np.iinfo(np.int64).max, np.iinfo(np.int64).min, 0
-    for chunk in chunks():
-        if len(chunk):
-            low, high = min(low, int(chunk.min())), max(high, int(chunk.max()))
-            count += len(chunk)
-    return low, high, count
-
-
 def _narrow(chunks: Chunks, intervals: list[_Interval]) -> None:
-    for one in intervals:
-        one.bins = np.zeros(BINS, np.int64)
+    """Put each interval's place into one of its bins; the same interval is counted once."""
+    bins = {(one.low, one.high): np.zeros(BINS, np.int64) for one in intervals}
+    widths = {(one.low, one.high): one.width for one in intervals}
     for chunk in chunks():
-        for one in intervals:
-            inside = _inside(chunk, one)
-            one.bins += np.bincount((inside - one.low) // one.width, minlength=BINS)
+        for (low, high), counts in bins.items():
+            inside = _inside(chunk, low, high)
+            counts += np.bincount((inside - low) // widths[low, high], minlength=BINS)
     for one in intervals:
-        upto = np.cumsum(one.bins)
+        counts, width = bins[one.low, one.high], one.width
+        upto = np.cumsum(counts)
         place = int(np.searchsorted(upto, one.rank - one.below, side="right"))
-        one.below += int(upto[place] - one.bins[place])
-        one.count = int(one.bins[place])
-        low, width = one.low + place * one.width, one.width
+        one.below += int(upto[place] - counts[place])
+        one.count = int(counts[place])
+        low = one.low + place * width
         one.low, one.high = low, min(one.high, low + width)
 
 
-def _inside(chunk: Int64Array, one: _Interval) -> Int64Array:
-    return chunk[(chunk >= one.low) & (chunk < one.high)]
+def _inside(chunk: Int64Array, low: int, high: int) -> Int64Array:
+    return chunk[(chunk >= low) & (chunk < high)]
 
 
 def _gather(chunks: Chunks, intervals: list[_Interval]) -> None:
@@ -95,7 +111,7 @@ def _gather(chunks: Chunks, intervals: list[_Interval]) -> None:
         return
     for chunk in chunks():
         for one in intervals:
-            one.gathered.append(_inside(chunk, one))
+            one.gathered.append(_inside(chunk, one.low, one.high))
 
 
 def _value(one: _Interval) -> int:

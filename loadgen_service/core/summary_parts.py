@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loadgen_service.core.burst_figures import BurstFigures
 from loadgen_service.core.facts import ClockFacts, ErrorFacts, SeriesFacts, SutFacts, WorkerFacts
-from loadgen_service.core.figures import PartFigures, SeriesFigures, Times
+from loadgen_service.core.figures import PartFigures, SeriesFigures
 from loadgen_service.core.findings.finding import Finding
 from loadgen_service.core.loadgen_figures import LoadgenFigures
 from loadgen_service.core.percentiles import Distribution
 from loadgen_service.core.query_rows import Counts
+from loadgen_service.core.row_times import Times
 from loadgen_service.core.sequence_figures import SequenceFigures
 from loadgen_service.core.server_statistics import ServerStatistics, server_statistics
 from loadgen_service.core.stream_figures import StreamFigures

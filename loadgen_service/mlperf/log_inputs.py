@@ -166,13 +166,13 @@ def series_log(
         answered = int(np.count_nonzero(rows.status == Status.COMPLETED))
         latencies = Latencies(rows.latency_ns, figures.queries.issued - answered)
         tokens = token_figures(settings, table, figures.loadgen, latencies, official=True)
-    done_ns = table.completed_ns[table.status == Status.COMPLETED]
+    done = table.status == Status.COMPLETED
     return SeriesLog(
         plan=plan,
         figures=figures,
         verdict=verdict,
         start_unix_ns=own.start_unix_ns,
-        last_completed_ns=int(done_ns.max()) if len(done_ns) else 0,
+        last_completed_ns=int(table.completed_ns.max(where=done, initial=0)),
         sample_latency_ns=_sample_latency(settings, plan, table, figures),
         ended_naturally=_ended_naturally(plan, own),
         problems=series_problems(plan, table, figures, own, tokens),

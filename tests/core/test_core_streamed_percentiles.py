@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_service.core import streamed_percentiles
-from loadgen_service.core.percentiles import quantile_index
-from loadgen_service.core.streamed_percentiles import exact_percentiles
+from loadgen_service.core.percentiles import exact_percentiles, quantile_index
 
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 
