@@ -43,7 +43,8 @@ class SeriesRecords:
         self._path = directory / RECORDS_FILE
         self._series = series_index
         try:
-            self._file = pq.ParquetFile(self._path)
+            # else pieces would hold what was read before them, and what comes after
+            self._file = pq.ParquetFile(self._path, pre_buffer=False)
             self._groups = [
                 group
                 for group in range(self._file.num_row_groups)
