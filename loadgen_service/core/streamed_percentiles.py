@@ -90,8 +90,10 @@ def _narrow(chunks: Chunks, intervals: list[_Interval]) -> None:
     widths = {(one.low, one.high): one.width for one in intervals}
     for chunk in chunks():
         for (low, high), counts in bins.items():
-            inside = _inside(chunk, low, high)
-            counts += np.bincount((inside - low) // widths[low, high], minlength=BINS)
+            # unsigned, since the spread of int64 values may be more than int64 holds
+            above = _inside(chunk, low, high).view(np.uint64) - np.uint64(low % (1 << 64))
+            places = (above // np.uint64(widths[low, high])).astype(np.int64)
+            counts += np.bincount(places, minlength=BINS)
     for one in intervals:
         counts, width = bins[one.low, one.high], one.width
         upto = np.cumsum(counts)
