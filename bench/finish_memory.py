@@ -1,16 +1,20 @@
 """Memory of finishing a large run: exact percentiles, verdict, Parquet, report.
 
-``python bench/finish_memory.py 10000000`` writes the segments of so many queries, finishes them in
-a process of its own and prints the largest resident size of that process.
+``python bench/finish_memory.py COUNT [--scenario concurrency]`` writes the segments of so many
+queries, of the Server scenario or of a closed loop, which has no plan to hold, and finishes them
+twice, each in a process of its own: as on a host with much memory, and as on one with little, where
+columns are files. Prints the largest size of that process, with and without files it has mapped.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -24,15 +28,20 @@ from loadgen_service.core.facts import RunFacts, SeriesFacts, WorkerFacts
 from loadgen_service.core.plan import plan_series
 from loadgen_service.core.series import series_specs
 from loadgen_service.core.settings import Settings
+from loadgen_service.service import results
 from loadgen_service.service.collector import Collector, Received
-from loadgen_service.service.results import Material, write_results
 from loadgen_service.service.store import RunDirectory
 
 BATCH_ROWS = 50_000
 QPS = 100_000
 
 
-def settings_of(count: int) -> Settings:
+def settings_of(count: int, scenario: str) -> Settings:
+    if scenario == "concurrency":
+        return Settings(
+            sut=["grpc://127.0.0.1:1"], model="m", scenario="concurrency", concurrency=64,
+            min_query_count=1, min_duration_ms=1,
+        )  # fmt: skip
     return Settings(
         sut=["grpc://127.0.0.1:1"], model="m", target_qps=QPS, min_query_count=count,
         max_query_count=count, min_duration_ms=1, target_latency_ms=100,
@@ -44,13 +53,13 @@ def plan_of(settings: Settings):
     return plan_series(settings, counts, series_specs(settings, counts)[-1])
 
 
-async def store(folder: Path, count: int) -> None:
+async def store(folder: Path, count: int, settings: Settings) -> None:
     """Segments of a run in which every query took a millisecond or so."""
-    plan, collector = plan_of(settings_of(count)), Collector(RunDirectory(folder), lambda: None)
+    plan, collector = plan_of(settings), Collector(RunDirectory(folder), lambda: None)
     drawn = np.random.RandomState(1)
     for sequence, start in enumerate(range(0, count, BATCH_ROWS), 1):
         rows = np.arange(start, min(start + BATCH_ROWS, count))
-        due = plan.scheduled_ns[rows]
+        due = rows * (10**9 // QPS) if plan.unbounded else plan.scheduled_ns[rows]
         done = due + drawn.exponential(1e6, len(rows)).astype(np.int64)
         given = {"row": rows, "scheduled_ns": due, "taken_ns": due, "issued_ns": due + 1_000,
                  "first_response_ns": done, "completed_ns": done + 1_000,
@@ -68,31 +77,54 @@ async def store(folder: Path, count: int) -> None:
     await collector.close()
 
 
-def finish(folder: Path, count: int) -> None:
-    settings = settings_of(count)
-    worker = WorkerFacts(worker_index=0)
+def watch_anonymous(largest: list[int], is_over: threading.Event) -> None:
+    """Keep the largest anonymous size of this process, KiB: the kernel notes only the whole."""
+    while not is_over.wait(0.02):
+        status = Path("/proc/self/status").read_text()
+        largest[0] = max(largest[0], int(status.split("RssAnon:")[1].split()[0]))
+
+
+def finish(folder: Path, count: int, settings: Settings, where: str) -> None:
+    anonymous, is_over = [0], threading.Event()
+    watch = threading.Thread(target=watch_anonymous, args=(anonymous, is_over), daemon=True)
+    watch.start()
+    if where == "files":
+        results.free_memory_bytes = lambda: 0
+    worker = WorkerFacts(worker_index=0, issued_count=count)
     facts = RunFacts("bench", "0" * 64, "0" * 64, (SeriesFacts(0, (worker,)),))
     began = time.monotonic()
-    material = Material(settings, facts, (plan_of(settings),), 1)
-    summary = write_results(RunDirectory(folder), material)
+    material = results.Material(settings, facts, (plan_of(settings),), 1)
+    summary = results.write_results(RunDirectory(folder), material)
+    is_over.set()
+    watch.join()
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parquet = (folder / "records.parquet").stat().st_size
     assert summary.counts.queries.completed == count, summary.counts
     print(
-        f"{count} queries finished in {time.monotonic() - began:.0f} s; largest resident size "
-        f"{largest / 1024:.0f} MiB; records.parquet {parquet / count:.1f} bytes a record"
+        f"{count} queries, columns in {where}: finished in {time.monotonic() - began:.0f} s; "
+        f"largest resident size {largest / 1024:.0f} MiB, anonymous {anonymous[0] / 1024:.0f} MiB; "
+        f"records.parquet {parquet / count:.1f} bytes a record"
     )
 
 
 def main() -> None:
     """Store here, finish in a child: the largest size is then the finishing's."""
-    if sys.argv[1:2] == ["finish"]:
-        finish(Path(sys.argv[2]), int(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("count", type=int)
+    parser.add_argument("--scenario", choices=["server", "concurrency"], default="server")
+    parser.add_argument("--columns", choices=["memory", "files"], action="append")
+    parser.add_argument("--finish", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    settings = settings_of(given.count, given.scenario)
+    if given.finish:
+        finish(given.finish, given.count, settings, given.columns[0])
         return
-    for count in [int(word) for word in sys.argv[1:]] or [1_000_000]:
-        with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(store(Path(folder), count))
-            subprocess.run([sys.executable, __file__, "finish", folder, str(count)], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(store(Path(folder), given.count, settings))
+        for columns in given.columns or ("memory", "files"):
+            argv = [str(given.count), "--scenario", given.scenario, "--columns", columns]
+            command = [sys.executable, __file__, *argv, "--finish", folder]
+            subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,16 @@ no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS, Status
 from loadgen_service.core.facts import SeriesFacts, WorkerFacts
+from loadgen_service.core.percentiles import pieces_of
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
 
@@ -25,6 +26,12 @@ Column = npt.NDArray[np.integer]
 Shard = range | Int64Array
 
 NO_WORKER: Final = -1
+
+_SPARSE: Final = 8
+"""Rows may leave out so many times their number before they are sorted instead of marked."""
+
+Make = Callable[[int, "np.dtype[Any]"], "npt.NDArray[Any]"]
+"""Makes an array of so many elements, of any content: where columns live is the caller's."""
 
 _UNSET: Final = {"status": int(Status.NOT_ISSUED), "code": 0, "token_count": 0}
 """What a row without a record holds; every other column holds NEVER."""
@@ -67,23 +74,26 @@ def assemble(
     columns: MutableMapping[str, npt.NDArray[np.generic]],
     facts: SeriesFacts,
     shards: Sequence[Shard],
+    make: Make = np.empty,
 ) -> RequestTable:
     """Join the workers' records, in any order, with the plan.
 
     ``columns``: the record table's columns (core.columns), all batches of all workers joined;
     server columns where the SUT reported any. They are taken out of the mapping, so that a column
     and its place in the table are in memory together for one column only.
-    ``shards[j]``: the rows of worker j, ascending.
+    ``shards[j]``: the rows of worker j, ascending. ``make``: for the table's columns.
     Raises ValueError if a column is missing or its length differs from the others'.
     """
     records, foreign_count = _known_records(plan, columns)
     records, duplicate_count = _first_of_each(records)
     owners = _owners(shards, facts, records["row"])
-    rows = _table_rows(plan, records["row"], owners)
+    rows = _table_rows(plan, records["row"], owners, make)
     at = records.pop("row")
     if not _counts_from_zero(rows):
         at = np.searchsorted(rows, at)
-    filled = {name: _scatter(name, at, records.pop(name), len(rows)) for name in list(records)}
+    filled = {
+        name: _scatter(name, at, records.pop(name), len(rows), make) for name in list(records)
+    }
     recorded = np.zeros(len(rows), dtype=np.bool_)
     recorded[at] = True
     worker_index, issued, gone = _mark_owners(rows, owners)
@@ -141,12 +151,21 @@ def _known_records(
 def _first_of_each(records: dict[str, Int64Array]) -> tuple[dict[str, Int64Array], int]:
     """One record a row, the first to arrive, and the number of the others."""
     rows = records["row"]
-    ordered = np.sort(rows)
-    duplicate_count = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
-    if duplicate_count == 0:
+    if _are_distinct(rows):
         return records, 0
     _, first = np.unique(rows, return_index=True)
+    duplicate_count = len(rows) - len(first)
     return {name: content[first] for name, content in records.items()}, duplicate_count
+
+
+def _are_distinct(rows: Int64Array) -> bool:
+    """Whether no row is there twice, in a byte a row where they are dense, as those of runs are."""
+    end = int(rows.max(initial=-1)) + 1
+    if end > _SPARSE * len(rows):
+        return len(np.unique(rows)) == len(rows)
+    seen = np.zeros(end, dtype=np.bool_)
+    seen[rows] = True
+    return int(np.count_nonzero(seen)) == len(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,23 +202,34 @@ def _count_up_to_last(shard: Shard, recorded: Int64Array) -> int:
     return int(np.searchsorted(shard, mine.max())) + 1 if len(mine) else 0
 
 
-def _table_rows(plan: SeriesPlan, recorded: Int64Array, owners: list[_Owner]) -> Int64Array:
+def _table_rows(
+    plan: SeriesPlan, recorded: Int64Array, owners: list[_Owner], make: Make
+) -> Int64Array:
     """Rows of the table, ascending: the whole plan, or of an endless one what was issued."""
     if _is_bounded(plan):
-        return np.arange(plan.request_count, dtype=np.int64)
+        return _counted(plan.request_count, make)
     if len(owners) == 1 and isinstance(owners[0].issued, range):
         count = len(owners[0].issued)
         if owners[0].issued == range(count) and int(recorded.max(initial=-1)) < count:
-            return np.arange(count, dtype=np.int64)
+            return _counted(count, make)
     issued = [np.asarray(owner.issued, dtype=np.int64) for owner in owners]
     return np.unique(np.concatenate([recorded.astype(np.int64, copy=False), *issued]))
 
 
-def _scatter(name: str, at: Int64Array, content: Column, row_count: int) -> Column:
+def _scatter(name: str, at: Int64Array, content: Column, row_count: int, make: Make) -> Column:
     """A column of the table: each record at its place, the unset value elsewhere."""
-    made: Column = np.full(row_count, _UNSET.get(name, NEVER), dtype=content.dtype)
+    made: Column = make(row_count, content.dtype)
+    made.fill(_UNSET.get(name, NEVER))
     made[at] = content
     return made
+
+
+def _counted(row_count: int, make: Make) -> Int64Array:
+    """0, 1, 2 ... in an array of the caller's."""
+    rows: Int64Array = make(row_count, np.dtype(np.int64))
+    for piece in pieces_of(row_count):
+        rows[piece] = np.arange(piece.start, piece.stop)
+    return rows
 
 
 def _mark_owners(rows: Int64Array, owners: list[_Owner]) -> tuple[Column, BoolArray, BoolArray]:

@@ -36,6 +36,7 @@ from loadgen_service.core.verdict import judge, series_facts
 from loadgen_service.errors import LoadgenError
 from loadgen_service.mlperf.log_inputs import SeriesLog, series_log
 from loadgen_service.service.accuracy import score_series
+from loadgen_service.service.column_home import column_maker, free_memory_bytes
 from loadgen_service.service.mlperf_logs import note_without_logs, wants_logs, write_logs
 from loadgen_service.service.official_logs import place_official_logs
 from loadgen_service.service.scraped_files import with_sut_metrics
@@ -180,12 +181,13 @@ def _with_peak(material: Material) -> RunFacts:
 def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -> RequestTable:
     facts = series_facts(material.facts, plan.spec.index)
     count, settings = material.worker_count, material.settings
-    columns = read_columns(directory.segments(plan.spec.index))
+    make = column_maker(directory.path, free_memory_bytes())
+    columns = read_columns(directory.segments(plan.spec.index), make)
     if plan.sequences is None:
         shards: Sequence[Shard] = [shard_rows(plan, j, count, settings) for j in range(count)]
     else:
         shards = issued_rows(plan.sequences, columns, facts, count, settings.concurrency)
-    return assemble(plan, columns, facts, shards)  # which empties the columns
+    return assemble(plan, columns, facts, shards, make)  # which empties the columns
 
 
 def _judged(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.table import Make
 from loadgen_service.core.token_rows import TokenRows, joined
 from loadgen_service.service.segments import frames
 
@@ -18,9 +19,10 @@ Columns = dict[str, npt.NDArray[np.generic]]
 ALL_COLUMNS = REQUEST_COLUMNS | SERVER_COLUMNS
 
 
-def read_columns(segments: list[tuple[int, Path]]) -> Columns:
+def read_columns(segments: list[tuple[int, Path]], make: Make = np.empty) -> Columns:
     """All record batches of a series, joined; server columns only where some batch has them.
 
+    ``make`` makes the columns.
     Reads twice: with the count known, memory holds the joined columns and one batch.
     """
     count, has_server = 0, set()
@@ -28,7 +30,7 @@ def read_columns(segments: list[tuple[int, Path]]) -> Columns:
         count += records.count
         has_server |= SERVER_COLUMNS.keys() & {column.name for column in records.columns}
     wanted = [name for name in ALL_COLUMNS if name in REQUEST_COLUMNS or name in has_server]
-    joined_columns: Columns = {name: np.empty(count, ALL_COLUMNS[name]) for name in wanted}
+    joined_columns: Columns = {name: make(count, ALL_COLUMNS[name]) for name in wanted}
     start = 0
     for records in _record_batches(segments):
         rows = slice(start, start + records.count)

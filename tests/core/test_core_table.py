@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from series_builder import MS, Series, fail_rows, plan_of, records_of, server
+from series_builder import MS, Series, closed, fail_rows, plan_of, records_of, server
 
 from loadgen_service.core.columns import NEVER, Status
 from loadgen_service.core.plan import shard_rows
 from loadgen_service.core.query_rows import Counts, query_rows
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.table import sample_table, samples_in_rows
+from loadgen_service.core.table import assemble, sample_table, samples_in_rows
 
 
 def test_a_whole_run_has_every_row_completed() -> None:
@@ -215,3 +215,25 @@ def test_shards_of_the_builder_cover_the_plan() -> None:
     made = server(workers=3)
     rows = [r for j in range(3) for r in shard_rows(made.plan, j, 3, made.settings)]
     assert sorted(rows) == list(range(made.plan.request_count))
+
+
+def test_a_row_number_far_away_costs_no_memory() -> None:
+    series = closed("concurrency", 10, concurrency=2)
+    series.records["row"][-1] = 1 << 50
+    table = series.table()
+    assert table.row[-1] == 1 << 50
+    assert table.duplicate_count == 0
+
+
+def test_the_callers_arrays_hold_the_columns() -> None:
+    series = server()
+    made: list[np.ndarray] = []
+
+    def make(count: int, dtype: np.dtype) -> np.ndarray:
+        made.append(np.empty(count, dtype))
+        return made[-1]
+
+    shards = [shard_rows(series.plan, 0, 1, series.settings)]
+    table = assemble(series.plan, dict(series.records), series.series_facts, shards, make)
+    assert any(table.completed_ns is column for column in made)
+    assert any(table.row is column for column in made)
