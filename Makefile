@@ -149,7 +149,7 @@ $(BENCH_VENV)/.ready: bench/requirements.txt
 	@$(call RETRY,$(BENCH_VENV)/bin/python $(PIP) install -r bench/requirements.txt)
 	@touch $@
 
-bench: bench-setup ## the comparison with the peers, on two quiet cores: about twelve minutes
+bench: bench-setup ## the comparison with the peers, on two quiet cores: about 25 minutes
 	@$(BIN)/python bench/run.py
 
 clean: ## remove every environment and every cache

@@ -99,14 +99,14 @@ def real_model() -> Iterator[list[Row]]:
         placed = functools.partial(served, "--shared-memory", "system")
         what = "sut-server with EfficientNet-Lite0, batch 8, one thread"
         yield [
-            Row(what, "samples/s", Side("by message", served), loop, 0.97, rounds=3),
+            Row(what, "samples/s", Side("by message", served), loop, 0.97, rounds=5),
             Row(
                 f"{what}, samples in shared memory",
                 "samples/s",
                 Side("by shared memory", placed),
                 loop,
                 0.97,
-                rounds=3,
+                rounds=5,
             ),
         ]
 
