@@ -17,8 +17,8 @@ LITSERVE_VENV := .venv-litserve
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 # The system's own first: distributions build it guided by a profile, version managers mostly do not,
-# and a worker is as fast as its interpreter. One that cannot make an environment comes last.
-HOST_PYTHON ?= $(shell for python in /usr/bin/python3.11 python3.11 python3; do \
+# and a worker is as fast as its interpreter. One that cannot make an environment comes later.
+HOST_PYTHON ?= $(shell for python in /usr/bin/python3.11 python3.11; do \
 	$$python -c 'import venv, ensurepip' 2>/dev/null && { command -v $$python; exit; }; done; \
 	command -v python3.11 || command -v python3)
 PIP := -m pip --disable-pip-version-check --no-input -q

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import resource
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from loadgen_service.service.store import RunDirectory
 
 BATCH_ROWS = 50_000
 QPS = 100_000
+FINISH_S = 3_600.0
 
 
 def settings_of(count: int, scenario: str) -> Settings:
@@ -77,26 +80,34 @@ async def store(folder: Path, count: int, settings: Settings) -> None:
     await collector.close()
 
 
-def watch_anonymous(largest: list[int], is_over: threading.Event) -> None:
-    """Keep the largest anonymous size of this process, KiB: the kernel notes only the whole."""
-    while not is_over.wait(0.02):
-        status = Path("/proc/self/status").read_text()
-        largest[0] = max(largest[0], int(status.split("RssAnon:")[1].split()[0]))
+@contextlib.contextmanager
+def watched() -> Iterator[list[int]]:
+    """The largest anonymous size of this process, KiB: the kernel notes only the whole."""
+    largest, is_over = [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.02):
+            status = Path("/proc/self/status").read_text()
+            largest[0] = max(largest[0], int(status.split("RssAnon:")[1].split()[0]))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield largest
+    finally:
+        is_over.set()
+        watcher.join()
 
 
 def finish(folder: Path, count: int, settings: Settings, where: str) -> None:
-    anonymous, is_over = [0], threading.Event()
-    watch = threading.Thread(target=watch_anonymous, args=(anonymous, is_over), daemon=True)
-    watch.start()
     if where == "files":
         results.free_memory_bytes = lambda: 0
     worker = WorkerFacts(worker_index=0, issued_count=count)
     facts = RunFacts("bench", "0" * 64, "0" * 64, (SeriesFacts(0, (worker,)),))
     began = time.monotonic()
-    material = results.Material(settings, facts, (plan_of(settings),), 1)
-    summary = results.write_results(RunDirectory(folder), material)
-    is_over.set()
-    watch.join()
+    with watched() as anonymous:
+        material = results.Material(settings, facts, (plan_of(settings),), 1)
+        summary = results.write_results(RunDirectory(folder), material)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parquet = (folder / "records.parquet").stat().st_size
     assert summary.counts.queries.completed == count, summary.counts
@@ -124,7 +135,7 @@ def main() -> None:
         for columns in given.columns or ("memory", "files"):
             argv = [str(given.count), "--scenario", given.scenario, "--columns", columns]
             command = [sys.executable, __file__, *argv, "--finish", folder]
-            subprocess.run(command, check=True)
+            subprocess.run(command, check=True, timeout=FINISH_S)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,19 @@ def keep(
     some groups were, raises OtherEnvironment and writes nothing.
     """
     measured = {result.group for result in results}
-    others = [row for row in _read(path, where, is_whole) if row.group not in measured]
+    others = [
+        row
+        for row in rows_of(path, where, is_whole)
+        if row.group in order and row.group not in measured
+    ]
     rows = sorted([*results, *others], key=lambda row: order.index(row.group))
     content = {**where, "rows": [{**asdict(row), "is_met": row.is_met} for row in rows]}
     path.write_text(json.dumps(content, indent=1) + "\n")
     return rows
 
 
-def _read(path: Path, where: Environment, is_whole: bool) -> list[Result]:
+def rows_of(path: Path, where: Environment, is_whole: bool = False) -> list[Result]:
+    """What is kept there; ``is_whole`` and OtherEnvironment as in ``keep``."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())

@@ -29,8 +29,10 @@ import rows_streams
 import rows_time
 from environment import machine, versions
 from harness import Result, Row, measure_together, reason_of, say
-from kept import OtherEnvironment, keep, table, write_table
+from kept import Environment, OtherEnvironment, keep, rows_of, table, write_table
 from processes import ROOT
+
+RESULTS = ROOT / "bench" / "results.json"
 
 Rows = Callable[[], contextlib.AbstractContextManager[Sequence[Row]]]
 
@@ -156,20 +158,24 @@ def main() -> int:
         print("bench: needs two cores, one for the client and one for the server", file=sys.stderr)
         return 2
     os.environ.setdefault("LOADGEN_CACHE", str(Path.home() / ".cache" / "loadgen"))
+    where = {"machine": machine(), "versions": versions()}
+    is_kept = not given.quick and _can_keep(where, is_whole=not given.group)
     results = run(given.group, given.quick)
     print(table(results))
-    return 0 if given.quick else _write(results, is_whole=not given.group)
+    if is_kept:
+        rows = keep(RESULTS, results, where, list(groups(False)), is_whole=not given.group)
+        write_table(ROOT / "docs" / "performance.md", rows, where)
+    return 0 if is_kept or given.quick else 1
 
 
-def _write(results: Sequence[Result], *, is_whole: bool) -> int:
-    where = {"machine": machine(), "versions": versions()}
+def _can_keep(where: Environment, *, is_whole: bool) -> bool:
+    """Say before anything is measured whether it will stay."""
     try:
-        rows = keep(ROOT / "bench" / "results.json", results, where, list(groups(False)), is_whole)
+        rows_of(RESULTS, where, is_whole)
     except OtherEnvironment as error:
-        print(f"bench: nothing written: {error}", file=sys.stderr)
-        return 1
-    write_table(ROOT / "docs" / "performance.md", rows, where)
-    return 0
+        print(f"bench: nothing will be written: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -63,17 +63,6 @@ def values_at(values: Int64Array, indexes: Sequence[int]) -> list[int]:
     return [int(placed[index]) for index in indexes]
 
 
-def exact_percentiles(chunks: Chunks, quantiles: Sequence[float]) -> list[int]:
-    """The value at each quantile (0 to 1) of values that need not fit in memory.
-
-    Raises ValueError where there are no values.
-    """
-    extent = extent_of(chunks)
-    if not extent.count:
-        raise ValueError("no values")
-    return ranked_values(chunks, extent, [quantile_index(extent.count, q) for q in quantiles])
-
-
 def truncated_mean(values: Int64Array) -> int:
     """Mean of int64 values, truncated towards zero as LoadGen's integer division does.
 

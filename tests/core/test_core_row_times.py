@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from series_builder import Series, closed, fail_rows, server
 
@@ -84,6 +84,7 @@ def test_pieces_give_the_figures_of_the_whole(
     assert SERIES[name]().figures() == expected
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.integers(-(2**63), 2**63 - 2), min_size=1, max_size=300))
 @example(values=[-(2**63), 2**63 - 2, 0, -1, 1, 2**62, 5])
 def test_a_distribution_in_pieces_is_that_of_all_values(values: list[int]) -> None:

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_service.core import streamed_percentiles
-from loadgen_service.core.percentiles import exact_percentiles, quantile_index
+from loadgen_service.core.percentiles import quantile_index
+from loadgen_service.core.streamed_percentiles import Chunks, extent_of, ranked_values
 
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
+
+
+def found(chunks: Chunks) -> list[int]:
+    extent = extent_of(chunks)
+    return ranked_values(chunks, extent, [quantile_index(extent.count, q) for q in QUANTILES])
 
 
 def expected(values: np.ndarray) -> list[int]:
@@ -30,7 +36,7 @@ def test_they_are_the_sorted_values_whatever_the_chunks(
     chunks = [array[i : i + size] for i in range(0, len(array), size)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streamed_percentiles, "GATHERED", gathered)
-        assert exact_percentiles(lambda: chunks, QUANTILES) == expected(array)
+        assert found(lambda: chunks) == expected(array)
 
 
 @pytest.mark.parametrize("name", ["lognormal", "constant", "two values"])
@@ -43,10 +49,9 @@ def test_many_values_with_ties(name: str) -> None:
     }[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streamed_percentiles, "GATHERED", 1000)
-        found = exact_percentiles(lambda: np.array_split(values, 7), QUANTILES)
-    assert found == expected(values)
+        assert found(lambda: np.array_split(values, 7)) == expected(values)
 
 
 def test_no_values_are_an_error() -> None:
     with pytest.raises(ValueError, match="no values"):
-        exact_percentiles(list, (0.5,))
+        ranked_values(list, extent_of(list), (0,))

@@ -76,6 +76,13 @@ def test_figures_of_two_environments_do_not_share_a_table(tmp_path: Path) -> Non
     assert [row.ours_figure for row in rows] == [3.0]
 
 
+def test_rows_of_a_group_that_there_is_no_more_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    keep(path, [row_of("loops", 1.0), row_of("servers", 2.0)], HERE, ORDER, is_whole=True)
+    rows = keep(path, [row_of("loops", 3.0)], HERE, ["loops"], is_whole=False)
+    assert [row.ours_figure for row in rows] == [3.0]
+
+
 def test_the_page_says_when_each_group_was_measured(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table -->\nold\n<!-- /table -->\nafter\n")

@@ -213,16 +213,22 @@ def test_the_next_request_is_waited_for_awake_where_single_ones_come_soon() -> N
     assert asked == [10**9 + 7 + 2 * 7, 10**9 + 7 + 3 * SOON_NS]
 
 
+def sizes_received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of each piece that a server's wire half is given from now on."""
+    sizes: list[int] = []
+    true_receive = ServerConnection.receive
+
+    def receive(self: ServerConnection, data: bytes) -> list[ServerEvent]:
+        sizes.append(len(data))
+        return true_receive(self, data)
+
+    monkeypatch.setattr(ServerConnection, "receive", receive)
+    return sizes
+
+
 def test_a_long_request_behind_short_ones_is_not_minced(monkeypatch: pytest.MonkeyPatch) -> None:
     def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
-        received: list[int] = []
-        true_receive = type(pair.server._wire).receive
-
-        def receive(self: ServerConnection, data: bytes) -> list[ServerEvent]:
-            received.append(len(data))
-            return true_receive(self, data)
-
-        monkeypatch.setattr(type(pair.server._wire), "receive", receive)
+        received = sizes_received(monkeypatch)
         pair.call(100, PATH, b"*" + bytes(60_000))
         pair.server.data_received(b"".join(pair.client.take_output()))
         assert 1 < len(received) <= PORTIONS_MAX + 1
@@ -234,14 +240,7 @@ def test_a_long_request_behind_short_ones_is_not_minced(monkeypatch: pytest.Monk
 
 def test_a_long_message_is_not_cut_into_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
-        received: list[int] = []
-        true_receive = type(pair.server._wire).receive
-
-        def receive(self: ServerConnection, data: bytes) -> list[ServerEvent]:
-            received.append(len(data))
-            return true_receive(self, data)
-
-        monkeypatch.setattr(type(pair.server._wire), "receive", receive)
+        received = sizes_received(monkeypatch)
         for _ in range(2):
             pair.call(200 + len(received), PATH, b"*" + bytes(60_000))
             data = b"".join(pair.client.take_output())
