@@ -55,84 +55,75 @@ class SealedNothing:
 
 
 def batch_message(sequence: int, sealed: Sealed) -> pb.Batch:
-    """The message of one sealed piece."""
+    """The message of one sealed piece.
+
+    Filled in place: protobuf copies whatever is made before and given to it.
+    """
+    message = pb.Batch()
     if isinstance(sealed, SealedRows):
-        return pb.Batch(records=_record_batch(sequence, sealed))
-    if isinstance(sealed, SealedResponses):
-        return pb.Batch(responses=_response_batch(sequence, sealed))
-    if isinstance(sealed, SealedTokens):
-        return pb.Batch(tokens=_token_batch(sequence, sealed))
-    if isinstance(sealed, SealedFile):
-        return pb.Batch(file=_file_batch(sequence, sealed))
-    assert isinstance(sealed, SealedNothing)
-    return pb.Batch(records=pb.RecordBatch(sequence=sequence, series_index=sealed.series_index))
+        _fill_records(message.records, sequence, sealed)
+    elif isinstance(sealed, SealedResponses):
+        _fill_responses(message.responses, sequence, sealed)
+    elif isinstance(sealed, SealedTokens):
+        _fill_tokens(message.tokens, sequence, sealed)
+    elif isinstance(sealed, SealedFile):
+        _fill_file(message.file, sequence, sealed)
+    else:
+        assert isinstance(sealed, SealedNothing)
+        message.records.sequence = sequence
+        message.records.series_index = sealed.series_index
+    return message
 
 
-def _record_batch(sequence: int, sealed: SealedRows) -> pb.RecordBatch:
-    columns = [
-        pb.Column(name=name, content=column.tobytes()) for name, column in sealed.columns().items()
-    ]
+def _fill_records(batch: pb.RecordBatch, sequence: int, sealed: SealedRows) -> None:
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.count = sealed.count
     crc = 0
-    for column in columns:
-        crc = crc32(column.content, crc)
-    return pb.RecordBatch(
-        sequence=sequence,
-        series_index=sealed.series_index,
-        count=sealed.count,
-        columns=columns,
-        crc32=crc,
-    )
+    for name, column in sealed.columns().items():
+        content = column.tobytes()
+        batch.columns.add(name=name, content=content)
+        crc = crc32(content, crc)
+    batch.crc32 = crc
 
 
-def _response_batch(sequence: int, sealed: SealedResponses) -> pb.ResponseBatch:
+def _fill_responses(batch: pb.ResponseBatch, sequence: int, sealed: SealedResponses) -> None:
     rows = sealed.rows.astype("<i8").tobytes()
     lengths = np.array([len(m) for m in sealed.messages], dtype="<i8").tobytes()
     content = b"".join(sealed.messages)
-    return pb.ResponseBatch(
-        sequence=sequence,
-        series_index=sealed.series_index,
-        count=len(sealed.messages),
-        row=rows,
-        length=lengths,
-        content=content,
-        crc32=crc32(content, crc32(lengths, crc32(rows))),
-    )
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.count = len(sealed.messages)
+    batch.row, batch.length, batch.content = rows, lengths, content
+    batch.crc32 = crc32(content, crc32(lengths, crc32(rows)))
 
 
-def _file_batch(sequence: int, sealed: SealedFile) -> pb.FileBatch:
-    return pb.FileBatch(
-        sequence=sequence,
-        series_index=sealed.series_index,
-        name=sealed.name,
-        offset=sealed.offset,
-        content=sealed.content,
-        crc32=crc32(sealed.content),
-    )
+def _fill_file(batch: pb.FileBatch, sequence: int, sealed: SealedFile) -> None:
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.name = sealed.name
+    batch.offset = sealed.offset
+    batch.content = sealed.content
+    batch.crc32 = crc32(sealed.content)
 
 
-def _token_batch(sequence: int, sealed: SealedTokens) -> pb.TokenBatch:
+def _fill_tokens(batch: pb.TokenBatch, sequence: int, sealed: SealedTokens) -> None:
     rows = sealed.rows
-    batch = pb.TokenBatch(
-        sequence=sequence,
-        series_index=sealed.series_index,
-        count=len(rows),
-        row=rows.row.astype("<i8").tobytes(),
-        length=rows.length.astype("<i8").tobytes(),
-        input_token_count=rows.input_token_count.astype("<i4").tobytes(),
-        counted_by=rows.counted_by.tobytes(),
-        arrived_ns=rows.arrived_ns.astype("<i8").tobytes(),
-    )
+    columns = {
+        "row": rows.row.astype("<i8").tobytes(),
+        "length": rows.length.astype("<i8").tobytes(),
+        "input_token_count": rows.input_token_count.astype("<i4").tobytes(),
+        "counted_by": rows.counted_by.tobytes(),
+        "arrived_ns": rows.arrived_ns.astype("<i8").tobytes(),
+    }
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.count = len(rows)
     crc = 0
-    for column in (
-        batch.row,
-        batch.length,
-        batch.input_token_count,
-        batch.counted_by,
-        batch.arrived_ns,
-    ):
-        crc = crc32(column, crc)
+    for name, content in columns.items():
+        setattr(batch, name, content)
+        crc = crc32(content, crc)
     batch.crc32 = crc
-    return batch
 
 
 def write_left_over(

@@ -60,12 +60,14 @@ class Shard:
         rows = self.rows_of(columns["row"])
         columns["row"][:] = rows
         for name in _INSTANTS:
-            instants = columns[name]
-            np.subtract(instants, t0_ns, out=instants, where=instants != NEVER)
+            _count_from(t0_ns, columns[name])
         columns["scheduled_ns"][:] = self._scheduled_ns(rows, columns)
         answered = columns["status"] == Status.COMPLETED
         first = columns["first_response_ns"]
-        np.copyto(first, columns["completed_ns"], where=answered & (first == NEVER))
+        if first.max() == NEVER and answered.all():
+            first[:] = columns["completed_ns"]
+        else:
+            np.copyto(first, columns["completed_ns"], where=answered & (first == NEVER))
         if not self.pulled:
             columns["sut_index"][:] = self._sut_index(rows)
         self.last_issue_ns = max(self.last_issue_ns, int(columns["issued_ns"].max()))
@@ -119,3 +121,11 @@ class Shard:
     def _index(self) -> slice | np.ndarray:
         rows = self._rows
         return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
+
+
+def _count_from(t0_ns: int, instants: np.ndarray) -> None:
+    """Let them count from ``t0_ns``, in place; a mask costs five times what the usual rows need."""
+    if instants.min() != NEVER:
+        instants -= t0_ns
+    elif instants.max() != NEVER:
+        np.subtract(instants, t0_ns, out=instants, where=instants != NEVER)
