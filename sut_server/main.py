@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from typing import Final
 
 import uvloop
+from grpc_wire.freed_memory import keep_freed_memory
 
 from sut_server.errors import UsageError
-from sut_server.freed_memory import keep_freed_memory
 from sut_server.options import ServeOptions, parse_options
 from sut_server.server import start
 
 EXIT_USAGE: Final = 2
+KEPT_BYTES: Final = 256 << 20
+"""Freed memory that waits for the next large requests."""
+
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """A request leaves no cycles behind, so collections may be rare; 50,000 objects are a few MB."""
 
@@ -25,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code (0, or 2 with one line on stderr)."""
     try:
         options = parse_options(sys.argv[1:] if argv is None else argv)
-        keep_freed_memory()
+        keep_freed_memory(KEPT_BYTES)
         uvloop.run(_serve(options))
     except UsageError as error:
         print(f"sut-server: {error}", file=sys.stderr)

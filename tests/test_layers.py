@@ -78,6 +78,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.fleet",
         "loadgen_service.mlperf",
         "loadgen_service.web",
+        "grpc_wire",  # what a process that carries large messages asks of its C library
         "loadgen_proto",
     },
     "loadgen_service.__main__": {"loadgen_service.cli"},

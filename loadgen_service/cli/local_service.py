@@ -15,6 +15,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING
 
+from loadgen_service.cli.batch_memory import keep_batch_memory
 from loadgen_service.cli.service_client import ClientTls, ServiceClient, open_client
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.fleet.local import LocalWorkers, let_workers_first
@@ -62,6 +63,8 @@ async def local_service(
     """
     listening = fleet.serve_settings() if fleet else {"port": 0}
     try:
+        if is_command(sys.argv[0]):
+            keep_batch_memory()
         settings = ServeSettings.model_validate({"results": results, **listening})
         service = await serve(settings, embedded=True)
         web: WebServer | None = None

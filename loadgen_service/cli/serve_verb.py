@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from loadgen_service.cli.batch_memory import keep_batch_memory
 from loadgen_service.cli.flags import given_flags, model_parser
 from loadgen_service.cli.sources import read_settings
 from loadgen_service.core.settings.serve import ServeSettings
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     )
     import uvloop
 
+    keep_batch_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
     return 0

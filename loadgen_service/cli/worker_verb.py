@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> int:
     """Serve a coordinator until told to leave; returns the exit code."""
+    from loadgen_service.cli.batch_memory import keep_batch_memory
     from loadgen_service.worker.process import main as worker_main
 
+    keep_batch_memory()
     return worker_main(argv)

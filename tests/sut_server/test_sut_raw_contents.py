@@ -9,9 +9,9 @@ import sys
 
 import pytest
 from google.protobuf.message import DecodeError
+from grpc_wire.freed_memory import keep_freed_memory
 from tritonclient.grpc import service_pb2
 
-from sut_server.freed_memory import keep_freed_memory
 from sut_server.raw_contents import FIELDS_MAX, LARGE_BYTES, ModelInferRequest, split_raw
 
 
@@ -99,8 +99,8 @@ def test_freed_memory_is_kept_and_used_again() -> None:
     """In a process of its own: what it asks for lasts."""
     code = """
 import resource
-from sut_server.freed_memory import keep_freed_memory
-keep_freed_memory()
+from grpc_wire.freed_memory import keep_freed_memory
+keep_freed_memory(256 << 20)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def batch():
@@ -112,7 +112,7 @@ for _ in range(20):
 print(faults() - before)
 """
     if platform.libc_ver()[0] != "glibc":
-        assert not keep_freed_memory()
+        assert not keep_freed_memory(256 << 20)
         return
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
