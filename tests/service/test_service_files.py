@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -54,6 +55,27 @@ def test_any_cut_leaves_the_whole_frames_before_it(
     segment.append(b"after")
     segment.close()
     assert list(frames(path)) == [*whole, b"after"]
+
+
+def test_a_long_segment_leaves_the_page_cache_as_it_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[tuple[int, int]] = []
+
+    def advise(_handle: int, start: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        forgotten.append((start, size))
+
+    page = mmap.PAGESIZE
+    monkeypatch.setattr("loadgen_service.service.segments.CACHED_BYTES", 4 * page)
+    monkeypatch.setattr("loadgen_service.service.segments.os.posix_fadvise", advise)
+    segment = Segment(tmp_path / "a.seg")
+    for _ in range(8):
+        segment.append(bytes(page))
+        segment.sync()
+    segment.close()
+    assert forgotten == [(at * page, page) for at in range(4)]
+    assert list(frames(tmp_path / "a.seg")) == [bytes(page)] * 8
 
 
 def test_a_flipped_bit_hides_its_frame_and_all_after_it(tmp_path: Path) -> None:
