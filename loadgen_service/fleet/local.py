@@ -25,7 +25,7 @@ TERMINATE_S = 5.0
 
 LAST_WORDS_BYTES = 2_000
 
-SERVICE_NICENESS = 5
+SERVICE_NICENESS = 10
 """A quarter of a busy processor is left: more than the records of one worker there ask for."""
 
 Left = Callable[[int, str], None]

@@ -7,7 +7,9 @@ import os
 import time
 from collections.abc import Callable
 
-from grpc_wire.wakefulness import Wakefulness
+from grpc_wire.wakefulness import SHARED_NS, SKIPPED_COUNT, Wakefulness
+
+__all__ = ["SHARED_NS", "SKIPPED_COUNT", "awake_on"]
 
 
 def awake_on(loop: asyncio.AbstractEventLoop) -> Callable[[int], None]:

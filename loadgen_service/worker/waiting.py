@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 from loadgen_service.errors import UserError
-from loadgen_service.sut.wakefulness import awake_on
+from loadgen_service.sut.wakefulness import SHARED_NS, SKIPPED_COUNT, awake_on
 
 SPIN_NS: Final = 10_000
 """Polling stays in its loop when the instant is this near: answers then wait that long at most."""
@@ -26,10 +26,14 @@ SOON_NS: Final = 200_000
 """For answers that take longer a worker sleeps: to be woken is a small part of such a time, and a
 processor that only waits is a high price."""
 
+NEAR_NS: Final = 25_000
+"""To set a timer, sleep and be woken takes about as long on a virtual machine."""
+
 _CLOCK_MONOTONIC: Final = 1
 _TFD_TIMER_ABSTIME: Final = 1
+_TFD_BYTES: Final = 8
 _NS: Final = 1_000_000_000
-_NOT_ARMED: Final = 0
+_NEVER: Final = 1 << 62
 
 
 class Waiter(Protocol):
@@ -49,11 +53,24 @@ class Waiter(Protocol):
 
 
 class TimerfdWaiter:
-    """A kernel timer with nanosecond deadlines whose descriptor the loop watches."""
+    """A kernel timer with nanosecond deadlines whose descriptor the loop watches.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+    It is set NEAR_NS early, and the rest is waited for awake, in turns of the loop that give way to
+    others. Where others then keep the processor, a timer set to the very instant is better: being
+    woken, we get it back.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], None],
+        clock: Callable[[], int] = time.monotonic_ns,
+        give_way: Callable[[], object] = os.sched_yield,
+    ) -> None:
         self._loop = loop
         self._wake = wake
+        self._clock = clock
+        self._give_way = give_way
         self._awake_until = awake_on(loop)
         # PyDLL keeps the interpreter's lock: setting a timer never blocks, and releasing the lock
         # would invite another thread in at the worst moment.
@@ -67,17 +84,51 @@ class TimerfdWaiter:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._spec = (ctypes.c_int64 * 4)()  # struct itimerspec: interval, then value
         self._spec_pointer = ctypes.byref(self._spec)
-        self._armed_ns = _NOT_ARMED
+        self._at_ns = _NEVER
+        self._is_turning = False
+        self._skip_count = 0
         loop.add_reader(self._fd, self._fired)
 
     def arm(self, at_ns: int | None) -> None:
-        at_ns = _NOT_ARMED if at_ns is None else max(at_ns, 1)
-        if at_ns == self._armed_ns:
+        if at_ns is None or self._fd < 0:
+            self._at_ns = _NEVER  # a timer that is set fires for nobody, once
             return
-        self._armed_ns = at_ns
+        if at_ns == self._at_ns:
+            return
+        self._at_ns = at_ns
+        left_ns = at_ns - self._clock()
+        early_ns = NEAR_NS
+        if self._skip_count and left_ns > 0:
+            self._skip_count -= 1
+            early_ns = 0
+        if left_ns > early_ns:
+            self._set(at_ns - early_ns)
+        elif not self._is_turning:
+            self._is_turning = True
+            self._loop.call_soon(self._turn)
+
+    def _set(self, at_ns: int) -> None:
         spec = self._spec
         spec[2], spec[3] = divmod(at_ns, _NS)
         self._set_time(self._fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None)
+
+    def _turn(self) -> None:
+        now_ns = self._clock()
+        left_ns = self._at_ns - now_ns
+        if left_ns > NEAR_NS:  # another instant since, or none
+            self._is_turning = False
+        elif left_ns <= 0:
+            self._is_turning = False
+            self._come()
+        else:
+            self._give_way()
+            if self._clock() - now_ns > SHARED_NS:
+                self._skip_count = SKIPPED_COUNT
+            self._loop.call_soon(self._turn)
+
+    def _come(self) -> None:
+        self._at_ns = _NEVER  # so that the same instant may be asked for again
+        self._wake()
 
     def soon(self) -> None:
         self._loop.call_soon(self._wake)
@@ -86,16 +137,18 @@ class TimerfdWaiter:
         self._awake_until(until_ns)
 
     def _fired(self) -> None:
-        fired_ns = self._armed_ns
-        self._armed_ns = -1  # unlike any instant, so that arming again reaches the kernel
-        self._wake()
-        if self._armed_ns == -1:
-            # Nobody armed it again, and an expired timer stays readable until it is set or read.
-            self._armed_ns = fired_ns
-            self.arm(None)
+        try:
+            os.read(self._fd, _TFD_BYTES)  # an expired timer stays readable until it is read or set
+        except BlockingIOError:
+            return
+        if self._is_turning:
+            return
+        self._is_turning = True
+        self._turn()
 
     def close(self) -> None:
         self._awake_until(0)
+        self._at_ns = _NEVER
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
