@@ -7,7 +7,7 @@ it did so, and reports what came back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from grpc_wire.events import DONE, MESSAGE
 
@@ -45,6 +45,7 @@ __all__ = [
     "TAKEN",
     "Cell",
     "Event",
+    "IssuesTogether",
     "Parts",
     "Sink",
     "SystemUnderTest",
@@ -89,3 +90,13 @@ class SystemUnderTest(Protocol):
 
     async def close(self) -> None:
         """Close every connection; calls still open are not reported."""
+
+
+@runtime_checkable
+class IssuesTogether(Protocol):
+    """What an adapter may offer beside: many calls at the price of a few."""
+
+    def issue_together(
+        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int
+    ) -> Cell | None:
+        """``issue`` for all; they share a cell. None: nothing was done, take them one by one."""

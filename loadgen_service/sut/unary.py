@@ -133,6 +133,22 @@ class WireSut:
             self._dirty.append(link)
         return cell
 
+    def issue_together(
+        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int
+    ) -> Cell | None:
+        """See ``base.IssuesTogether``: where there is one connection, and room for all of them."""
+        links = self._links
+        if self.waiting or len(links) != 1 or self._streaming or not links[0].is_writable:
+            return None
+        link = links[0]
+        if not link.wire.calls(keys, self._path.headers, messages):
+            return None
+        cell = link.cell
+        if cell is None or cell[0] != taken_ns:
+            cell = link.new_cell(taken_ns)
+            self._dirty.append(link)
+        return cell
+
     def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``; it is flushed at once, with all that came before it."""
         cell = [taken_ns, NEVER]

@@ -28,6 +28,7 @@ from loadgen_service.sut.base import (
 )
 from loadgen_service.sut.gathering import Read
 from loadgen_service.worker.answer_reader import Answer, AnswerReader
+from loadgen_service.worker.issuing import Issuer
 from loadgen_service.worker.record_log import Columns, RecordLog
 from loadgen_service.worker.shard import Shard
 from loadgen_service.worker.token_log import SealedTokens, TokenLog
@@ -87,8 +88,7 @@ class SeriesLoop:
         self._pending: dict[int, Cell] = {}
         self._ready: Sequence[int] = range(0)
         self._tokens = TokenLog()
-        self._pulled: dict[int, int] = {}
-        self._load, self._turn = [0] * len(suts), 0
+        self._issuer = Issuer(shard, suts, self._pending)
         self._t0_ns = 0
         self._started = False
         self._stop_ns = 1 << 62
@@ -243,35 +243,8 @@ class SeriesLoop:
         return ready
 
     def _issue(self, positions: Sequence[int], now_ns: int) -> None:
-        pending = self._pending
-        payload_of = self._shard.payload_of
-        suts = self._suts
         self.issued_count += len(positions)
-        if self._shard.pulled and len(suts) > 1:
-            for key in positions:
-                sut = self._pull(key)
-                pending[key] = suts[sut].issue(key, payload_of(key), now_ns)
-        elif self._shard.sut_of is not None:
-            sut_of = self._shard.sut_of
-            for key in positions:
-                pending[key] = suts[sut_of(key)].issue(key, payload_of(key), now_ns)
-        else:
-            issue = suts[0].issue
-            for key in positions:
-                pending[key] = issue(key, payload_of(key), now_ns)
-            suts[0].flush()
-            return
-        for one in suts:
-            one.flush()
-
-    def _pull(self, key: int) -> int:
-        """The SUT with the fewest requests out takes the next; of equals the one in turn."""
-        load, turn = self._load, self._turn
-        sut: int = min((*range(turn, len(load)), *range(turn)), key=load.__getitem__)
-        self._turn = (sut + 1) % len(load)
-        load[sut] += 1
-        self._pulled[key] = sut
-        return sut
+        self._issuer.issue(positions, now_ns)
 
     # ------------------------------------------------------------ settling
     def _settle(self, reads: Sequence[Read], event_count: int) -> list[Answer]:
@@ -285,7 +258,7 @@ class SeriesLoop:
         answers: list[Answer] = []
         index = first = log.count
         failed = 0
-        has_extras = bool(self._tokens.open or self._pulled)
+        has_extras = bool(self._tokens.open or self._issuer.pulled)
         for now_ns, events in reads:
             for event in events:
                 if event[0] != DONE:
@@ -322,18 +295,15 @@ class SeriesLoop:
         stream = self._tokens.end(key, usage)
         if stream is not None:
             self._log.first_response_ns[index], self._log.token_count[index] = stream
-        sut = self._pulled.pop(key, None)
         if self._shard.pulled:
-            self._log.sut_index[index] = sut or 0
-            if sut is not None:
-                self._load[sut] -= 1
+            self._log.sut_index[index] = self._issuer.end(key)
 
     def _note_failure(self, index: int, key: int, status: Status, code: int, text: str) -> None:
         self._log.status[index] = status
         self._log.code[index] = min(code, 255)
         self.timed_out_count += status == Status.TIMED_OUT
         self.failed_count += status != Status.TIMED_OUT
-        kind = (self._sut_of(key), min(code, 255), text)
+        kind = (self._issuer.sut_of(key), min(code, 255), text)
         if kind not in self.errors and len(self.errors) >= ERROR_KINDS_MAX:
             kind = (kind[0], kind[1], "other errors of this code")
         self.errors[kind] += 1
@@ -341,7 +311,7 @@ class SeriesLoop:
     def _give_up(self, key: int, status: Status, code: int, text: str) -> None:
         """Settle a request that was not answered, and forget the call."""
         cell = self._pending.pop(key)
-        self._suts[self._sut_of(key)].cancel(key)
+        self._issuer.cancel(key)
         log = self._log
         log.reserve(1)
         index = log.count
@@ -351,11 +321,6 @@ class SeriesLoop:
         self._note_failure(index, key, status, code, text)
         self._note_extras(index, key)
         log.count = index + 1
-
-    def _sut_of(self, key: int) -> int:
-        if self._shard.pulled:
-            return self._pulled.get(key, 0)
-        return self._shard.sut_of(key) if self._shard.sut_of is not None else 0
 
     # ------------------------------------------------------------ the end
     def _look_for_end(self, now_ns: int) -> None:

@@ -46,6 +46,10 @@ class SequenceShard(Shard):
 
         return payload_of
 
+    def payloads_of(self, positions: Sequence[int]) -> list[Parts]:
+        """Each as ``payload_of`` marks it."""
+        return list(map(self.payload_of, positions))
+
 
 class SequenceLoop(SeriesLoop):
     """A ``SeriesLoop`` whose pacer is told of every end before it is counted."""

@@ -44,6 +44,8 @@ class Shard:
         self.pulled = scenario.pulled or not len(plan.sut_index)
         self.last_issue_ns = NEVER
         self.series_index = plan.spec.index
+        self._samples: memoryview | None = None
+        self._ready: list[Parts] = []
         self.payload_of = self._payloads()
         self.sut_of = self._suts()
 
@@ -86,37 +88,62 @@ class Shard:
         suts = self._plan.sut_index
         return suts[self._queries(rows)] if len(suts) else 0
 
+    def payloads_of(self, positions: Sequence[int]) -> list[Parts]:
+        """``payload_of`` of each position."""
+        samples = self._samples_of(positions) if isinstance(positions, range) else None
+        if samples is None:
+            return list(map(self.payload_of, positions))
+        return list(map(self._ready.__getitem__, samples))
+
+    def _samples_of(self, positions: range) -> memoryview | None:
+        """Samples of requests that follow one another; None where they are not at hand."""
+        samples = self._samples
+        if samples is None or not self._plan.unbounded:
+            return samples and samples[positions.start : positions.stop]
+        rows: range = self._rows  # type: ignore[assignment]  # endless
+        first = (rows.start + positions.start * rows.step) % len(samples)
+        stop = first + (len(positions) - 1) * rows.step + 1
+        return samples[first : stop : rows.step] if stop <= len(samples) else None
+
     def _suts(self) -> Callable[[int], int] | None:
         suts = self._plan.sut_index
         if self.pulled or not len(suts) or not suts.any():
             return None
         sut_count = int(suts.max()) + 1
-        return self._lookup(np.repeat(suts, self._plan.requests_per_query), range(sut_count))
+        column = self._column(np.repeat(suts, self._plan.requests_per_query))
+        return self._lookup(column, range(sut_count))
 
     def _payloads(self) -> Callable[[int], Parts]:
         plan = self._plan
         if plan.samples_per_request > 1:
             return self._payload_of_span
         samples = plan.samples if plan.unbounded else plan.samples[self._index()]
-        payloads: list[Parts] = [b""] * (int(samples.max(initial=-1)) + 1)
+        self._ready = [b""] * (int(samples.max(initial=-1)) + 1)
         for sample in np.unique(samples).tolist():
-            payloads[sample] = self._build((sample,))
-        return self._lookup(plan.samples, payloads)
+            self._ready[sample] = self._build((sample,))
+        self._samples = self._column(plan.samples)
+        return self._lookup(self._samples, self._ready)
 
     def _payload_of_span(self, position: int) -> Parts:
         """Requests of several samples differ from one another: built when they are issued."""
         start, stop = self._plan.request_span(self._rows[position])
         return self._build(self._plan.samples[start:stop].tolist())
 
-    def _lookup(self, column: np.ndarray, table: Sequence[_Value]) -> Callable[[int], _Value]:
+    def _column(self, column: np.ndarray) -> memoryview:
+        """A column of the plan, by position; of an endless series, by row."""
+        return (
+            column.data
+            if self._plan.unbounded
+            else np.ascontiguousarray(column[self._index()]).data
+        )
+
+    def _lookup(self, column: memoryview, table: Sequence[_Value]) -> Callable[[int], _Value]:
         """``position -> table[column[row]]`` without numpy in it: called for every request."""
         if self._plan.unbounded:
             rows, count = self._rows, len(column)
             start, step = rows.start, rows.step  # type: ignore[union-attr]  # endless range
-            cycle = column.data
-            return lambda position: table[cycle[(start + position * step) % count]]
-        view = np.ascontiguousarray(column[self._index()]).data
-        return lambda position: table[view[position]]
+            return lambda position: table[column[(start + position * step) % count]]
+        return lambda position: table[column[position]]
 
     def _index(self) -> slice | np.ndarray:
         rows = self._rows

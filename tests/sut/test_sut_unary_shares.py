@@ -31,6 +31,12 @@ class FakeWire:
         self.keys.append(key)
         return True
 
+    def calls(self, keys: Sequence[int], headers: object, messages: Sequence[object]) -> bool:
+        if len(self.keys) + len(keys) > self.room:
+            return False
+        self.keys += keys
+        return True
+
 
 class FakeLink:
     """A connection without a socket."""
@@ -205,3 +211,24 @@ def test_a_new_connection_gets_its_share() -> None:
     for _ in range(9):
         rig.answer_oldest()
         assert rig.spread() == mixed
+
+
+def test_one_connection_takes_many_calls_together_and_they_share_a_cell() -> None:
+    rig = Rig(1, keep_shares=True)
+    cell = rig.sut.issue_together(range(5), [b"m"] * 5, 9)
+    assert cell is not None
+    assert rig.sut.issue(5, b"m", 9) is cell
+    assert rig.sut.issue(6, b"m", 10) is not cell
+    assert rig.links[0].wire.keys == list(range(7))
+
+
+@pytest.mark.parametrize("why", ["no room", "not writable", "calls wait", "streams", "two", "none"])
+def test_otherwise_nothing_is_done(why: str) -> None:
+    rig = Rig({"two": 2, "none": 0}.get(why, 1), keep_shares=True, streaming=why == "streams")
+    for link in rig.links:
+        link.wire.room = 4 if why == "no room" else 1000
+        link.is_writable = why != "not writable"
+    if why == "calls wait":
+        rig.sut.waiting[77] = (b"m", [0, -1], rig.sut._path.headers)
+    assert rig.sut.issue_together(range(5), [b"m"] * 5, 9) is None
+    assert all(not link.wire.keys and link.cell is None for link in rig.links)
