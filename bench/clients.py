@@ -120,7 +120,12 @@ def h2load(
         )  # fmt: skip
     found = re.search(r"([\d.]+) req/s", said)
     failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", said)
-    if found is None or failed is None or int(failed[1]) + int(failed[2]) + int(failed[3]):
+    if (
+        not found
+        or not float(found[1])
+        or failed is None
+        or int(failed[1]) + int(failed[2]) + int(failed[3])
+    ):
         raise RowFailed(f"h2load: {said[-300:]}")
     return float(found[1])
 

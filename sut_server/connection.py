@@ -140,7 +140,7 @@ class KserveConnection(asyncio.Protocol):
             self._request_bytes = self._unanswered_bytes / count
             self._unanswered_bytes = 0
             if shared.next_request is not None:
-                shared.next_request.note(count, now_ns)
+                shared.next_request.note(now_ns)
         if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
             self.abort()
 

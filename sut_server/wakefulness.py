@@ -1,7 +1,7 @@
-"""When the next request is waited for awake: where they come one by one, soon.
+"""When the next request is waited for awake: where they come soon after one another.
 
 For servers whose answers cost nothing, where going to sleep and being woken is most of what a
-caller with one call out waits for.
+caller waits for.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-FEW_COUNT: Final = 2
-"""Requests of one read; where more come together, sleeping lets the next gather too."""
-
 SOON_NS: Final = 500_000
-"""Requests further apart find the loop asleep: 2,000 a second justify a processor, fewer do not."""
+"""Reads further apart find the loop asleep: 2,000 a second justify a processor, fewer do not."""
 
 
 class NextRequest:
@@ -23,8 +20,8 @@ class NextRequest:
         self._stay_awake_until = stay_awake_until
         self._last_ns = 0
 
-    def note(self, count: int, now_ns: int) -> None:
-        """``count`` requests came in one read and have been answered."""
+    def note(self, now_ns: int) -> None:
+        """Requests came in a read and have been answered."""
         gap_ns, self._last_ns = now_ns - self._last_ns, now_ns
-        if count <= FEW_COUNT and gap_ns <= SOON_NS:
+        if gap_ns <= SOON_NS:
             self._stay_awake_until(now_ns + 2 * gap_ns)

@@ -19,7 +19,7 @@ from loadgen_service.sut.wakefulness import SHARED_NS, SKIPPED_COUNT, awake_on
 SPIN_NS: Final = 10_000
 """Polling stays in its loop when the instant is this near: answers then wait that long at most."""
 
-FEW_COUNT: Final = 2
+FEW_COUNT: Final = 4
 """With more requests out answers come in groups, and a wake-up is shared by a group."""
 
 SOON_NS: Final = 200_000

@@ -14,7 +14,7 @@ from test_sut_connection import MemoryTransport, Pair, done
 
 from sut_server.null import null_spec, ready_answer
 from sut_server.portions import PORTION_COUNT_MAX, PORTIONS_MAX, WHOLE_COUNT_MAX, portion_bytes
-from sut_server.wakefulness import FEW_COUNT, SOON_NS, NextRequest
+from sut_server.wakefulness import SOON_NS, NextRequest
 
 PATH = "/a/B"
 
@@ -202,14 +202,13 @@ def test_a_caller_who_does_not_read_gets_nothing_until_he_does(
     with_pair(scene, monkeypatch)
 
 
-def test_the_next_request_is_waited_for_awake_where_single_ones_come_soon() -> None:
+def test_the_next_request_is_waited_for_awake_where_they_come_soon() -> None:
     asked: list[int] = []
     coming = NextRequest(asked.append)
-    coming.note(1, 10**9)  # the first has none before it
-    coming.note(1, 10**9 + 7)
-    coming.note(FEW_COUNT, 10**9 + 7 + SOON_NS)
-    coming.note(1, 10**9 + 8 + 2 * SOON_NS)  # too late after the one before
-    coming.note(FEW_COUNT + 1, 10**9 + 9 + 2 * SOON_NS)  # a group
+    coming.note(10**9)  # the first has none before it
+    coming.note(10**9 + 7)
+    coming.note(10**9 + 7 + SOON_NS)
+    coming.note(10**9 + 8 + 2 * SOON_NS)  # too late after the one before
     assert asked == [10**9 + 7 + 2 * 7, 10**9 + 7 + 3 * SOON_NS]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from worker_fakes import T0_NS, Rig
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.worker.waiting import SOON_NS, awake_until_ns
+from loadgen_service.worker.waiting import FEW_COUNT, SOON_NS, awake_until_ns
 
 
 def rig_of(tmp_path: Path, concurrency: int) -> Rig:
@@ -38,9 +38,9 @@ def test_the_last_of_several_reads_counts(tmp_path: Path) -> None:
 
 
 def test_with_more_out_it_sleeps_as_usual(tmp_path: Path) -> None:
-    rig = rig_of(tmp_path, 3)
+    rig = rig_of(tmp_path, FEW_COUNT + 1)
     rig.at(40_000)
-    rig.answer([0, 1, 2])
+    rig.answer(list(range(FEW_COUNT + 1)))
     assert rig.waiter.awake_until_ns is None
 
 
