@@ -59,7 +59,8 @@ async def local_service(
 
     It listens on a free loopback port and its workers are processes of this host, unless a
     ``fleet`` places them. ``say`` gets one line for a worker process that ends by itself.
-    A process that is the command itself steps back for its workers, which cannot be taken back.
+    A process that is the command itself keeps freed memory and steps back for its workers, neither
+    of which can be taken back.
     """
     listening = fleet.serve_settings() if fleet else {"port": 0}
     try:

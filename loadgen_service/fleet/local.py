@@ -26,7 +26,8 @@ TERMINATE_S = 5.0
 LAST_WORDS_BYTES = 2_000
 
 SERVICE_NICENESS = 10
-"""A quarter of a busy processor is left: more than the records of one worker there ask for."""
+"""A tenth of a busy processor is left, and what the workers sleep: the records of the busiest one
+there ask for about that, and those that wait are kept by it."""
 
 Left = Callable[[int, str], None]
 

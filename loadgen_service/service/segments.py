@@ -7,6 +7,7 @@ means, and which sequence number comes next, is the collector's business.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -21,6 +22,7 @@ _FRAME = struct.Struct("<II")
 PARTS_MAX = 1024
 """Of one write: Linux's limit (IOV_MAX)."""
 
+_DONTNEED = os.POSIX_FADV_DONTNEED
 CACHED_BYTES = 256 << 20
 """The end of a segment stays in the page cache: most are no longer, and are read after the run."""
 
@@ -76,12 +78,14 @@ class Segment:
         """Let the kernel reuse the pages of what is long on the disk.
 
         A container is charged for them, and where a host lends memory page by page, new ones cost
-        seven times what used ones do.
+        seven times what used ones do. A hint: where it is refused, the records are stored all the
+        same.
         """
         stop = (self._file.tell() - CACHED_BYTES) & -mmap.PAGESIZE
         if stop > self._forgotten:
             size = stop - self._forgotten
-            os.posix_fadvise(self._file.fileno(), self._forgotten, size, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._file.fileno(), self._forgotten, size, _DONTNEED)
             self._forgotten = stop
 
     def close(self) -> None:

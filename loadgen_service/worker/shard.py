@@ -98,8 +98,10 @@ class Shard:
     def _samples_of(self, positions: range) -> memoryview | None:
         """Samples of requests that follow one another; None where they are not at hand."""
         samples = self._samples
-        if samples is None or not self._plan.unbounded:
-            return samples and samples[positions.start : positions.stop]
+        if samples is None:
+            return None
+        if not self._plan.unbounded:
+            return samples[positions.start : positions.stop]
         rows: range = self._rows  # type: ignore[assignment]  # endless
         first = (rows.start + positions.start * rows.step) % len(samples)
         stop = first + (len(positions) - 1) * rows.step + 1
@@ -151,7 +153,7 @@ class Shard:
 
 
 def _count_from(t0_ns: int, instants: np.ndarray) -> None:
-    """Let them count from ``t0_ns``, in place; a mask costs five times what the usual rows need."""
+    """Let them count from ``t0_ns``, in place; without a mask, which most rows do not need."""
     if instants.min() != NEVER:
         instants -= t0_ns
     elif instants.max() != NEVER:

@@ -119,16 +119,13 @@ class TimerfdWaiter:
             self._is_turning = False
         elif left_ns <= 0:
             self._is_turning = False
-            self._come()
+            self._at_ns = _NEVER  # so that the same instant may be asked for again
+            self._wake()
         else:
             self._give_way()
             if self._clock() - now_ns > SHARED_NS:
                 self._skip_count = SKIPPED_COUNT
             self._loop.call_soon(self._turn)
-
-    def _come(self) -> None:
-        self._at_ns = _NEVER  # so that the same instant may be asked for again
-        self._wake()
 
     def soon(self) -> None:
         self._loop.call_soon(self._wake)

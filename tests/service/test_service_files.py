@@ -78,6 +78,21 @@ def test_a_long_segment_leaves_the_page_cache_as_it_grows(
     assert list(frames(tmp_path / "a.seg")) == [bytes(page)] * 8
 
 
+def test_a_page_cache_that_keeps_everything_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("loadgen_service.service.segments.CACHED_BYTES", 0)
+    monkeypatch.setattr("loadgen_service.service.segments.os.posix_fadvise", refuse)
+    segment = Segment(tmp_path / "a.seg")
+    segment.append(bytes(3 * mmap.PAGESIZE))
+    segment.sync()
+    segment.close()
+    assert list(frames(tmp_path / "a.seg")) == [bytes(3 * mmap.PAGESIZE)]
+
+
 def test_a_flipped_bit_hides_its_frame_and_all_after_it(tmp_path: Path) -> None:
     path = tmp_path / "a.seg"
     write(path, [b"one", b"two", b"three"])
