@@ -1,7 +1,8 @@
-"""An asyncio.Protocol around the server half of grpc_wire: bytes in, calls out, answers back.
+"""An asyncio protocol around the server half of grpc_wire: bytes in, calls out, answers back.
 
-Owns no decision about answers. Paths in ``ready`` are answered here with the same bytes every
-time; every other call goes to the servicer.
+Large requests are read where they stay, all else into memory that the connections share. Owns no
+decision about answers. Paths in ``ready`` are answered here with the same bytes every time; every
+other call goes to the servicer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+import numpy as np
 from grpc_wire.events import (
     CANCELLED,
     CLOSED,
@@ -24,7 +26,7 @@ from grpc_wire.events import (
     Request,
     ServerEvent,
 )
-from grpc_wire.flow import WRITEV_PIECES_MAX, unsent
+from grpc_wire.flow import WRITEV_PIECES_MAX, Piece, unsent
 from grpc_wire.messages import frame_message, frame_prefix
 from grpc_wire.server import ServerConnection
 
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
 JOINED_BYTES: Final = 16_384
 """Answers up to this size are copied into one piece with their prefix; larger ones are not."""
 
+READ_BYTES: Final = 1 << 18
+"""The most that is read at once into the memory that connections share."""
+
+HEAD_BYTES: Final = 4_096
+"""Read after a large request: the head of the next, and little of what is to be read in place."""
+
 UNSENT_BYTES_MAX: Final = 1 << 30
 """Answers that wait for a caller's windows; past it the caller asks and does not take."""
 
@@ -50,7 +58,7 @@ UNSENT_BYTES_MAX: Final = 1 << 30
 class Connections:
     """What all connections of a server share, and the connections that are open."""
 
-    handle: Callable[[Call, bytes, bytes], None]
+    handle: Callable[[Call, bytes, Piece], None]
     clock_ns: Callable[[], int]
     make_wire: Callable[[], ServerConnection]
     ready_path: bytes | None = None
@@ -58,7 +66,7 @@ class Connections:
     ready: ReadyAnswer | None = None
     count_ready: Callable[[int, int], None] = lambda count, now_ns: None
     """Told how many ready answers were given at one instant."""
-    handle_streamed: Callable[[Call, bytes], None] = lambda call, message: call.refuse(
+    handle_streamed: Callable[[Call, Piece], None] = lambda call, message: call.refuse(
         Code.UNIMPLEMENTED, "this server answers no streams"
     )
     """One request of a streaming call."""
@@ -67,9 +75,11 @@ class Connections:
     tracer: Tracer | None = None
     open: set[KserveConnection] = field(default_factory=set)
     patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
+    """What is read stays here until it is taken in, before anything else is read."""
 
 
-class KserveConnection(asyncio.Protocol):
+class KserveConnection(asyncio.BufferedProtocol):
     """One caller's connection."""
 
     def __init__(self, shared: Connections) -> None:
@@ -81,6 +91,9 @@ class KserveConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_flush_due = False
         self._is_paused = False
+        self._is_in_place = False
+        """What is read now is the rest of a large request."""
+        self._scratch = shared.scratch
         self.received_bytes = 0
         self._unanswered_bytes = 0
         self._request_bytes = math.inf
@@ -126,16 +139,26 @@ class KserveConnection(asyncio.Protocol):
         self._wire.start()
         self._flush()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the transport is to read to."""
+        place = self._wire.frame_buffer(_memory)
+        self._is_in_place = place is not None
+        return self._scratch if place is None else place
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """The transport has read so many bytes there."""
         shared = self._shared
         now_ns = shared.clock_ns()
-        self.received_bytes += len(data)
-        self._unanswered_bytes += len(data)
-        if len(data) <= WHOLE_COUNT_MAX * self._request_bytes or self._fd < 0:
-            count = self._take(data, now_ns)
+        self.received_bytes += nbytes
+        self._unanswered_bytes += nbytes
+        if self._is_in_place:
+            self._scratch = shared.scratch[:HEAD_BYTES]
+            count = self._take(self._wire.frame_filled(nbytes), now_ns)
             self._flush()
         else:
-            count = self._take_in_portions(data, now_ns)
+            data = self._scratch[:nbytes].tobytes()
+            self._scratch = shared.scratch
+            count = self._take_read(data, now_ns)
         if count:
             self._request_bytes = self._unanswered_bytes / count
             self._unanswered_bytes = 0
@@ -144,6 +167,14 @@ class KserveConnection(asyncio.Protocol):
         if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
             self.abort()
 
+    def _take_read(self, data: bytes, now_ns: int) -> int:
+        """Take in one read and write the answers there are; see ``_take``."""
+        if len(data) > WHOLE_COUNT_MAX * self._request_bytes and self._fd >= 0:
+            return self._take_in_portions(data, now_ns)
+        count = self._take(self._wire.receive(data), now_ns)
+        self._flush()
+        return count
+
     def _take_in_portions(self, data: bytes, now_ns: int) -> int:
         """Take in a read of many requests, and let the first answers go meanwhile."""
         request_bytes = self._request_bytes
@@ -151,17 +182,17 @@ class KserveConnection(asyncio.Protocol):
         count = start = 0
         while start < len(data):
             stop = start + max(least_bytes, portion_bytes(len(data) - start, request_bytes))
-            count += self._take(data[start:stop], now_ns)
+            count += self._take(self._wire.receive(data[start:stop]), now_ns)
             self._flush_now()
             start = stop
         return count
 
-    def _take(self, data: bytes, now_ns: int) -> int:
-        """Take in bytes; returns how many requests got the ready answer."""
+    def _take(self, events: Sequence[ServerEvent], now_ns: int) -> int:
+        """Take in what came; returns how many requests got the ready answer."""
         shared = self._shared
         ready_path = shared.ready_path
         asked: list[Request] = []
-        for event in self._wire.receive(data):
+        for event in events:
             if event[0] == REQUEST:
                 if event[2] == ready_path:
                     asked.append(event)
@@ -317,3 +348,8 @@ class KserveConnection(asyncio.Protocol):
         left = unsent(output, sent)
         if left:
             transport.writelines(left)
+
+
+def _memory(size_bytes: int) -> memoryview:
+    """Memory that is not cleared before it is read into."""
+    return np.empty(size_bytes, dtype=np.uint8).data

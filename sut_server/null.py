@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from grpc_wire.flow import Piece
 from grpc_wire.messages import frame_message
 from tritonclient.grpc import service_pb2
 
@@ -14,6 +15,7 @@ from sut_server.engines import Desk
 from sut_server.figures import ModelFigures
 from sut_server.infer_messages import InferRequest
 from sut_server.models import ModelSpec
+from sut_server.raw_contents import ModelInferRequest
 from sut_server.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, simple_spec
 from sut_server.tensors import Array
 
@@ -48,10 +50,10 @@ class ReadyAnswer:
         self.tag_at = len(spec.name) + _TAG_AND_LENGTH
         """Where a request without version and id has the tag of its first input."""
 
-    def to(self, request: bytes) -> bytes:
+    def to(self, request: Piece) -> bytes:
         """The answer to a request that may have an id. What cannot be read has none."""
         try:
-            found = service_pb2.ModelInferRequest.FromString(request).id.encode()
+            found = ModelInferRequest.FromString(request).message.id.encode()
         except DecodeError:
             return self.plain
         # A field may stand anywhere in a message, so the id is put behind the rest.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from grpc_wire.flow import Piece
 from tritonclient.grpc import service_pb2
 
 LARGE_BYTES: Final = 16_384
@@ -34,14 +35,14 @@ class ModelInferRequest:
         self.raw = raw
 
     @classmethod
-    def FromString(cls, data: bytes) -> ModelInferRequest:  # as protobuf's messages
+    def FromString(cls, data: Piece) -> ModelInferRequest:  # as protobuf's messages
         """Raises protobuf's DecodeError."""
         parts = split_raw(data) if len(data) >= LARGE_BYTES else None
-        message = service_pb2.ModelInferRequest.FromString(parts[0] if parts else data)
+        message = service_pb2.ModelInferRequest.FromString(parts[0] if parts else bytes(data))
         return cls(message, parts[1] if parts else message.raw_input_contents)
 
 
-def split_raw(data: bytes) -> tuple[bytes, list[memoryview]] | None:
+def split_raw(data: Piece) -> tuple[bytes, list[memoryview]] | None:
     """The message without its raw contents, and these; None where protobuf must judge it whole."""
     view, end, at = memoryview(data), len(data), 0
     rest: list[memoryview] = []
@@ -64,7 +65,7 @@ def split_raw(data: bytes) -> tuple[bytes, list[memoryview]] | None:
     return None
 
 
-def _field(data: bytes, wire_type: int, at: int) -> tuple[int, int]:
+def _field(data: Piece, wire_type: int, at: int) -> tuple[int, int]:
     """Where a field's content starts and ends. KeyError: a wire type that is not for us."""
     if wire_type == 2:
         size, at = _varint(data, at)
@@ -74,7 +75,7 @@ def _field(data: bytes, wire_type: int, at: int) -> tuple[int, int]:
     return at, at + _FIXED_BYTES[wire_type]
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: Piece, at: int) -> tuple[int, int]:
     """A variable-length integer of at most 64 bits, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):

@@ -142,7 +142,7 @@ class Server:
 
     async def _listen(
         self,
-        make: Callable[[], asyncio.Protocol],
+        make: Callable[[], asyncio.Protocol | asyncio.BufferedProtocol],
         flag: str,
         address: str,
         port: int,

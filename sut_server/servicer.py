@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
+from grpc_wire.flow import Piece
 from loadgen_proto import sut_pb2
 from tritonclient.grpc import service_pb2
 
@@ -64,7 +65,7 @@ class Servicer:
             path.encode(): method for path, method in self._table().items()
         }
 
-    def handle(self, call: Call, path: bytes, message: bytes) -> None:
+    def handle(self, call: Call, path: bytes, message: Piece) -> None:
         """Answer one call, now or later; whatever goes wrong becomes its status."""
         method = self._methods.get(path)
         if method is None:
@@ -73,12 +74,12 @@ class Servicer:
             return
         self._serve(call, message, *method)
 
-    def handle_streamed(self, call: Call, message: bytes) -> None:
+    def handle_streamed(self, call: Call, message: Piece) -> None:
         """Answer one request of a ModelStreamInfer call."""
         self._serve(call, message, ModelInferRequest, self._infer)
 
     def _serve(
-        self, call: Call, message: bytes, request_type: type, serve: Callable[[Call, Any], Any]
+        self, call: Call, message: Piece, request_type: type, serve: Callable[[Call, Any], Any]
     ) -> None:
         try:
             request = request_type.FromString(message)  # type: ignore[attr-defined]  # protobuf

@@ -16,6 +16,7 @@ from grpc_wire.errors import (
     MessageFault,
     grpc_of_http,
 )
+from grpc_wire.flow import Piece
 from grpc_wire.messages import Deframer
 
 Ending = tuple[int, str]  # gRPC code, text
@@ -79,7 +80,7 @@ class Answer:
         self._head = block
         return None
 
-    def take_data(self, size: int, data: bytes, start: int, stop: int) -> list[bytes]:
+    def take_data(self, size: int, data: Piece, start: int, stop: int) -> list[bytes]:
         """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
 
         A unary call's message is kept. Raises CallFault.
@@ -95,10 +96,10 @@ class Answer:
         except MessageFault as fault:
             raise CallFault(fault.code, fault.text, CANCEL) from fault
         if self.streaming or not messages:
-            return messages
+            return [bytes(message) for message in messages]
         if len(messages) > 1 or self.message is not None:
             raise CallFault(INTERNAL, "more than one message answers a unary call", CANCEL)
-        self.message = messages[0]
+        self.message = bytes(messages[0])
         return []
 
     def refill(self) -> int:

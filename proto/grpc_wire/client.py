@@ -300,7 +300,7 @@ class ClientConnection(Connection[ClientEvent]):
         stream_id: int,
         flags: int,
         size: int,
-        data: bytes,
+        data: Piece,
         start: int,
         stop: int,
         events: list[ClientEvent],

@@ -91,7 +91,7 @@ class Inflater:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def inflated(data: bytes, max_bytes: int) -> bytes:
+def inflated(data: Piece, max_bytes: int) -> bytes:
     """Return what a whole gzip body inflates to. Raises MessageFault."""
     inflater = Inflater(max_bytes)
     content = inflater.feed(data)
@@ -114,11 +114,11 @@ class InflatingDeframer(Deframer):
         self._encoding = encoding
         self.has_inflated = False
 
-    def feed(self, data: bytes, start: int, stop: int) -> list[bytes]:
+    def feed(self, data: Piece, start: int, stop: int) -> list[Piece]:
         """See ``Deframer``."""
         return super().feed(data, start, stop) if self._held else self._cut(data, start, stop)
 
-    def _cut(self, data: bytes, start: int, stop: int) -> list[bytes]:
+    def _cut(self, data: Piece, start: int, stop: int) -> list[Piece]:
         flags = self._flags(data, start, stop)
         messages = super()._cut(data, start, stop)
         if not any(flags):
@@ -129,7 +129,7 @@ class InflatingDeframer(Deframer):
             for flag, message in zip(flags, messages, strict=True)
         ]
 
-    def _flags(self, data: bytes, start: int, stop: int) -> bytes:
+    def _flags(self, data: Piece, start: int, stop: int) -> bytes:
         """Return the flag of each whole message."""
         flags = bytearray()
         while stop - start >= PREFIX_BYTES:
@@ -140,7 +140,7 @@ class InflatingDeframer(Deframer):
             start = after
         return bytes(flags)
 
-    def _length(self, data: bytes, start: int) -> int:
+    def _length(self, data: Piece, start: int) -> int:
         if data[start] != _COMPRESSED:
             return super()._length(data, start)
         if self._encoding != GZIP:
@@ -148,7 +148,7 @@ class InflatingDeframer(Deframer):
             raise MessageFault(self._code, f"message is compressed by {by}, not by gzip")
         return super()._length(b"\0" + data[start + 1 : start + PREFIX_BYTES], 0)
 
-    def _inflated(self, message: bytes) -> bytes:
+    def _inflated(self, message: Piece) -> bytes:
         try:
             return inflated(message, self._max_message_bytes)
         except MessageFault as fault:

@@ -62,7 +62,7 @@ class Connection(Generic[Event]):
         # What waits to be written; a shell looks whether there is any, and takes it joined.
         self.output: list[Piece] = []
         self._is_mixed = False  # output holds large pieces or views
-        self._held: list[bytes] = []
+        self._held: list[Piece] = []
         self._held_bytes = 0
         self._wanted_bytes = 0
         self._continued: tuple[int, int, bytes] | None = None  # stream, flags, block so far
@@ -174,11 +174,7 @@ class Connection(Generic[Event]):
         if not self._is_settled and kind != frames.SETTINGS:
             raise ConnectionFault(PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
         if kind == frames.DATA:
-            self._count_inbound(stop - start)
-            size = stop - start
-            if flags & frames.PADDED:
-                start, stop = frames.content_span(kind, flags, data, start, stop)
-            self._on_data(_stream(stream_id), flags, size, data, start, stop, events)
+            self._on_data_frame(flags, stream_id, data, start, stop, events)
         elif kind == frames.HEADERS:
             if flags & (frames.PADDED | frames.HAS_PRIORITY):
                 start, stop = frames.content_span(kind, flags, data, start, stop)
@@ -187,6 +183,15 @@ class Connection(Generic[Event]):
             self._on_continuation(stream_id, flags, data[start:stop], events)
         else:
             self._on_control(kind, flags, stream_id, data[start:stop], events)
+
+    def _on_data_frame(
+        self, flags: int, stream_id: int, data: Piece, start: int, stop: int, events: list[Event]
+    ) -> None:
+        size = stop - start
+        self._count_inbound(size)
+        if flags & frames.PADDED:
+            start, stop = frames.content_span(frames.DATA, flags, data, start, stop)
+        self._on_data(_stream(stream_id), flags, size, data, start, stop, events)
 
     def _on_fragment(self, stream_id: int, flags: int, block: bytes, events: list[Event]) -> None:
         if len(block) > self._max_header_bytes:
@@ -343,7 +348,7 @@ class Connection(Generic[Event]):
         stream_id: int,
         flags: int,
         size: int,
-        data: bytes,
+        data: Piece,
         start: int,
         stop: int,
         events: list[Event],

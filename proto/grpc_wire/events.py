@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from grpc_wire.flow import Piece
+
 DONE: Final = 0
 MESSAGE: Final = 1
 CLOSED: Final = 2
@@ -21,20 +23,23 @@ Metadata = Mapping[str, str]
 
 # (DONE, key, gRPC code, message or None, text): the call is settled; no further event for it.
 Done = tuple[Literal[0], int, int, bytes | None, str]
-# (MESSAGE, key or stream id, message): one message of a streaming call.
+# (MESSAGE, key, message): one message of a streaming answer.
 Message = tuple[Literal[1], int, bytes]
 # (CLOSED, reason): the connection is over; every open call was settled before.
 Closed = tuple[Literal[2], str]
 # (ROOM,): calls may be opened again.
 Room = tuple[Literal[3]]
-# (REQUEST, stream id, path, message, metadata): a unary request, whole.
-Request = tuple[Literal[4], int, bytes, bytes, Metadata]
+# (REQUEST, stream id, path, message, metadata): a unary request, whole. The message is a view
+# where it was read in place.
+Request = tuple[Literal[4], int, bytes, Piece, Metadata]
 # (OPENED, stream id, path, metadata): a streaming call began.
 Opened = tuple[Literal[5], int, bytes, Metadata]
+# (MESSAGE, stream id, message): one request of a streaming call.
+Asked = tuple[Literal[1], int, Piece]
 # (HALF_CLOSED, stream id): the client has sent its last message.
 HalfClosed = tuple[Literal[6], int]
 # (CANCELLED, stream id): the client gave the call up; answers to it are dropped.
 Cancelled = tuple[Literal[7], int]
 
 ClientEvent = Done | Message | Closed | Room
-ServerEvent = Request | Opened | Message | HalfClosed | Cancelled | Closed
+ServerEvent = Request | Opened | Asked | HalfClosed | Cancelled | Closed

@@ -118,7 +118,9 @@ def read_word(payload: bytes, name: str) -> int:
     return int(word)
 
 
-def content_span(kind: int, flags: int, data: bytes, start: int, stop: int) -> tuple[int, int]:
+def content_span(
+    kind: int, flags: int, data: bytes | memoryview, start: int, stop: int
+) -> tuple[int, int]:
     """Return where a DATA or HEADERS frame's content lies, without padding and priority."""
     if flags & PADDED:
         if start == stop:

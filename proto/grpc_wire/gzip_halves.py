@@ -98,7 +98,13 @@ class GzipServerConnection(ServerConnection):
 
     def receive(self, data: bytes) -> list[ServerEvent]:
         """See ``ServerConnection``."""
-        events = super().receive(data)
+        return self._noted(super().receive(data))
+
+    def frame_filled(self, count: int) -> list[ServerEvent]:
+        """See ``ServerConnection``."""
+        return self._noted(super().frame_filled(count))
+
+    def _noted(self, events: list[ServerEvent]) -> list[ServerEvent]:
         for event in events:
             if event[0] == REQUEST:
                 self._note(event[1], event[4])

@@ -30,7 +30,9 @@ from grpc_wire.events import (
     REQUEST,
     ServerEvent,
 )
+from grpc_wire.flow import Piece
 from grpc_wire.headers import status_fields
+from grpc_wire.in_place import RequestsInPlace
 from grpc_wire.limits import (
     MAX_CONCURRENT_STREAMS,
     MAX_HELD_BYTES,
@@ -41,10 +43,9 @@ from grpc_wire.limits import (
     REMEMBERED_BLOCKS,
 )
 from grpc_wire.requests import Request
-from grpc_wire.usual import UsualRequests
 
 
-class RequestIntake(UsualRequests):
+class RequestIntake(RequestsInPlace):
     """The receiving side of a server's connection. Not a public class."""
 
     _request = Request
@@ -160,7 +161,7 @@ class RequestIntake(UsualRequests):
         stream_id: int,
         flags: int,
         size: int,
-        data: bytes,
+        data: Piece,
         start: int,
         stop: int,
         events: list[ServerEvent],
@@ -194,7 +195,7 @@ class RequestIntake(UsualRequests):
         stream_id: int,
         stream: Request,
         size: int,
-        data: bytes,
+        data: Piece,
         start: int,
         stop: int,
         events: list[ServerEvent],

@@ -33,5 +33,8 @@ LARGE_PIECE_BYTES: Final = 16_384
 # changing values cannot fill the memory.
 REMEMBERED_BLOCKS: Final = 1_024
 REMEMBERED_SIZES: Final = 4_096
+# Missing bytes of a DATA frame from which on it is read in place: below it a copy costs less than
+# one more read.
+IN_PLACE_BYTES_MIN: Final = 65_536
 # Calls of another shape in a row before that one is taken for the usual one.
 PATIENCE: Final = 8

@@ -6,6 +6,7 @@ A set compressed flag is refused, since neither half ever offers a compression.
 from __future__ import annotations
 
 from grpc_wire.errors import INTERNAL, RESOURCE_EXHAUSTED, MessageFault
+from grpc_wire.flow import Piece
 
 PREFIX_BYTES = 5
 
@@ -15,7 +16,7 @@ def frame_prefix(length: int) -> bytes:
     return b"\0" + length.to_bytes(4, "big")
 
 
-def frame_message(*parts: bytes | memoryview) -> bytes:
+def frame_message(*parts: Piece) -> bytes:
     """Return ``parts`` joined as one gRPC message with its prefix."""
     return b"".join((frame_prefix(sum(map(len, parts))), *parts))
 
@@ -32,7 +33,7 @@ class Deframer:
     def __init__(self, max_message_bytes: int, compressed_code: int = INTERNAL) -> None:
         self._max_message_bytes = max_message_bytes
         self._code = compressed_code
-        self._chunks: list[bytes] = []
+        self._chunks: list[Piece] = []
         self._held = 0
         self._needed = PREFIX_BYTES
 
@@ -41,10 +42,11 @@ class Deframer:
         """Bytes of a message that is not whole yet."""
         return self._held
 
-    def feed(self, data: bytes, start: int, stop: int) -> list[bytes]:
+    def feed(self, data: Piece, start: int, stop: int) -> list[Piece]:
         """Take ``data[start:stop]``; return the messages that became whole.
 
-        Raises MessageFault. Each byte is joined once, however small the pieces are.
+        Raises MessageFault. Each byte is joined once, however small the pieces are; a message
+        that lies in a view as a whole is a view of the same memory.
         """
         if not self._held and stop - start >= PREFIX_BYTES:
             length = self._length(data, start)
@@ -60,9 +62,9 @@ class Deframer:
             start, stop = 0, len(data)
         return self._cut(data, start, stop)
 
-    def _cut(self, data: bytes, start: int, stop: int) -> list[bytes]:
+    def _cut(self, data: Piece, start: int, stop: int) -> list[Piece]:
         """Return the whole messages of ``data[start:stop]`` and hold what is left."""
-        messages: list[bytes] = []
+        messages: list[Piece] = []
         self._needed = PREFIX_BYTES
         while stop - start >= PREFIX_BYTES:
             after = start + PREFIX_BYTES + self._length(data, start)
@@ -76,7 +78,7 @@ class Deframer:
         self._held = stop - start
         return messages
 
-    def _length(self, data: bytes, start: int) -> int:
+    def _length(self, data: Piece, start: int) -> int:
         if data[start]:
             kind = "compressed" if data[start] == 1 else f"marked {data[start]}"
             text = f"message is {kind}; no compression was offered"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from grpc_wire.blocks import RequestHead
 from grpc_wire.errors import INTERNAL, UNIMPLEMENTED, MessageFault
+from grpc_wire.flow import Piece
 from grpc_wire.messages import Deframer
 
 
@@ -35,7 +36,7 @@ class Request:
         self.head = head
         self.block = block
         self.streaming = streaming
-        self.message: bytes | None = None  # of a unary call, once whole
+        self.message: Piece | None = None  # of a unary call, once whole
         self.usual_size = 0  # bytes of the one DATA frame; -1: there were more, or padding
         self.is_half_closed = False  # the client has ended its side
         self.is_known = False  # the application has heard of this stream
@@ -49,7 +50,7 @@ class Request:
         """Bytes kept here: part of a message, or a whole one that END_STREAM has yet to follow."""
         return self._deframer.held_bytes + len(self.message or b"")
 
-    def take_data(self, size: int, data: bytes, start: int, stop: int) -> list[bytes]:
+    def take_data(self, size: int, data: Piece, start: int, stop: int) -> list[Piece]:
         """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
 
         A unary call's message is kept. Raises MessageFault.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from grpc_wire import frames
-from grpc_wire.blocks import ResponseReader
 from grpc_wire.errors import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
@@ -38,21 +37,11 @@ from wire_pair import (
     request,
     request_fields,
     resets,
+    statuses,
 )
 
 STREAM_PATH = "/s/Stream"
 PREFIXED = frame_message(b"question")
-
-
-def statuses(content: bytes) -> dict[int, tuple[int | None, int | None, str]]:
-    """Stream -> (HTTP status, gRPC code, text) of trailers-only answers."""
-    reader = ResponseReader(64 << 10)
-    found = {}
-    for kind, flags, stream_id, payload in read_frames(content):
-        if kind == frames.HEADERS and flags & frames.END_STREAM:
-            response = reader.read(payload)
-            found[stream_id] = (response.status, response.code, response.text)
-    return found
 
 
 class SlowServer(ServerConnection):

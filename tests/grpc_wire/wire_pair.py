@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from grpc_wire import frames
+from grpc_wire.blocks import ResponseReader
 from grpc_wire.client import ClientConnection
 from grpc_wire.headers import HeaderBlock, encode_block, request_headers
 from grpc_wire.messages import frame_message
@@ -174,3 +175,14 @@ def goaways(content: bytes) -> list[tuple[int, int, str]]:
         for kind, _, _, payload in read_frames(content)
         if kind == frames.GOAWAY
     ]
+
+
+def statuses(content: bytes) -> dict[int, tuple[int | None, int | None, str]]:
+    """Stream -> (HTTP status, gRPC code, text) of trailers-only answers."""
+    reader = ResponseReader(64 << 10)
+    found = {}
+    for kind, flags, stream_id, payload in read_frames(content):
+        if kind == frames.HEADERS and flags & frames.END_STREAM:
+            response = reader.read(payload)
+            found[stream_id] = (response.status, response.code, response.text)
+    return found

@@ -6,6 +6,7 @@ import asyncio
 
 from grpc_wire.client import ClientConnection
 from grpc_wire.events import DONE
+from grpc_wire.flow import Piece
 from grpc_wire.headers import request_headers
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
@@ -45,6 +46,8 @@ class Pair:
     def __init__(self, ready_path: bytes | None = None) -> None:
         self.calls: dict[bytes, Call] = {}
         self.ready_count = 0
+        self.views = 0
+        """Requests that were read in place."""
         self.shared = Connections(
             handle=self._handle,
             clock_ns=lambda: 4321,
@@ -65,18 +68,28 @@ class Pair:
         headers = request_headers(path=path, authority="test")
         assert self.client.call(key, headers, frame_message(message))
 
+    def arrive(self, data: bytes) -> None:
+        """What a transport does with what a socket holds: it reads to where it is told."""
+        while data:
+            memory = self.server.get_buffer(-1)
+            count = min(len(data), len(memory))
+            memory[:count] = data[:count]
+            self.server.buffer_updated(count)
+            data = data[count:]
+
     async def turn(self) -> list[tuple]:
         """Carry bytes both ways; the client's events."""
         output = b"".join(self.client.take_output())
         if output:
-            self.server.data_received(output)
+            self.arrive(output)
         await asyncio.sleep(0)
         received = bytes(self.transport.written)
         self.transport.written.clear()
         return list(self.client.receive(received)) if received else []
 
-    def _handle(self, call: Call, path: bytes, message: bytes) -> None:
-        self.calls[message] = call
+    def _handle(self, call: Call, path: bytes, message: Piece) -> None:
+        self.calls[bytes(message)] = call
+        self.views += isinstance(message, memoryview)
 
     def _count(self, count: int, now_ns: int) -> None:
         assert now_ns == 4321
@@ -177,10 +190,43 @@ def test_a_caller_that_does_not_read_is_not_read_from() -> None:
     run(main)
 
 
+def test_large_requests_are_read_where_they_stay_among_small_ones() -> None:
+    async def main() -> None:
+        pair = Pair()
+        sizes = [602_000, 5, 602_001, 602_002, 40_000, 300_000, 7, 1_200_000]
+        asked = [bytes([key]) * size for key, size in enumerate(sizes)]
+        for key, message in enumerate(asked):
+            pair.call(key, "/a/B", message)
+        await pair.turn()
+        assert list(pair.calls) == asked
+        # the last comes in two frames, of which the second is short
+        assert pair.views == len([size for size in sizes if 300_000 <= size < 1 << 20])
+        for message in asked:
+            pair.calls[message].answer([message[:1]])
+        await asyncio.sleep(0)
+        answered = {key: (0, message[:1], "") for key, message in enumerate(asked)}
+        assert done(await pair.turn()) == answered
+
+    run(main)
+
+
+def test_ready_answers_are_given_to_large_requests_too() -> None:
+    async def main() -> None:
+        pair = Pair(ready_path=b"/a/B")
+        for key in range(3):
+            pair.call(key, "/a/B", b"\x0a\x04null*" + bytes(602_000))
+        assert done(await pair.turn()) == {
+            key: (0, ready_answer(null_spec()), "") for key in range(3)
+        }
+        assert pair.ready_count == 3
+
+    run(main)
+
+
 def test_bytes_that_are_not_http2_close_the_connection() -> None:
     async def main() -> None:
         pair = Pair()
-        pair.server.data_received(b"GET / HTTP/1.1\r\n\r\n" + bytes(60))
+        pair.arrive(b"GET / HTTP/1.1\r\n\r\n" + bytes(60))
         assert pair.transport.is_closed
 
     run(main)

@@ -34,7 +34,7 @@ def test_a_caller_that_sends_all_its_headers_first_is_answered_in_portions_too(
             else:
                 bodies += sent[at:stop]
             at = stop
-        pair.server.data_received(heads + bodies)
+        pair.arrive(heads + bodies)
         answered = [len(done(pair.client.receive(piece))) for piece in writes]
         assert sum(answered) == 64
         assert len(answered) > 2
@@ -114,7 +114,7 @@ def with_pair(
 def ask(pair: Pair, count: int) -> None:
     for key in range(100, 100 + count):
         pair.call(key, PATH, b"*tensor")
-    pair.server.data_received(b"".join(pair.client.take_output()))
+    pair.arrive(b"".join(pair.client.take_output()))
 
 
 def test_many_requests_are_each_answered_once_in_several_writes(
@@ -229,7 +229,7 @@ def test_a_long_request_behind_short_ones_is_not_minced(monkeypatch: pytest.Monk
     def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
         received = sizes_received(monkeypatch)
         pair.call(100, PATH, b"*" + bytes(60_000))
-        pair.server.data_received(b"".join(pair.client.take_output()))
+        pair.arrive(b"".join(pair.client.take_output()))
         assert 1 < len(received) <= PORTIONS_MAX + 1
         answers = b"".join(writes) + bytes(transport.written)
         assert len(done(list(pair.client.receive(answers)))) == 1
@@ -245,7 +245,7 @@ def test_a_long_message_is_not_cut_into_portions(monkeypatch: pytest.MonkeyPatch
             data = b"".join(pair.client.take_output())
             received.clear()
             for at in range(0, len(data), 20_000):
-                pair.server.data_received(data[at : at + 20_000])
+                pair.arrive(data[at : at + 20_000])
         assert max(received) == 20_000
 
     with_pair(scene, monkeypatch)
