@@ -51,7 +51,7 @@ BUDGET_S = {
     "shared-memory": 40.0,
     "null-server": 40.0,
     "triton": 80.0,
-    "real-model": 150.0,
+    "real-model": 230.0,
     "planning": 15.0,
     "collector": 30.0,
     "start-up": 10.0,
