@@ -5,11 +5,13 @@ Decides no pace and keeps no record; the loop says when, and is told which cell 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Final
 
 from loadgen_service.sut.base import Cell, IssuesTogether, SystemUnderTest
+from loadgen_service.worker.fewest_out import FewestOut
 from loadgen_service.worker.shard import Shard
 
 TOGETHER_COUNT_MIN: Final = 8
@@ -29,36 +31,43 @@ class Issuer:
         self._suts = suts
         self._pending = pending
         self.pulled: dict[int, int] = {}
-        self._load, self._turn = [0] * len(suts), 0
-        only = suts[0] if len(suts) == 1 and shard.sut_of is None else None
-        self._together = only.issue_together if isinstance(only, IssuesTogether) else None
+        self._fewest_out = FewestOut(len(suts))
+        self._choose = self._pull if shard.pulled and len(suts) > 1 else shard.sut_of
+        self._together = [
+            sut.issue_together if isinstance(sut, IssuesTogether) else None for sut in suts
+        ]
+        self.issue: Callable[[Sequence[int], int], None] = (
+            partial(self.issue_to, 0) if self._choose is None else self._issue_by_sut
+        )
+        """Hand the requests at these positions over, all taken at that instant."""
 
-    def issue(self, positions: Sequence[int], now_ns: int) -> None:
-        """Hand the requests over, all taken at ``now_ns``."""
-        if self._together is not None and len(positions) >= TOGETHER_COUNT_MIN:
-            cell = self._together(positions, self._shard.payloads_of(positions), now_ns)
+    def _issue_by_sut(self, positions: Sequence[int], now_ns: int) -> None:
+        for sut, keys in self.by_sut(positions):
+            self.issue_to(sut, keys, now_ns)
+
+    def by_sut(self, positions: Sequence[int]) -> Iterable[tuple[int, Sequence[int]]]:
+        """The positions that each SUT, by number, gets, in order: what one write can carry."""
+        choose = self._choose
+        if choose is None:
+            return ((0, positions),)
+        chosen: dict[int, list[int]] = {}
+        for key in positions:
+            chosen.setdefault(choose(key), []).append(key)
+        return chosen.items()
+
+    def issue_to(self, sut: int, positions: Sequence[int], now_ns: int) -> None:
+        """Hand requests over to the SUT that ``by_sut`` named for them."""
+        target, pending, together = self._suts[sut], self._pending, self._together[sut]
+        if together is not None and len(positions) >= TOGETHER_COUNT_MIN:
+            cell = together(positions, self._shard.payloads_of(positions), now_ns)
             if cell is not None:
-                self._pending.update(zip(positions, repeat(cell), strict=False))
-                self._suts[0].flush()
+                pending.update(zip(positions, repeat(cell), strict=False))
+                target.flush()
                 return
-        pending, suts = self._pending, self._suts
-        payload_of = self._shard.payload_of
-        if self._shard.pulled and len(suts) > 1:
-            for key in positions:
-                sut = self._pull(key)
-                pending[key] = suts[sut].issue(key, payload_of(key), now_ns)
-        elif self._shard.sut_of is not None:
-            sut_of = self._shard.sut_of
-            for key in positions:
-                pending[key] = suts[sut_of(key)].issue(key, payload_of(key), now_ns)
-        else:
-            issue = suts[0].issue
-            for key in positions:
-                pending[key] = issue(key, payload_of(key), now_ns)
-            suts[0].flush()
-            return
-        for one in suts:
-            one.flush()
+        issue, payload_of = target.issue, self._shard.payload_of
+        for key in positions:
+            pending[key] = issue(key, payload_of(key), now_ns)
+        target.flush()
 
     def cancel(self, key: int) -> None:
         """Have its SUT forget the request."""
@@ -75,14 +84,9 @@ class Issuer:
         sut = self.pulled.pop(key, None)
         if sut is None:
             return 0
-        self._load[sut] -= 1
+        self._fewest_out.end(sut)
         return sut
 
     def _pull(self, key: int) -> int:
-        """The SUT with the fewest requests out takes the next; of equals the one in turn."""
-        load, turn = self._load, self._turn
-        sut: int = min((*range(turn, len(load)), *range(turn)), key=load.__getitem__)
-        self._turn = (sut + 1) % len(load)
-        load[sut] += 1
-        self.pulled[key] = sut
+        sut = self.pulled[key] = self._fewest_out.take()
         return sut

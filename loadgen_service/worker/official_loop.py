@@ -15,7 +15,7 @@ from loadgen_service.core.official_pacer import OfficialPacer
 from loadgen_service.qsl.answer_bytes import answer_bytes, piece_bytes
 from loadgen_service.sut.base import DONE, MESSAGE, Event, SystemUnderTest
 from loadgen_service.sut.gathering import Read
-from loadgen_service.worker.loop import CHUNK_COUNT, TURN_COUNT_MAX, SeriesLoop
+from loadgen_service.worker.loop import TURN_COUNT_MAX, SeriesLoop
 from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.record_log import RecordLog
 from loadgen_service.worker.shard import Shard
@@ -119,7 +119,7 @@ class OfficialLoop(SeriesLoop):
         budget = min(TURN_COUNT_MAX, self._window - len(self._pending))
         while self._handed and budget > 0:
             taken_ns, positions = self._handed[0]
-            now = positions[: min(CHUNK_COUNT, budget)]
+            now = positions[: min(self._chunk_count, budget)]
             self._issue(now, taken_ns)
             budget -= len(now)
             if len(now) == len(positions):

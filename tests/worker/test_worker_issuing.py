@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from worker_fakes import FakeClock, FakeSut, Rig
 
 from loadgen_service.core.plan import SampleCounts
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.base import Cell, Parts
+from loadgen_service.worker.fewest_out import FewestOut
 from loadgen_service.worker.issuing import TOGETHER_COUNT_MIN, Issuer
 
 MANY = TOGETHER_COUNT_MIN
@@ -92,12 +95,67 @@ def test_few_go_one_by_one_and_so_do_those_that_find_no_room(tmp_path: Path) -> 
     assert list(sut.open) == list(pending) == [*range(MANY - 1), *range(MANY, 2 * MANY)]
 
 
-def test_with_several_suts_each_request_goes_its_own_way(tmp_path: Path) -> None:
+def test_each_of_several_suts_gets_its_requests_together(tmp_path: Path) -> None:
     suts = [TogetherSut(), TogetherSut()]
     shard = shard_of(tmp_path, scenario="offline", target_qps=1000)
     issuer = Issuer(shard, suts, {})  # type: ignore[arg-type]
     issuer.issue(range(2 * MANY), 1)
-    assert not any(sut.together for sut in suts)
-    assert [len(sut.open) for sut in suts] == [MANY, MANY]
+    assert [sut.together for sut in suts] == [
+        [list(range(0, 2 * MANY, 2))],
+        [list(range(1, 2 * MANY, 2))],
+    ]
     assert [issuer.end(key) for key in (0, 1)] == [0, 1]
     assert issuer.end(0) == 0
+
+
+@pytest.mark.parametrize(("sut_count", "out", "writes"), [(1, 64, 4), (2, 80, 3), (8, 256, 2)])
+def test_a_burst_leaves_in_as_few_writes_a_sut_with_several_as_with_one(
+    tmp_path: Path, sut_count: int, out: int, writes: int
+) -> None:
+    addresses = [f"grpc://127.0.0.1:{9000 + number}" for number in range(sut_count)]
+    wanted = {"scenario": "concurrency", "concurrency": out, "sut": addresses}
+    rig = Rig(tmp_path, Settings(**wanted), sut_count=sut_count)  # type: ignore[arg-type]
+    rig.wake()
+    assert [len(sut.open) for sut in rig.suts] == [out // sut_count] * sut_count
+    assert [sut.flush_count for sut in rig.suts] == [writes] * sut_count
+    for number, sut in enumerate(rig.suts):
+        assert all(key % sut_count == number for key in sut.open)
+
+
+def test_what_the_writes_to_other_suts_cost_is_not_charged_to_a_sut(tmp_path: Path) -> None:
+    addresses = [f"grpc://127.0.0.1:{9000 + number}" for number in range(4)]
+    wanted = {"scenario": "concurrency", "concurrency": 40, "sut": addresses}
+    rig = Rig(tmp_path, Settings(**wanted), sut_count=4)  # type: ignore[arg-type]
+
+    def slow_flush(self: FakeSut) -> None:
+        rig.clock.now_ns += 1_000
+        FakeSut.flush(self)
+
+    for sut in rig.suts:
+        sut.flush = slow_flush.__get__(sut)  # type: ignore[method-assign]
+    rig.wake()
+    cells = [cell for sut in rig.suts for _, cell in sut.open.values()]
+    assert {issued - taken for taken, issued in cells} == {1_000}
+
+
+@given(
+    sut_count=st.integers(1, 9),
+    choices=st.lists(st.integers(0, 30), max_size=200),
+)
+def test_the_fewest_out_is_the_first_of_the_fewest_from_the_one_in_turn(
+    sut_count: int, choices: list[int]
+) -> None:
+    fewest = FewestOut(sut_count)
+    counts, turn = [0] * sut_count, 0
+    for choice in choices:
+        busy = [sut for sut, count in enumerate(counts) if count]
+        if choice < 12 and busy:
+            sut = busy[choice % len(busy)]
+            counts[sut] -= 1
+            fewest.end(sut)
+            continue
+        in_turn = [*range(turn, sut_count), *range(turn)]
+        wanted = min(in_turn, key=counts.__getitem__)
+        assert fewest.take() == wanted
+        counts[wanted] += 1
+        turn = (wanted + 1) % sut_count
