@@ -5,8 +5,7 @@ Decides no pace and keeps no record; the loop says when, and is told which cell 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Final
 
@@ -36,12 +35,9 @@ class Issuer:
         self._together = [
             sut.issue_together if isinstance(sut, IssuesTogether) else None for sut in suts
         ]
-        self.issue: Callable[[Sequence[int], int], None] = (
-            partial(self.issue_to, 0) if self._choose is None else self._issue_by_sut
-        )
-        """Hand the requests at these positions over, all taken at that instant."""
 
-    def _issue_by_sut(self, positions: Sequence[int], now_ns: int) -> None:
+    def issue(self, positions: Sequence[int], now_ns: int) -> None:
+        """Hand the requests over, all taken at ``now_ns``."""
         for sut, keys in self.by_sut(positions):
             self.issue_to(sut, keys, now_ns)
 

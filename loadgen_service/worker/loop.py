@@ -215,7 +215,7 @@ class SeriesLoop:
         count = len(ready)
         if count <= WHOLE_COUNT_MAX or count <= min(self._chunk_count, len(self._pending)):
             if count:
-                self._issue(ready, now_ns)
+                self._issue_chunk(ready, now_ns)
                 self._ready = range(0)
         else:
             self._ready = ready = self._issue_many(ready, now_ns)
@@ -232,22 +232,24 @@ class SeriesLoop:
             self._look_for_end(now_ns)
 
     def _issue_many(self, ready: Sequence[int], now_ns: int) -> Sequence[int]:
-        """Issue up to a turn's worth, in chunks, a SUT's requests in one write; each write's are
-        taken at its own instant, so that the time we need to compose a burst is charged to us and
-        not to the transport."""
-        issuer, most = self._issuer, self.issued_count + TURN_COUNT_MAX
+        """Issue up to a turn's worth, in chunks; returns what is left."""
+        most = self.issued_count + TURN_COUNT_MAX
         chunk_count = min(self._chunk_count, (len(ready) + 1) // 2)
         while ready and self.issued_count < most:
-            for sut, positions in issuer.by_sut(ready[:chunk_count]):
-                self.issued_count += len(positions)
-                issuer.issue_to(sut, positions, now_ns)
-                now_ns = self._clock()
+            now_ns = self._issue_chunk(ready[:chunk_count], now_ns)
             ready = ready[chunk_count:]
         return ready
 
-    def _issue(self, positions: Sequence[int], now_ns: int) -> None:
-        self.issued_count += len(positions)
-        self._issuer.issue(positions, now_ns)
+    def _issue_chunk(self, positions: Sequence[int], now_ns: int) -> int:
+        """Issue a SUT's requests in one write. Each write's are taken at its own instant, so that
+        the time we need to compose a burst is charged to us and not to the transport; returns the
+        instant after the last."""
+        issuer = self._issuer
+        for sut, keys in issuer.by_sut(positions):
+            self.issued_count += len(keys)
+            issuer.issue_to(sut, keys, now_ns)
+            now_ns = self._clock()
+        return now_ns
 
     # ------------------------------------------------------------ settling
     def _settle(self, reads: Sequence[Read], event_count: int) -> list[Answer]:

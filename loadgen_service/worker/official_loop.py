@@ -120,7 +120,8 @@ class OfficialLoop(SeriesLoop):
         while self._handed and budget > 0:
             taken_ns, positions = self._handed[0]
             now = positions[: min(self._chunk_count, budget)]
-            self._issue(now, taken_ns)
+            self.issued_count += len(now)
+            self._issuer.issue(now, taken_ns)
             budget -= len(now)
             if len(now) == len(positions):
                 self._handed.popleft()

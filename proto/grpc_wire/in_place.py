@@ -23,16 +23,9 @@ class RequestsInPlace(UsualRequests):
 
     __slots__ = ("_filled", "_place")
 
-    def __init__(
-        self,
-        max_message_bytes: int,
-        max_header_bytes: int,
-        max_frame_bytes: int,
-        max_concurrent_streams: int,
-    ) -> None:
-        super().__init__(
-            max_message_bytes, max_header_bytes, max_frame_bytes, max_concurrent_streams
-        )
+    def __init__(self, *limits: int) -> None:
+        """``limits``: those of ``UsualRequests``."""
+        super().__init__(*limits)
         self._place = memoryview(b"")
         # The part of it that has come. While it is what the connection holds, the place is in use.
         self._filled: Piece = b""

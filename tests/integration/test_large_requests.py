@@ -84,21 +84,33 @@ def by_grpcio(channel: grpc.Channel, compression: grpc.Compression | None = None
     return digests(answers)
 
 
-def by_our_wire(link: socket.socket) -> dict[str, int]:
-    """All at once over one connection; tensors up to 1 MiB in one frame each."""
+def received(link: socket.socket) -> bytes:
+    data = link.recv(1 << 16)
+    assert data, "the server closed the connection"
+    return data
+
+
+def asking(link: socket.socket, asked: list[service_pb2.ModelInferRequest]) -> ClientConnection:
+    """A client half that has opened a call for each, and written nothing of them."""
     link.settimeout(DEADLINE_S)
     wire = ClientConnection()
     wire.start()
     link.sendall(b"".join(wire.take_output()))
     while not wire.room:
-        wire.receive(link.recv(1 << 16))
+        wire.receive(received(link))
     headers = request_headers(path=PATH, authority="localhost")
-    for key, request in enumerate(requests()):
+    for key, request in enumerate(asked):
         assert wire.call(key, headers, frame_message(request.SerializeToString()))
+    return wire
+
+
+def by_our_wire(link: socket.socket) -> dict[str, int]:
+    """All at once over one connection; tensors up to 1 MiB in one frame each."""
+    wire = asking(link, requests())
     answers = []
     while len(answers) < len(ELEMENTS):
         link.sendall(b"".join(wire.take_output()))
-        events = wire.receive(link.recv(1 << 16))
+        events = wire.receive(received(link))
         answers += [event for event in events if event[0] == DONE]
     assert [code for _, _, code, _, _ in answers] == [0] * len(answers)
     return digests([service_pb2.ModelInferResponse.FromString(event[3]) for event in answers])
@@ -137,13 +149,7 @@ def test_a_caller_that_leaves_within_a_large_request_harms_nobody(tmp_path: Path
     with digest_server(tmp_path) as server:
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", server.port)) as link:
-                wire = ClientConnection()
-                wire.start()
-                link.sendall(b"".join(wire.take_output()))
-                while not wire.room:
-                    wire.receive(link.recv(1 << 16))
-                headers = request_headers(path=PATH, authority="localhost")
-                wire.call(0, headers, frame_message(requests()[0].SerializeToString()))
+                wire = asking(link, requests()[:1])
                 link.sendall(b"".join(wire.take_output())[:400_000])
         with grpc.insecure_channel(server.host_port) as channel:
             assert by_grpcio(channel) == expected(requests())
