@@ -53,7 +53,7 @@ class ReadyAnswer:
     def to(self, request: Piece) -> bytes:
         """The answer to a request that may have an id. What cannot be read has none."""
         try:
-            found = ModelInferRequest.FromString(request).message.id.encode()
+            found = ModelInferRequest.FromString(request).request_id.encode()
         except DecodeError:
             return self.plain
         # A field may stand anywhere in a message, so the id is put behind the rest.

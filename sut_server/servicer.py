@@ -23,7 +23,8 @@ from sut_server import descriptions
 from sut_server.calls import Call
 from sut_server.engines import Engine
 from sut_server.errors import CallError, Code
-from sut_server.infer_messages import decode_request
+from sut_server.infer_messages import InferRequest, decode_request
+from sut_server.known_requests import KnownRequests
 from sut_server.raw_contents import ModelInferRequest
 from sut_server.shared_memory import Regions
 from sut_server.shared_memory_calls import shared_memory_methods
@@ -59,6 +60,7 @@ class Servicer:
         self._regions = regions
         self._engines = engines
         self._identity = identity
+        self._known = KnownRequests()
         self._loop = loop
         self.is_ready = True
         self._methods: dict[bytes, tuple[type, Callable[[Call, Any], Any]]] = {
@@ -133,15 +135,23 @@ class Servicer:
         return [self._engine(name)] if name else list(self._engines.values())
 
     def _infer(self, call: Call, request: ModelInferRequest) -> None:
-        engine = self._engine(request.message.model_name)
-        max_rows, regions = self._identity.max_batch, self._regions
+        known = self._known.find(request)
+        engine = known.engine if known else self._engine(request.message.model_name)
         try:
-            checked = decode_request(request.message, engine.spec, max_rows, regions, request.raw)
+            checked = known.read(request) if known else None
+            if checked is None:
+                checked = self._decoded(request, engine)
         except CallError as error:
             figures = engine.figures
             figures.fail(figures.receive(call.received_ns), error.code, 0)
             raise
         engine.submit(call, checked)
+
+    def _decoded(self, request: ModelInferRequest, engine: Engine) -> InferRequest:
+        max_rows, regions = self._identity.max_batch, self._regions
+        checked = decode_request(request.message, engine.spec, max_rows, regions, request.raw)
+        self._known.remember(request, engine, checked)
+        return checked
 
     def _live(self, call: Call, request: Any) -> Any:
         return service_pb2.ServerLiveResponse(live=True)

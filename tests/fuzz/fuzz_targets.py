@@ -44,10 +44,13 @@ from loadgen_service.sut.kserve_stream import StreamReader
 from loadgen_service.sut.openai_answer import OpenAiAnswer
 from loadgen_service.sut.server_timings import find_timings
 from loadgen_service.sut.sse import SseReader
+from sut_server.engines import Desk
 from sut_server.errors import CallError
 from sut_server.http_connection import HttpConnection, HttpShared
 from sut_server.infer_messages import decode_request
+from sut_server.known_requests import KnownRequests
 from sut_server.kserve_http import UNFIT, read_request
+from sut_server.null import NullEngine
 from sut_server.openai_api import BadRequest, read_wish
 from sut_server.raw_contents import ModelInferRequest, split_raw
 from sut_server.synthetic import simple_spec
@@ -55,6 +58,7 @@ from sut_server.synthetic import simple_spec
 HEADERS: HeaderBlock = request_headers(path="/s/m", authority="h:1")
 FOLDER: Final = Path(tempfile.mkdtemp(prefix="loadgen-fuzz-"))
 SPEC: Final = simple_spec("fuzzed", 4, 4)
+ENGINE: Final = NullEngine(Desk(SPEC, lambda: 0))
 WANTED: Final = [TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "BYTES", (1,))]
 
 
@@ -189,12 +193,16 @@ def infer_request(data: bytes) -> None:
     """A ModelInferRequest at ``sut-server``, by protobuf and with its raw contents cut out."""
     with contextlib.suppress(DecodeError, CallError):
         read = ModelInferRequest.FromString(data)
-        decode_request(read.message, SPEC, 8, None, read.raw)
+        checked = decode_request(read.message, SPEC, 8, None, read.raw)
+        known = KnownRequests()
+        known.remember(read, ENGINE, checked)
+        found = known.find(read)
+        assert found is None or found.read(read) is not None
     parts = split_raw(data)
     with contextlib.suppress(DecodeError, CallError):
         if parts is not None:
-            rest = service_pb2.ModelInferRequest.FromString(parts[0])
-            decode_request(rest, SPEC, 8, None, parts[1])
+            rest = service_pb2.ModelInferRequest.FromString(parts.rest)
+            decode_request(rest, SPEC, 8, None, parts.raw)
 
 
 def infer_response(data: bytes) -> None:

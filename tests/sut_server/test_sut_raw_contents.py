@@ -12,7 +12,13 @@ from google.protobuf.message import DecodeError
 from grpc_wire.freed_memory import keep_freed_memory
 from tritonclient.grpc import service_pb2
 
-from sut_server.raw_contents import FIELDS_MAX, LARGE_BYTES, ModelInferRequest, split_raw
+from sut_server.raw_contents import (
+    FIELDS_MAX,
+    LARGE_BYTES,
+    SMALL_FIELDS_MAX,
+    ModelInferRequest,
+    split_raw,
+)
 
 
 def drawn_request(seed: int) -> service_pb2.ModelInferRequest:
@@ -38,22 +44,28 @@ def test_raw_contents_and_the_rest_make_the_message(seed: int) -> None:
     data = message.SerializeToString()
     parts = split_raw(data)
     assert parts is not None
-    rest = service_pb2.ModelInferRequest.FromString(parts[0])
+    rest = service_pb2.ModelInferRequest.FromString(parts.rest)
     assert not rest.raw_input_contents
-    rest.raw_input_contents.extend(map(bytes, parts[1]))
+    assert not rest.id
+    rest.id = parts.request_id.decode()
+    rest.raw_input_contents.extend(map(bytes, parts.raw))
     assert rest == message
     read = ModelInferRequest.FromString(data)
     assert list(map(bytes, read.raw)) == list(message.raw_input_contents)
     assert read.message.inputs == message.inputs
 
 
-def test_only_large_requests_are_cut() -> None:
-    message = service_pb2.ModelInferRequest(raw_input_contents=[bytes(LARGE_BYTES - 3)])
-    read = ModelInferRequest.FromString(message.SerializeToString())
-    assert isinstance(read.raw[0], memoryview)
-    message = service_pb2.ModelInferRequest(raw_input_contents=[bytes(LARGE_BYTES - 4)])
-    read = ModelInferRequest.FromString(message.SerializeToString())
-    assert isinstance(read.raw[0], bytes)
+@pytest.mark.parametrize(
+    ("size_bytes", "fields_max"), [(LARGE_BYTES, FIELDS_MAX), (0, SMALL_FIELDS_MAX)]
+)
+def test_a_request_of_many_parts_is_left_to_protobuf(size_bytes: int, fields_max: int) -> None:
+    for count, is_cut in ((fields_max, False), (fields_max - 1, True)):
+        contents = [bytes(size_bytes)] + [b""] * (count - 1)
+        message = service_pb2.ModelInferRequest(raw_input_contents=contents)
+        read = ModelInferRequest.FromString(message.SerializeToString())
+        assert (read.cut is not None) is is_cut
+        assert list(map(bytes, read.raw)) == contents
+        assert read.request_id == ""
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
@@ -80,19 +92,15 @@ def test_any_bytes_are_read_as_protobuf_reads_them(seed: int) -> None:
     if parts is None:
         return
     try:
-        rest = service_pb2.ModelInferRequest.FromString(parts[0])
-    except DecodeError:
+        rest = service_pb2.ModelInferRequest.FromString(parts.rest)
+        rest.id = parts.request_id.decode()
+    except (DecodeError, UnicodeDecodeError):
         assert wanted is None
         return
     assert wanted is not None
-    assert list(map(bytes, parts[1])) == list(wanted.raw_input_contents)
+    assert list(map(bytes, parts.raw)) == list(wanted.raw_input_contents)
     wanted.ClearField("raw_input_contents")
     assert rest == wanted
-
-
-def test_a_request_of_very_many_parts_is_left_to_protobuf() -> None:
-    message = service_pb2.ModelInferRequest(raw_input_contents=[b""] * (FIELDS_MAX + 1))
-    assert split_raw(message.SerializeToString()) is None
 
 
 def test_freed_memory_is_kept_and_used_again() -> None:
