@@ -17,9 +17,11 @@ from sut_server.engines import ClockNs, Desk, Job
 from sut_server.errors import CallError, Code
 from sut_server.figures import ModelFigures
 from sut_server.infer_messages import InferRequest, checked_outputs
-from sut_server.models import Model, ModelSpec
+from sut_server.models import Batch, Model, ModelSpec
+from sut_server.side_by_side import SideBySide, adjoin, as_one
 from sut_server.tensors import Array
 from sut_server.waiting import Alarms
+from sut_server.warm_up import warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,23 @@ class BatchEngine:
     """A model behind a dynamic batcher and ``instance_count`` threads."""
 
     def __init__(
-        self, model: Model, limits: BatchLimits, desk: Desk, alarms: Alarms, clock_ns: ClockNs
+        self,
+        model: Model,
+        limits: BatchLimits,
+        desk: Desk,
+        alarms: Alarms,
+        clock_ns: ClockNs,
+        places: SideBySide,
     ) -> None:
+        """``places``: told what large requests hold; may have given the memory where they lie."""
         self._model = model
+        self._places = places
         self._desk = desk
         self._alarms = alarms
         self._clock_ns = clock_ns
         self._loop = asyncio.get_running_loop()
         self._free_count = limits.instance_count
-        max_rows = limits.max_rows if model.spec.is_batched else 1
+        self._max_rows = max_rows = limits.max_rows if model.spec.is_batched else 1
         self._batcher: Batcher[Job] = Batcher(max_rows, limits.max_delay_ns, limits.max_waiting)
         self._threads = ThreadPoolExecutor(limits.instance_count, thread_name_prefix="infer")
         self._alarm_ns: int | None = None
@@ -64,8 +74,16 @@ class BatchEngine:
     def figures(self) -> ModelFigures:
         return self._desk.figures
 
+    def warm_up(self) -> None:
+        """Run the largest batch of zeros on each thread, before anything is submitted.
+
+        Raises UsageError where the model cannot.
+        """
+        warm_up(self._model, self._max_rows, self._threads, self._free_count)
+
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)
+        job.place = self._places.settle(request.inputs.values())
         now_ns = self._clock_ns()
         if self._batcher.add(job, now_ns):
             self._start_due(now_ns)
@@ -89,7 +107,10 @@ class BatchEngine:
     def _start_due(self, now_ns: int) -> None:
         for jobs in self._batcher.due(now_ns, self._free_count):
             self._free_count -= 1
-            future = self._threads.submit(_run, self._model, jobs, self._clock_ns)
+            is_joined = _is_joined(jobs)
+            if is_joined:
+                jobs.reverse()  # as they lie
+            future = self._threads.submit(_run, self._model, jobs, is_joined, self._clock_ns)
             future.add_done_callback(partial(self._hand_back, jobs))
         wake_ns = self._batcher.wake_ns() if self._free_count else None
         if wake_ns is not None and wake_ns != self._alarm_ns:
@@ -130,18 +151,33 @@ class BatchEngine:
             first = last
 
 
-def _run(model: Model, jobs: list[Job], clock_ns: ClockNs) -> _Ran:
+def _run(model: Model, jobs: list[Job], is_joined: bool, clock_ns: ClockNs) -> _Ran:
     """On a thread: join the requests, run the model, check what it gave."""
     started_ns = clock_ns()
-    inputs = [job.request.inputs for job in jobs]
-    batch = (
-        {name: np.require(array, requirements="A") for name, array in inputs[0].items()}
-        if len(inputs) == 1
-        else {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
-    )
-    outputs = model.infer(batch)
+    outputs = model.infer(_batch_as_it_lies(jobs) if is_joined else _joined(jobs))
     checked = checked_outputs(outputs, model.spec, sum(job.rows for job in jobs))
     return _Ran(checked, started_ns, clock_ns() - started_ns)
+
+
+def _is_joined(jobs: list[Job]) -> bool:
+    """Their tensors adjoin, each before that of the job before it."""
+    if len(jobs) == 1 or jobs[0].place is None:
+        return False
+    (tensor,) = jobs[0].request.inputs.values()
+    return adjoin([job.place for job in jobs], tensor.nbytes)
+
+
+def _batch_as_it_lies(jobs: list[Job]) -> Batch:
+    ((name, tensor),) = jobs[0].request.inputs.items()
+    assert jobs[0].place is not None
+    return {name: as_one(jobs[0].place, tensor, len(jobs))}
+
+
+def _joined(jobs: list[Job]) -> Batch:
+    inputs = [job.request.inputs for job in jobs]
+    if len(inputs) == 1:
+        return {name: np.require(array, requirements="A") for name, array in inputs[0].items()}
+    return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
 
 
 def _one_line(model_name: str, error: BaseException) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-import numpy as np
 from grpc_wire.events import (
     CANCELLED,
     CLOSED,
@@ -73,6 +72,8 @@ class Connections:
     next_request: NextRequest | None = None
     """Told of ready answers: the next request may come soon."""
     tracer: Tracer | None = None
+    memory: Callable[[int], memoryview] = lambda size_bytes: memoryview(bytearray(size_bytes))
+    """Gives so many writable bytes for a large request."""
     open: set[KserveConnection] = field(default_factory=set)
     patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
@@ -141,7 +142,7 @@ class KserveConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport is to read to."""
-        place = self._wire.frame_buffer(_memory)
+        place = self._wire.frame_buffer(self._shared.memory)
         self._is_in_place = place is not None
         return self._scratch if place is None else place
 
@@ -348,8 +349,3 @@ class KserveConnection(asyncio.BufferedProtocol):
         left = unsent(output, sent)
         if left:
             transport.writelines(left)
-
-
-def _memory(size_bytes: int) -> memoryview:
-    """Memory that is not cleared before it is read into."""
-    return np.empty(size_bytes, dtype=np.uint8).data

@@ -15,6 +15,7 @@ from sut_server.errors import CallError, Code
 from sut_server.figures import ModelFigures
 from sut_server.infer_messages import InferRequest, ResponseEncoder, Timings
 from sut_server.models import ModelSpec
+from sut_server.side_by_side import Placed
 from sut_server.tensors import Array
 
 ClockNs = Callable[[], int]
@@ -51,6 +52,8 @@ class Job:
     request: InferRequest
     sequence: int
     on_gone: Callable[[], None] | None = None
+    place: Placed | None = None
+    """Where its tensor lies beside those of other requests."""
 
     @property
     def rows(self) -> int:

@@ -55,6 +55,7 @@ class ServeOptions:
     http_port: int | None = None
     otlp_endpoint: str = ""
     shared_memory: bool = False
+    warm_up: bool = False
     compression: bool = False
     """gzip is taken, and given to callers that read it."""
     patience: PatienceLimits = USUAL_PATIENCE
@@ -90,6 +91,7 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         http_port=flags.http_port,
         otlp_endpoint=flags.otlp_endpoint,
         shared_memory=flags.shared_memory,
+        warm_up=flags.warm_up,
         compression=flags.compression == "gzip",
         patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
     )
@@ -163,6 +165,11 @@ def _add_batching(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         default=65_536,
         help="requests in the queue; more are refused as UNAVAILABLE (%(default)s)",
+    )
+    add(
+        "--warm-up",
+        action="store_true",
+        help="be ready only when each model has run the largest batch once, of zeros",
     )
 
 

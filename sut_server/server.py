@@ -36,6 +36,7 @@ from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
 from sut_server.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
 from sut_server.shared_memory import Regions
+from sut_server.side_by_side import SideBySide
 from sut_server.synthetic import SyntheticEngine, simple_spec
 from sut_server.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
 from sut_server.token_log import TokenLog
@@ -75,6 +76,7 @@ class Server:
             Tracer(options.otlp_endpoint, time.monotonic_ns) if options.otlp_endpoint else None
         )
         self._tokens = self._token_source()
+        self._places = SideBySide(options.max_batch)
         self.engines = {
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
@@ -100,6 +102,12 @@ class Server:
     def _http_shared(self, handle: Handle) -> HttpShared:
         compression = HttpCompression(handle, self._options.compression)
         return HttpShared(compression.handle, time.monotonic_ns, patience=self._patience)
+
+    def warm_up(self) -> None:
+        """Let each model that runs on threads run once. Raises UsageError where it cannot."""
+        for engine in self.engines.values():
+            if isinstance(engine, BatchEngine):
+                engine.warm_up()
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -247,7 +255,9 @@ class Server:
             options.instance_count,
         )
         desk = Desk(models[flag].spec, time.monotonic_ns, log)
-        return BatchEngine(models[flag], limits, desk, self._alarms, time.monotonic_ns)
+        return BatchEngine(
+            models[flag], limits, desk, self._alarms, time.monotonic_ns, self._places
+        )
 
     def _token_source(self) -> TokenSource:
         synthetic = self._options.synthetic
@@ -268,6 +278,7 @@ class Server:
             clock_ns=time.monotonic_ns,
             patience=self._patience,
             tracer=self._tracer,
+            memory=self._places.memory,
             make_wire=partial(
                 GzipServerConnection if self._options.compression else ServerConnection,
                 max_concurrent_streams=self._options.max_streams,
@@ -302,6 +313,8 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
         raise UsageError(f"--model: two models have the same name: {', '.join(sorted(names))}")
     server = Server(options, models, own)
     try:
+        if options.warm_up:
+            server.warm_up()
         await server.listen()
     except UsageError:
         await server.stop()

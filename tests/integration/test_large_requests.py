@@ -32,10 +32,14 @@ import numpy as np
 class Digest:
     name = 'digest'
     inputs = [('x', 'FP32', [-1, -1])]
-    outputs = [('crc', 'INT64', [-1, 1])]
+    outputs = [('crc', 'INT64', [-1, 1]), ('lies', 'BOOL', [-1, 1])]
     def load(self): pass
     def infer(self, batch):
-        return {'crc': np.array([[zlib.crc32(row.tobytes())] for row in batch['x']], dtype='<i8')}
+        x = batch['x']
+        crcs = [[zlib.crc32(row.tobytes())] for row in x]
+        # what was joined is an array of its own, and may be written to
+        lies = np.full((len(x), 1), len(x) > 1 and not x.flags.writeable)
+        return {'crc': np.array(crcs, dtype='<i8'), 'lies': lies}
 """
 
 
@@ -104,16 +108,22 @@ def asking(link: socket.socket, asked: list[service_pb2.ModelInferRequest]) -> C
     return wire
 
 
-def by_our_wire(link: socket.socket) -> dict[str, int]:
+def answers_by_our_wire(
+    link: socket.socket, asked: list[service_pb2.ModelInferRequest]
+) -> list[service_pb2.ModelInferResponse]:
     """All at once over one connection; tensors up to 1 MiB in one frame each."""
-    wire = asking(link, requests())
+    wire = asking(link, asked)
     answers = []
-    while len(answers) < len(ELEMENTS):
+    while len(answers) < len(asked):
         link.sendall(b"".join(wire.take_output()))
         events = wire.receive(received(link))
         answers += [event for event in events if event[0] == DONE]
     assert [code for _, _, code, _, _ in answers] == [0] * len(answers)
-    return digests([service_pb2.ModelInferResponse.FromString(event[3]) for event in answers])
+    return [service_pb2.ModelInferResponse.FromString(event[3]) for event in answers]
+
+
+def by_our_wire(link: socket.socket) -> dict[str, int]:
+    return digests(answers_by_our_wire(link, requests()))
 
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
@@ -155,3 +165,38 @@ def test_a_caller_that_leaves_within_a_large_request_harms_nobody(tmp_path: Path
             assert by_grpcio(channel) == expected(requests())
         code, said = server.end()
         assert (code, said) == (0, "")
+
+
+def alike(seed: int, count: int = 16) -> list[service_pb2.ModelInferRequest]:
+    """Requests that differ in their id and their bytes alone."""
+    source = random.Random(seed)
+    made = []
+    for number in range(count):
+        request = service_pb2.ModelInferRequest(model_name="digest", id=f"{seed}.{number}")
+        request.inputs.add(name="x", datatype="FP32", shape=[1, ELEMENTS[0]])
+        request.raw_input_contents.append(source.randbytes(4 * ELEMENTS[0]))
+        made.append(request)
+    return made
+
+
+def test_requests_of_one_caller_lie_side_by_side(tmp_path: Path) -> None:
+    with (
+        digest_server(tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as link,
+    ):
+        asked = alike(1, 24)
+        answers = answers_by_our_wire(link, asked)
+        assert digests(answers) == expected(asked)
+        assert sum(answer.raw_output_contents[1] == b"\1" for answer in answers) >= 8
+
+
+def test_callers_at_the_same_time_get_the_answers_to_their_own_bytes(tmp_path: Path) -> None:
+    with digest_server(tmp_path) as server:
+
+        def ask(seed: int) -> bool:
+            asked = alike(seed)
+            with socket.create_connection(("127.0.0.1", server.port)) as link:
+                return digests(answers_by_our_wire(link, asked)) == expected(asked)
+
+        with ThreadPoolExecutor(4) as threads:
+            assert all(threads.map(ask, range(12)))

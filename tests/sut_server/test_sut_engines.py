@@ -22,6 +22,7 @@ from sut_server.infer_messages import InferRequest, decode_request
 from sut_server.models import Batch
 from sut_server.null import NullEngine, null_spec, ready_answer
 from sut_server.service_time import parse_service_time
+from sut_server.side_by_side import SideBySide
 from sut_server.synthetic import SyntheticEngine, SyntheticOptions, simple_spec
 from sut_server.waiting import Alarms
 
@@ -47,7 +48,7 @@ def batch_engine(
     alarms = Alarms(asyncio.get_running_loop(), time.monotonic_ns)
     desk = Desk(model.spec, time.monotonic_ns)
     limits = BatchLimits(max_rows, max_delay_ns, max_waiting, instance_count=1)
-    return BatchEngine(model, limits, desk, alarms, time.monotonic_ns)
+    return BatchEngine(model, limits, desk, alarms, time.monotonic_ns, SideBySide(max_rows))
 
 
 def request(*rows: list[float]) -> InferRequest:

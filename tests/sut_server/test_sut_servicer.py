@@ -16,6 +16,7 @@ from sut_server.engines import Desk, Engine
 from sut_server.errors import Code
 from sut_server.null import NullEngine, null_spec
 from sut_server.servicer import KSERVE, SUT, Identity, Servicer
+from sut_server.side_by_side import SideBySide
 from sut_server.waiting import Alarms
 
 
@@ -28,7 +29,7 @@ class Served:
         clock = time.monotonic_ns
         engine = BatchEngine(
             self.model, BatchLimits(4, 5000, 100, 1), Desk(self.model.spec, clock),
-            Alarms(loop, clock), clock,
+            Alarms(loop, clock), clock, SideBySide(4),
         )  # fmt: skip
         null: Engine = NullEngine(Desk(null_spec(), clock))
         identity = Identity("test server", "9", 4, 5, 1)

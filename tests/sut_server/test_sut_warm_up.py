@@ -1,0 +1,83 @@
+"""The batch of zeros that a model runs before it is ready."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sut_fakes import FakeModel
+
+from sut_server.errors import UsageError
+from sut_server.main import main
+from sut_server.models import Batch
+from sut_server.tensors import TensorSpec
+from sut_server.warm_up import warm_up, zeros
+
+
+def test_a_model_runs_the_largest_batch_on_each_thread() -> None:
+    model = FakeModel()
+    with ThreadPoolExecutor(2) as threads:
+        warm_up(model, 5, threads, 2)
+    assert model.batch_rows == [5, 5]
+
+
+def test_zeros_have_the_declared_types_and_shapes() -> None:
+    spec = replace(
+        FakeModel.spec,
+        inputs=(TensorSpec("x", "INT8", (-1, 3)), TensorSpec("t", "BYTES", (-1,))),
+    )
+    batch = zeros(spec, 2)
+    assert (batch["x"].shape, batch["x"].dtype) == ((2, 3), np.dtype("<i1"))
+    assert batch["t"].tolist() == [b"", b""]
+    assert not batch["x"].flags.writeable
+    alone = replace(spec, inputs=(TensorSpec("x", "FP32", (4, 3)),))
+    assert zeros(alone, 2)["x"].shape == (4, 3)
+
+
+def test_an_open_length_is_named() -> None:
+    model = FakeModel()
+    model.spec = replace(FakeModel.spec, inputs=(TensorSpec("x", "FP32", (-1, -1)),))
+    with ThreadPoolExecutor(1) as threads, pytest.raises(UsageError, match=r"'x'.*open length"):
+        warm_up(model, 5, threads, 1)
+
+
+class Wrong(FakeModel):
+    def infer(self, batch: Batch) -> Batch:
+        return {"y": batch["x"][:1]}
+
+
+@pytest.mark.parametrize(
+    ("model", "text"), [(Wrong(), "the shape [1, 2], declared [5, 2]"), (FakeModel(), "no\\nluck")]
+)
+def test_a_model_that_fails_is_the_users_mistake(model: Any, text: str) -> None:
+    if not isinstance(model, Wrong):
+        model.error = RuntimeError("no\nluck")
+    with ThreadPoolExecutor(1) as threads, pytest.raises(UsageError) as raised:
+        warm_up(model, 5, threads, 1)
+    assert text in str(raised.value)
+    assert str(raised.value).startswith("--warm-up: model 'double' does not run on zeros: ")
+
+
+def test_the_server_ends_with_one_line(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cold.py").write_text(
+        """
+class Cold:
+    name = 'cold'
+    inputs = [('x', 'FP32', [-1, 2])]
+    outputs = [('y', 'FP32', [-1, 2])]
+    def load(self): pass
+    def infer(self, batch):
+        raise ValueError('zeros?')
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["--model", "python:cold:Cold", "--port", "0", "--warm-up"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    text = "sut-server: --warm-up: model 'cold' does not run on zeros: ValueError('zeros?')\n"
+    assert captured.err == text
