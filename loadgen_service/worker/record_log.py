@@ -19,8 +19,8 @@ import numpy as np
 from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS, Status
 from loadgen_service.errors import RunError
 
-BLOCK_ROW_COUNT: Final = 8192
-"""Rows of a block: half a MB, a tenth of a second at 80,000 requests a second."""
+BLOCK_ROW_COUNT: Final = 16_384
+"""Rows of a block: 1.4 MB, a tenth of a second at 160,000 requests a second."""
 
 Columns = Mapping[str, np.ndarray]
 Finish = Callable[[Columns], None]

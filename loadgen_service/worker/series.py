@@ -15,6 +15,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.pacer import Pacer
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, shard_rows
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.sequence_pacer import SequencePacer
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.adapters import Dispatch, reads_side_by_side
@@ -28,7 +29,7 @@ from loadgen_service.worker.official_loop import OfficialLoop
 from loadgen_service.worker.official_series import closing_words, make_official_loop
 from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.outbox import Outbox
-from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.record_log import BLOCK_ROW_COUNT, RecordLog
 from loadgen_service.worker.sequence_loop import EVERY_ROW, SequenceLoop, sequence_shard
 from loadgen_service.worker.shard import Build, Shard
 from loadgen_service.worker.taken_time import (
@@ -45,6 +46,8 @@ TICK_S: Final = 0.02
 
 SEAL_ROW_COUNT: Final = 4096
 """A batch costs its way by itself: fast runs send large ones, slow ones do not wait for them."""
+SEAL_ROW_COUNT_CLOSED: Final = BLOCK_ROW_COUNT
+"""A closed loop has no instants to keep, from which the work on a larger batch could keep it."""
 SEAL_AGE_NS: Final = 100_000_000
 PROGRESS_AGE_NS: Final = 200_000_000
 
@@ -103,6 +106,8 @@ class Series:
             self._loop = SequenceLoop(pacer=sequences, **common)
         else:
             self._loop = SeriesLoop(pacer=Pacer(settings, plan, *place), **common)
+        is_closed = SCENARIOS[plan.scenario].closed
+        self._seal_row_count = SEAL_ROW_COUNT_CLOSED if is_closed else SEAL_ROW_COUNT
         self._waiter: Waiter | None = None
         self._gathering: Gathering | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -220,7 +225,7 @@ class Series:
 
     def _seal_if_due(self, now_ns: int) -> None:
         is_full = (
-            self._equipment.log.unsealed_count >= SEAL_ROW_COUNT
+            self._equipment.log.unsealed_count >= self._seal_row_count
             or self._loop.answers.response_bytes >= RESPONSES_BYTES_MAX
         )
         if is_full or now_ns - self._sealed_ns >= SEAL_AGE_NS:
