@@ -18,6 +18,7 @@ from loadgen_service.errors import RunError
 
 PREFIX: Final = "loadgen-spill-"
 _LOCK: Final = "lock"
+_NEW_LOCK: Final = "lock.new"
 
 
 class SpillFolder:
@@ -27,8 +28,7 @@ class SpillFolder:
         remove_abandoned(parent)
         try:
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-            self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = _locked_file(self.path)
         except OSError as error:
             raise RunError(
                 f"spill directory: cannot write {parent} ({error.strerror}); name another with "
@@ -41,6 +41,14 @@ class SpillFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _locked_file(folder: Path) -> int:
+    """A lock that is held when its name appears: a worker that starts now may look at any time."""
+    lock = os.open(folder / _NEW_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / _NEW_LOCK).rename(folder / _LOCK)
+    return lock
 
 
 def remove_abandoned(parent: Path) -> int:

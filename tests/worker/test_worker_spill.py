@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -41,6 +42,23 @@ def test_a_dead_owners_folder_is_removed(tmp_path: Path) -> None:
 def test_a_folder_about_to_be_locked_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "loadgen-spill-new").mkdir()
     assert remove_abandoned(tmp_path) == 0
+
+
+def test_a_worker_that_starts_at_the_same_instant_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def late(lock: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        assert remove_abandoned(tmp_path) == 0
+        real(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    folder = SpillFolder(tmp_path)
+    assert folder.path.is_dir()
+    assert remove_abandoned(tmp_path) == 0
+    folder.close()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
