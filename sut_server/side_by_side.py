@@ -63,8 +63,14 @@ class SideBySide:
         """Writable memory for a request, of any content. What it holds is told by ``settle``."""
         tensor_bytes = self._tensor_bytes
         head_bytes = size_bytes - tensor_bytes
-        if not tensor_bytes or not 0 < head_bytes <= HEAD_BYTES_MAX or self._is_waiting():
-            return np.empty(size_bytes, dtype=np.uint8).data
+        if not tensor_bytes or not 0 < head_bytes <= HEAD_BYTES_MAX:
+            return _elsewhere(size_bytes)
+        if self._awaited >= 0:
+            self._elsewhere_count += 1
+            if self._elsewhere_count <= ELSEWHERE_MAX:
+                return _elsewhere(size_bytes)
+            self._lowest = 0  # whoever still writes to that block has it alone
+        self._elsewhere_count = 0
         if tensor_bytes != self._block_tensor_bytes or self._lowest < HEAD_BYTES_MAX + tensor_bytes:
             self._begin(tensor_bytes)
         end = self._lowest
@@ -92,16 +98,6 @@ class SideBySide:
         self._lowest, self._awaited = self._awaited, -1
         return Placed(self._block, self._lowest)
 
-    def _is_waiting(self) -> bool:
-        """A request is on its way to the place above the next one."""
-        if self._awaited >= 0:
-            self._elsewhere_count += 1
-            if self._elsewhere_count <= ELSEWHERE_MAX:
-                return True
-            self._lowest, self._awaited = 0, -1  # whoever still writes to that block has it alone
-        self._elsewhere_count = 0
-        return False
-
     def _begin(self, tensor_bytes: int) -> None:
         spare_bytes = HEAD_BYTES_MAX + ALIGNMENT_BYTES
         count = (BLOCK_BYTES_MAX - spare_bytes) // tensor_bytes
@@ -112,6 +108,11 @@ class SideBySide:
         self._block_tensor_bytes = tensor_bytes
         self._address = self._block.ctypes.data
         self._lowest = size_bytes - (self._address + size_bytes) % ALIGNMENT_BYTES
+
+
+def _elsewhere(size_bytes: int) -> memoryview:
+    """Memory that adjoins nothing, and is not cleared before it is read into."""
+    return np.empty(size_bytes, dtype=np.uint8).data
 
 
 def adjoin(places: Sequence[Placed | None], tensor_bytes: int) -> bool:

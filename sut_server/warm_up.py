@@ -5,7 +5,9 @@ So a model may run one of zeros before anybody asks it something.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
+from threading import Barrier
+from typing import Final
 
 import numpy as np
 
@@ -14,24 +16,36 @@ from sut_server.infer_messages import checked_outputs
 from sut_server.models import Model, ModelSpec
 from sut_server.tensors import DTYPES, Array, TensorSpec
 
+WARM_UP_S: Final = 600.0
+"""Compiling for a device may take minutes; a model that takes longer is taken to hang."""
 
-def warm_up(model: Model, rows: int, threads: Executor, thread_count: int) -> None:
+
+def warm_up(
+    model: Model,
+    rows: int,
+    threads: Executor,
+    thread_count: int,
+    limit_s: float = WARM_UP_S,
+) -> None:
     """Run a batch of ``rows`` zeros on each of the threads, and check what comes of it.
 
-    Raises UsageError for an input of open length, and for a model that fails or gives outputs
-    other than it declares.
+    Raises UsageError for an input of open length, and for a model that fails, gives outputs other
+    than it declares, or does not end within ``limit_s``.
     """
     batch = zeros(model.spec, rows)
+    each_has_one = Barrier(thread_count, timeout=limit_s)
 
     def once() -> None:
+        each_has_one.wait()
         checked_outputs(model.infer(batch), model.spec, rows)
 
-    name = model.spec.name
-    for done in [threads.submit(once) for _ in range(thread_count)]:
-        error = done.exception()
-        if error is not None:
-            text = error.text if isinstance(error, CallError) else repr(error)
-            raise UsageError(f"--warm-up: model '{name}' does not run on zeros: {_one_line(text)}")
+    ended, late = wait([threads.submit(once) for _ in range(thread_count)], limit_s)
+    what = f"--warm-up: model '{model.spec.name}'"
+    if late:
+        raise UsageError(f"{what} has not ended its batch of zeros in {limit_s:g} s")
+    for error in filter(None, [done.exception() for done in ended]):
+        text = error.text if isinstance(error, CallError) else repr(error)
+        raise UsageError(f"{what} does not run on zeros: {' '.join(text.split())}")
 
 
 def zeros(spec: ModelSpec, rows: int) -> dict[str, Array]:
@@ -51,7 +65,3 @@ def _zeros(tensor: TensorSpec, spec: ModelSpec, rows: int) -> Array:
         array.fill(b"")
     array.flags.writeable = False
     return array
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -54,6 +54,11 @@ PROGRESS_AGE_NS: Final = 200_000_000
 Say = Callable[[pb.FromWorker], None]
 
 
+def seal_row_count(scenario: str) -> int:
+    """How many rows a batch gets where they come faster than ``SEAL_AGE_NS`` asks for one."""
+    return SEAL_ROW_COUNT_CLOSED if SCENARIOS[scenario].closed else SEAL_ROW_COUNT
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """What every series of a run shares on this worker."""
@@ -106,8 +111,7 @@ class Series:
             self._loop = SequenceLoop(pacer=sequences, **common)
         else:
             self._loop = SeriesLoop(pacer=Pacer(settings, plan, *place), **common)
-        is_closed = SCENARIOS[plan.scenario].closed
-        self._seal_row_count = SEAL_ROW_COUNT_CLOSED if is_closed else SEAL_ROW_COUNT
+        self._seal_row_count = seal_row_count(plan.scenario)
         self._waiter: Waiter | None = None
         self._gathering: Gathering | None = None
         self._ticker: asyncio.Task[None] | None = None

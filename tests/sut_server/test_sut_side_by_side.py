@@ -205,11 +205,11 @@ def test_no_tensor_is_ever_written_over(seed: int) -> None:
         assert tensor.tobytes() == content
 
 
-class Sums:
-    """Gives each row's sum; keeps what it was given."""
+class Largest:
+    """Gives each row's largest number; keeps what it was given."""
 
     spec = ModelSpec(
-        "sums", "test", (TensorSpec("x", "FP32", (-1, -1)),), (TensorSpec("y", "FP32", (-1, 1)),)
+        "largest", "test", (TensorSpec("x", "FP32", (-1, -1)),), (TensorSpec("y", "FP32", (-1, 1)),)
     )
 
     def __init__(self) -> None:
@@ -225,20 +225,20 @@ class Sums:
 
 
 def placed_request(places: SideBySide, number: int) -> InferRequest:
-    message = service_pb2.ModelInferRequest(model_name="sums", id=str(number))
+    message = service_pb2.ModelInferRequest(model_name="largest", id=str(number))
     message.inputs.add(name="x", datatype="FP32", shape=[1, SIZE // 4])
     message.raw_input_contents.append(numbered(number))
     content = message.SerializeToString()
     memory = places.memory(len(content))
     memory[:] = content
     read = ModelInferRequest.FromString(memory.toreadonly())
-    return decode_request(read.message, Sums.spec, 4, None, read.raw)
+    return decode_request(read.message, Largest.spec, 4, None, read.raw)
 
 
 def test_a_batch_that_adjoins_is_not_joined_and_each_caller_gets_its_own_row() -> None:
     async def main() -> None:
         alarms = Alarms(asyncio.get_running_loop(), time.monotonic_ns)
-        model, sink, places = Sums(), FakeSink(), SideBySide(4)
+        model, sink, places = Largest(), FakeSink(), SideBySide(4)
         desk = Desk(model.spec, time.monotonic_ns)
         limits = BatchLimits(4, 3_600_000_000_000, 100, 1)
         engine = BatchEngine(model, limits, desk, alarms, time.monotonic_ns, places)

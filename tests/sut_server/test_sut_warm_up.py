@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -17,11 +18,35 @@ from sut_server.tensors import TensorSpec
 from sut_server.warm_up import warm_up, zeros
 
 
+class Noting(FakeModel):
+    """Notes which threads it ran on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def infer(self, batch: Batch) -> Batch:
+        self.threads.append(threading.get_ident())
+        return super().infer(batch)
+
+
 def test_a_model_runs_the_largest_batch_on_each_thread() -> None:
+    model = Noting()
+    with ThreadPoolExecutor(3) as threads:
+        warm_up(model, 5, threads, 3)
+    assert model.batch_rows == [5, 5, 5]
+    assert len(set(model.threads)) == 3
+
+
+def test_a_model_that_hangs_is_named() -> None:
     model = FakeModel()
-    with ThreadPoolExecutor(2) as threads:
-        warm_up(model, 5, threads, 2)
-    assert model.batch_rows == [5, 5]
+    model.gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        with pytest.raises(
+            UsageError, match=r"'double' has not ended its batch of zeros in 0\.1 s"
+        ):
+            warm_up(model, 5, threads, 1, limit_s=0.1)
+        model.gate.set()
 
 
 def test_zeros_have_the_declared_types_and_shapes() -> None:
