@@ -11,6 +11,12 @@ from grpc_wire.headers import HeaderBlock
 
 _ONLY_BYTES: Final = {bytes}
 
+_LOW_BITS: Final = 16
+_LOW_IDS: Final = range(1, 1 << _LOW_BITS, 2)
+_THIRD_BYTES: Final = bytes(number >> 8 for number in _LOW_IDS)
+_FOURTH_BYTES: Final = bytes(number & 255 for number in _LOW_IDS)
+"""The lower half of a client's stream ids, in order, byte by byte."""
+
 
 def joined_requests(
     first_id: int, headers: HeaderBlock, messages: Sequence[Any], most_bytes: int, window: int
@@ -23,14 +29,41 @@ def joined_requests(
     next_id = first_id + 2 * len(messages)
     if set(map(type, messages)) != _ONLY_BYTES or next_id > LARGEST_STREAM_ID:
         return None
-    sizes = list(map(len, messages))
-    size_sum = sum(sizes)
-    if max(sizes) > most_bytes or size_sum > window:
+    sizes = set(map(len, messages))
+    is_even = len(sizes) == 1 and first_id >> _LOW_BITS == (next_id - 2) >> _LOW_BITS
+    size = max(sizes)
+    size_sum = size * len(messages) if is_even else sum(map(len, messages))
+    if size > most_bytes or size_sum > window:
         return None
+    if is_even:
+        return _stamped(first_id, headers, messages, size), size_sum, next_id
+    return _pieced(first_id, headers, messages), size_sum, next_id
+
+
+def _stamped(first_id: int, headers: HeaderBlock, messages: Sequence[bytes], size: int) -> bytes:
+    """Requests as long as each other: all with the first id's upper half, then the lower halves
+    written into them, a byte of all at a time."""
+    start = headers.start
+    word = (first_id >> _LOW_BITS << _LOW_BITS).to_bytes(4, "big")
+    before = b"".join((start, word, headers.middles.get(size) or headers.middle(size), word))
+    content = bytearray(before)
+    content += before.join(messages)
+    step = len(before) + size
+    first = first_id % (1 << _LOW_BITS) >> 1
+    third = _THIRD_BYTES[first : first + len(messages)]
+    fourth = _FOURTH_BYTES[first : first + len(messages)]
+    for place in (len(start) + 2, len(before) - 2):
+        content[place::step] = third
+        content[place + 1 :: step] = fourth
+    return bytes(content)
+
+
+def _pieced(first_id: int, headers: HeaderBlock, messages: Sequence[bytes]) -> bytes:
+    """Requests of any lengths."""
     start, middles = headers.start, headers.middles
     pieces: list[bytes] = []
-    for stream_id, size, message in zip(count(first_id, 2), sizes, messages, strict=False):
+    for stream_id, message in zip(count(first_id, 2), messages, strict=False):
         word = stream_id.to_bytes(4, "big")
-        middle = middles.get(size) or headers.middle(size)
+        middle = middles.get(len(message)) or headers.middle(len(message))
         pieces += (start, word, middle, word, message)
-    return b"".join(pieces), size_sum, next_id
+    return b"".join(pieces)

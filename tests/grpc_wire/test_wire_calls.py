@@ -41,6 +41,27 @@ def test_the_bytes_are_those_of_single_calls(contents: list[bytes]) -> None:
     assert together.is_idle
 
 
+@pytest.mark.parametrize(
+    "first", [3, 255, 65_001, 65_501, 65_535, 65_537, 131_061, (1 << 24) - 15, (1 << 30) + 5]
+)
+@given(
+    contents=st.integers(0, 9).flatmap(
+        lambda size: st.lists(st.binary(min_size=size, max_size=size), min_size=1, max_size=40)
+    )
+)
+def test_as_long_as_each_other_or_not_each_has_its_own_stream(
+    first: int, contents: list[bytes]
+) -> None:
+    messages = [frame_message(content) for content in contents]
+    together, single = begun(), begun()
+    together._next_id = single._next_id = first
+    assert together.calls(range(len(messages)), HEADERS, messages)
+    for key, message in enumerate(messages):
+        assert single.call(key, HEADERS, message)
+    assert output(together) == output(single)
+    assert together._open == single._open == {first + 2 * k: k for k in range(len(messages))}
+
+
 def test_a_server_gets_each_request_whole() -> None:
     pair = Pair()
     pair.client.call(0, HEADERS, SMALL)
