@@ -242,8 +242,10 @@ class ClientConnection(Connection[ClientEvent]):
                 break
             tried = shape
             unpack, total, middle, prefix, charge = shape
-            while pos + total <= end:  # most answers are as long as the one before
-                first, one, block, two, start, message, last, three, block2 = unpack(data, pos)
+            before = len(events)
+            rest = (end - pos) % total  # most are as long as the one before, and nothing is copied
+            alike = memoryview(data)[pos : end - rest] if pos or rest else data
+            for first, one, block, two, start, message, last, three, block2 in unpack(alike):
                 if (
                     first != head_start
                     or block != middle
@@ -257,8 +259,9 @@ class ClientConnection(Connection[ClientEvent]):
                 if key is None:
                     break
                 events.append((DONE, key, OK, message, ""))
-                pos += total
-                consumed += charge
+            count = len(events) - before
+            pos += count * total
+            consumed += count * charge
         self._inbound -= consumed
         if self._inbound * 2 < self._inbound_target:
             self._count_inbound(0)

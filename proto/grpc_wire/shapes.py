@@ -8,20 +8,19 @@ repeated byte is compared.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from grpc_wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame_start
 from grpc_wire.limits import PATIENCE, REMEMBERED_SIZES
 from grpc_wire.messages import PREFIX_BYTES, frame_prefix
 
 UnpackRequest = Callable[[bytes, int], tuple[bytes, int, bytes, int, bytes, bytes]]
-UnpackAnswer = Callable[
-    [bytes, int], tuple[bytes, int, bytes, int, bytes, bytes, bytes, int, bytes]
-]
-# unpack_from; bytes of the whole; bytes between the first two stream ids; the message's prefix;
-# bytes of DATA
+AnswerFields = tuple[bytes, int, bytes, int, bytes, bytes, bytes, int, bytes]
+UnpackAnswers = Callable[[bytes | memoryview], Iterator[AnswerFields]]
+# unpack_from, of answers iter_unpack; bytes of the whole; bytes between the first two stream ids;
+# the message's prefix; bytes of DATA
 RequestShape = tuple[UnpackRequest, int, bytes, bytes, int]
-AnswerShape = tuple[UnpackAnswer, int, bytes, bytes, int]
+AnswerShape = tuple[UnpackAnswers, int, bytes, bytes, int]
 
 
 class RequestShapes:
@@ -111,4 +110,4 @@ class AnswerShapes:
         layout = struct.Struct(
             f">5sI{len(middle)}sI{PREFIX_BYTES}s{message_bytes}s5sI{len(self.tail)}s"
         )
-        return layout.unpack_from, layout.size, middle, frame_prefix(message_bytes), size
+        return layout.iter_unpack, layout.size, middle, frame_prefix(message_bytes), size

@@ -112,14 +112,16 @@ def test_unknown_frames_and_settings_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("bit", [1, 4, 32, 128])
-def test_nearly_usual_answers_mean_the_same_on_both_paths(bit: int) -> None:
-    for position in range(len(answer(3))):
-        content = bytearray(answer(3))
-        content[position] ^= bit
+@pytest.mark.parametrize("tail", [b"", answer(7), answer(7)[:-1]], ids=["end", "one", "part"])
+def test_nearly_usual_answers_mean_the_same_on_both_paths(bit: int, tail: bytes) -> None:
+    for position in range(len(answer(5))):
+        altered = bytearray(answer(5))
+        altered[position] ^= bit
+        content = answer(3) + altered + tail
         found = []
         for is_fast in (True, False):
             client = ready_client()
-            opened(client, 2)
+            opened(client, 4)
             client.receive(answer(1))
             if not is_fast:
                 client._shapes.by_size.clear()
