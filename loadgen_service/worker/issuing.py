@@ -6,7 +6,6 @@ Decides no pace and keeps no record; the loop says when, and is told which cell 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
 from typing import Final
 
 from loadgen_service.sut.base import Cell, IssuesTogether, SystemUnderTest
@@ -21,6 +20,7 @@ class Issuer:
     """Issues a shard's requests. ``pending`` gets the cell of each, by position.
 
     ``pulled``: the SUT by number that each open request went to, where SUTs take what they can.
+    ``has_one_sut``: all go to the first.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Issuer:
         self.pulled: dict[int, int] = {}
         self._fewest_out = FewestOut(len(suts))
         self._choose = self._pull if shard.pulled and len(suts) > 1 else shard.sut_of
+        self.has_one_sut = self._choose is None
         self._together = [
             sut.issue_together if isinstance(sut, IssuesTogether) else None for sut in suts
         ]
@@ -57,7 +58,7 @@ class Issuer:
         if together is not None and len(positions) >= TOGETHER_COUNT_MIN:
             cell = together(positions, self._shard.payloads_of(positions), now_ns)
             if cell is not None:
-                pending.update(zip(positions, repeat(cell), strict=False))
+                pending.update(dict.fromkeys(positions, cell))
                 target.flush()
                 return
         issue, payload_of = target.issue, self._shard.payload_of

@@ -34,13 +34,16 @@ from loadgen_service.worker.shard import Shard
 from loadgen_service.worker.token_log import SealedTokens, TokenLog
 from loadgen_service.worker.waiting import FEW_COUNT, Waiter, awake_until_ns
 
-CHUNK_COUNT: Final = 16
+CHUNK_COUNT: Final = 64
 """Requests for each SUT that are handed over together: their issue instant is one reading, some
-50 us after the first was composed at most, and the clock's cost is shared."""
+50 us after the first was composed at most, and the cost of a write is shared."""
 
 WHOLE_COUNT_MAX: Final = 4
-"""More leave in halves: the SUT begins with the first while we compose the second. As many as are
-out leave whole: the SUT is busy with those, and a write costs more than the calls in it."""
+"""More leave in halves: the SUT begins with the first while we compose the second."""
+
+BUSY_COUNT: Final = 16
+"""With as many out as are to leave, or so many, all leave whole: the SUT is busy with those, and a
+write costs more than the calls in it."""
 
 TURN_COUNT_MAX: Final = 128
 """Requests issued before the sockets are looked at again: answers wait no longer than that."""
@@ -49,6 +52,8 @@ ERROR_KINDS_MAX: Final = 64
 """Distinct failures told apart; a server that puts a number into its text must not fill memory."""
 
 CODE_DEADLINE_EXCEEDED: Final = 4
+
+_NOTHING: Final = range(0)
 
 ErrorKind = tuple[int, int, str]
 """SUT, gRPC code, text."""
@@ -86,7 +91,7 @@ class SeriesLoop:
         self.answers = AnswerReader(log, keep_responses)
         self._waiter: Waiter | None = None
         self._pending: dict[int, Cell] = {}
-        self._ready: Sequence[int] = range(0)
+        self._ready: Sequence[int] = _NOTHING
         self._tokens = TokenLog()
         self._issuer = Issuer(shard, suts, self._pending)
         self._chunk_count = min(CHUNK_COUNT * len(suts), TURN_COUNT_MAX)
@@ -209,14 +214,16 @@ class SeriesLoop:
     def _issue_due(self, now_ns: int) -> None:
         ready = self._ready
         if ready and now_ns - self._t0_ns > self._stop_ns:
-            ready = self._ready = range(0)
+            ready = self._ready = _NOTHING
         if not ready:
             ready = self._pacer.take(now_ns - self._t0_ns)
         count = len(ready)
-        if count <= WHOLE_COUNT_MAX or count <= min(self._chunk_count, len(self._pending)):
+        if count <= WHOLE_COUNT_MAX or (
+            count <= self._chunk_count and len(self._pending) >= min(count, BUSY_COUNT)
+        ):
             if count:
                 self._issue_chunk(ready, now_ns)
-                self._ready = range(0)
+                self._ready = _NOTHING
         else:
             self._ready = ready = self._issue_many(ready, now_ns)
             if ready:
@@ -236,20 +243,22 @@ class SeriesLoop:
         most = self.issued_count + TURN_COUNT_MAX
         chunk_count = min(self._chunk_count, (len(ready) + 1) // 2)
         while ready and self.issued_count < most:
-            now_ns = self._issue_chunk(ready[:chunk_count], now_ns)
+            self._issue_chunk(ready[:chunk_count], now_ns)
+            now_ns = self._clock()
             ready = ready[chunk_count:]
         return ready
 
-    def _issue_chunk(self, positions: Sequence[int], now_ns: int) -> int:
+    def _issue_chunk(self, positions: Sequence[int], now_ns: int) -> None:
         """Issue a SUT's requests in one write. Each write's are taken at its own instant, so that
-        the time we need to compose a burst is charged to us and not to the transport; returns the
-        instant after the last."""
+        the time we need to compose a burst is charged to us and not to the transport."""
         issuer = self._issuer
+        self.issued_count += len(positions)
+        if issuer.has_one_sut:
+            issuer.issue_to(0, positions, now_ns)
+            return
         for sut, keys in issuer.by_sut(positions):
-            self.issued_count += len(keys)
             issuer.issue_to(sut, keys, now_ns)
             now_ns = self._clock()
-        return now_ns
 
     # ------------------------------------------------------------ settling
     def _settle(self, reads: Sequence[Read], event_count: int) -> list[Answer]:

@@ -15,6 +15,7 @@ from loadgen_service.core.plan import SampleCounts
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.base import MESSAGE
 from loadgen_service.sut.server_timings import NAMES
+from loadgen_service.worker.loop import CHUNK_COUNT
 
 MS = 1_000_000
 
@@ -102,13 +103,13 @@ def test_a_burst_is_issued_in_chunks_with_their_own_instants(tmp_path: Path) -> 
     columns = rig.columns()
     late = columns["taken_ns"] - columns["scheduled_ns"]
     assert late[0] == 0
-    assert late[-1] > 100
+    assert late[-1] == 500 // CHUNK_COUNT * 10
     assert ((columns["issued_ns"] - columns["taken_ns"]) == 10).all()
 
 
 @pytest.mark.parametrize(
     ("count", "chunks"),
-    [(1, [1]), (4, [4]), (5, [3, 2]), (16, [8, 8]), (31, [16, 15]), (40, [16, 16, 8])],
+    [(1, [1]), (4, [4]), (5, [3, 2]), (16, [8, 8]), (127, [64, 63]), (200, [64, 64, 36, 36])],
 )
 def test_what_is_due_together_leaves_in_halves(
     tmp_path: Path, count: int, chunks: list[int]
@@ -121,13 +122,24 @@ def test_what_is_due_together_leaves_in_halves(
 
 
 @pytest.mark.parametrize(
-    ("answered", "chunks"),
-    [(3, [3]), (8, [8]), (9, [5, 4]), (12, [6, 6]), (15, [8, 7]), (16, [8, 8])],
+    ("out", "answered", "chunks"),
+    [
+        (16, 3, [3]),
+        (16, 8, [8]),
+        (16, 9, [5, 4]),
+        (16, 15, [8, 7]),
+        (16, 16, [8, 8]),
+        (64, 32, [32]),
+        (64, 48, [48]),
+        (64, 49, [25, 24]),
+        (99, 64, [64]),
+        (99, 65, [33, 32]),
+    ],
 )
-def test_what_is_no_more_than_is_out_leaves_whole(
-    tmp_path: Path, answered: int, chunks: list[int]
+def test_what_leaves_while_the_sut_is_busy_leaves_whole(
+    tmp_path: Path, out: int, answered: int, chunks: list[int]
 ) -> None:
-    rig = Rig(tmp_path, settings(scenario="concurrency", concurrency=16))
+    rig = Rig(tmp_path, settings(scenario="concurrency", concurrency=out))
     rig.wake()
     handed = [rig.loop.issued_count]
     rig.suts[0].flush = lambda: handed.append(rig.loop.issued_count)  # type: ignore[method-assign]
