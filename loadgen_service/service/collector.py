@@ -14,14 +14,14 @@ from typing import Final, NamedTuple, Self
 from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.sent_columns import Columns
 from loadgen_service.service.ledger import Ledger
 from loadgen_service.service.live import (
     BatchFigures,
-    Columns,
     LiveSeries,
-    contents_of,
     figures_of,
     rows_of,
+    sent_of,
 )
 from loadgen_service.service.segments import Segment, frames
 from loadgen_service.service.store import RunDirectory
@@ -95,7 +95,7 @@ class Collector:
             ledger.accept(body.sequence)
             ledger.settle(body.sequence)
         if isinstance(body, pb.RecordBatch) and body.count:
-            figures.take(figures_of(rows_of(body, contents_of(body))), worker_index)
+            figures.take(figures_of(rows_of(body, sent_of(body))), worker_index)
 
     def durable_sequence(self, worker_index: int) -> int:
         """The worker's newest batch that is on the disk; 0 before the first."""
@@ -229,10 +229,10 @@ def checked_rows(body: Body) -> Columns:
 
     Raises CorruptBatch unless checksum and counts fit the content.
     """
-    contents: dict[str, bytes] = {}
+    sent: list[tuple[str, bytes, str]] = []
     if isinstance(body, pb.RecordBatch):
-        contents = contents_of(body)
-        parts = list(contents.values())
+        sent = sent_of(body)
+        parts = [content for _, content, _ in sent]
     elif isinstance(body, pb.TokenBatch):
         parts = [
             body.row, body.length, body.input_token_count, body.counted_by, body.arrived_ns
@@ -253,7 +253,7 @@ def checked_rows(body: Body) -> Columns:
     if not isinstance(body, pb.RecordBatch):
         return {}
     try:
-        return rows_of(body, contents)
+        return rows_of(body, sent)
     except ValueError as error:
         raise CorruptBatch(f"batch {body.sequence}: {error}") from None
 

@@ -5,7 +5,7 @@ Approximate and about requests; the final figures are exact and made elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -17,8 +17,7 @@ from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, Status
 from loadgen_service.core.histogram import Bucketed, Histogram, bucketed
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
-
-Columns = dict[str, npt.NDArray[np.generic]]
+from loadgen_service.core.sent_columns import Columns, received_columns
 
 NS_PER_S = 1e9
 
@@ -218,29 +217,20 @@ def _ended(
     )
 
 
-def contents_of(batch: pb.RecordBatch) -> dict[str, bytes]:
-    """The bytes of each column, in their order. Each access to a message's bytes copies them."""
-    return {column.name: column.content for column in batch.columns}
+def sent_of(batch: pb.RecordBatch) -> list[tuple[str, bytes, str]]:
+    """Its columns as they came. Each access to a message's bytes copies them."""
+    return [(column.name, column.content, column.same_as) for column in batch.columns]
 
 
-def rows_of(batch: pb.RecordBatch, given: Mapping[str, bytes]) -> Columns:
-    """The columns of a batch as arrays over ``contents_of`` it. Unknown columns are left out.
+def rows_of(batch: pb.RecordBatch, sent: Iterable[tuple[str, bytes, str]]) -> Columns:
+    """The columns of a batch as arrays over ``sent_of`` it. Unknown columns are left out.
 
-    Raises ValueError where a column is missing or its length is not the batch's count.
+    Raises ValueError where a column is missing or does not fit the batch's count.
     """
     if not batch.count:
         return {}
-    columns: Columns = {}
-    for name, dtype in REQUEST_COLUMNS.items():
-        if name not in given:
+    columns = received_columns(sent, batch.count)
+    for name in REQUEST_COLUMNS:
+        if name not in columns:
             raise ValueError(f"column {name} is missing")
-        columns[name] = _column(name, given[name], dtype, batch.count)
     return columns
-
-
-def _column(
-    name: str, content: bytes, dtype: np.dtype[np.generic], count: int
-) -> npt.NDArray[np.generic]:
-    if len(content) != count * dtype.itemsize:
-        raise ValueError(f"column {name} has {len(content)} bytes for {count} rows")
-    return np.frombuffer(content, dtype)

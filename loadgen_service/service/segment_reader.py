@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.sent_columns import Columns, received_columns
 from loadgen_service.core.table import Make
 from loadgen_service.core.token_rows import TokenRows, joined
 from loadgen_service.service.segments import frames
-
-Columns = dict[str, npt.NDArray[np.generic]]
 
 ALL_COLUMNS = REQUEST_COLUMNS | SERVER_COLUMNS
 
@@ -34,10 +32,10 @@ def read_columns(segments: list[tuple[int, Path]], make: Make = np.empty) -> Col
     start = 0
     for records in _record_batches(segments):
         rows = slice(start, start + records.count)
-        given = {column.name: column.content for column in records.columns}
+        sent = ((column.name, column.content, column.same_as) for column in records.columns)
+        given = received_columns(sent, records.count)
         for name, column in joined_columns.items():
-            content = given.get(name)
-            column[rows] = NEVER if content is None else np.frombuffer(content, column.dtype)
+            column[rows] = given.get(name, NEVER)
         start = rows.stop
     return joined_columns
 

@@ -11,6 +11,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.sent_columns import sent_columns
 from loadgen_service.worker.outbox import Sealed
 from loadgen_service.worker.record_log import SealedRows
 from loadgen_service.worker.token_log import SealedTokens
@@ -80,9 +81,8 @@ def _fill_records(batch: pb.RecordBatch, sequence: int, sealed: SealedRows) -> N
     batch.series_index = sealed.series_index
     batch.count = sealed.count
     crc = 0
-    for name, column in sealed.columns().items():
-        content = column.tobytes()
-        batch.columns.add(name=name, content=content)
+    for name, content, same_as in sent_columns(sealed.columns()):
+        batch.columns.add(name=name, content=content, same_as=same_as)
         crc = crc32(content, crc)
     batch.crc32 = crc
 
