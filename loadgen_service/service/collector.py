@@ -29,6 +29,13 @@ from loadgen_service.service.store import RunDirectory
 GROUP_BYTES: Final = 16 << 20
 """About so much shares an fsync: the senders of a group wait for all of it."""
 
+COMMIT_EVERY_S: Final = 0.1
+"""What comes sooner after the last fsync waits for the next: an fsync and its acknowledgements cost
+a busy core more than the records in it. As old a worker lets its own rows grow."""
+
+URGENT_BYTES: Final = 4 << 20
+"""So much does not wait."""
+
 
 class CorruptBatch(Exception):
     """A batch whose content is not what its sender said; the sender must send it again."""
@@ -66,7 +73,11 @@ class Collector:
         self._pending: dict[tuple[int, int], asyncio.Future[pb.BatchAck]] = {}
         self._segments: dict[tuple[int, int], Segment] = {}
         self._queue: list[_Pending] = []
+        self._queued_bytes = 0
         self._awake = asyncio.Event()
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_hurried = False
         self._closed = False
         self._writer = ThreadPoolExecutor(1, "segments")
         self._committing = asyncio.create_task(self._commit_forever())
@@ -77,6 +88,12 @@ class Collector:
     def begin_series(self, series_index: int, live: LiveSeries) -> None:
         """From now on batches of this series are counted in ``live``."""
         self.live[series_index] = live
+        self._is_hurried = False
+
+    def hurry(self) -> None:
+        """Until the next series begins store at once what comes: somebody waits for the last."""
+        self._is_hurried = True
+        self._wake_when_due()
 
     def take_up(self, live: Mapping[int, LiveSeries]) -> None:
         """Count as taken in what an earlier service stored of these series, into their figures.
@@ -129,7 +146,8 @@ class Collector:
                 answered,
             )
         )
-        self._awake.set()
+        self._queued_bytes += len(received.content)
+        self._wake_when_due()
         return answered
 
     def _ledger(self, worker_index: int) -> Ledger:
@@ -152,11 +170,24 @@ class Collector:
         while not (self._closed and not self._queue):
             await self._awake.wait()
             self._awake.clear()
-            # What came while the last fsync ran shares the next one.
-            while group := self._next_group():
+            if group := self._next_group():
+                self._due_s = loop.time() + COMMIT_EVERY_S
                 error = await loop.run_in_executor(self._writer, self._commit, group)
                 self._acknowledge(group, error)
                 self._told()
+            if self._queue:
+                self._wake_when_due()
+
+    def _wake_when_due(self) -> None:
+        if self._closed or self._is_hurried or self._queued_bytes >= URGENT_BYTES:
+            self._awake.set()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(self._due_s, loop.time()), self._be_due)
+
+    def _be_due(self) -> None:
+        self._timer = None
+        self._awake.set()
 
     def _next_group(self) -> list[_Pending]:
         size, end = 0, 0
@@ -164,6 +195,7 @@ class Collector:
             size += len(self._queue[end].payload)
             end += 1
         group, self._queue = self._queue[:end], self._queue[end:]
+        self._queued_bytes -= size
         return group
 
     def _commit(self, group: list[_Pending]) -> str:
@@ -207,6 +239,8 @@ class Collector:
         self._closed = True
         self._awake.set()
         await self._committing
+        if self._timer is not None:
+            self._timer.cancel()
         for segment in self._segments.values():
             segment.close()
         self._writer.shutdown(wait=False)

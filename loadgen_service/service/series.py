@@ -268,6 +268,7 @@ class SeriesConductor:
 
     async def _drain(self) -> None:
         """Until all answers are in or timed out, and their batches on the disk."""
+        self._collector.hurry()
         quiet = _Quiet(
             self._crew.now_ns, self._heard, self._run.settings.deadline_ns + QUIET_MARGIN_NS
         )

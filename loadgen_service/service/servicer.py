@@ -178,8 +178,8 @@ class FleetServicer(pb_grpc.FleetServicer):
         waiting = asyncio.Queue(UNACKNOWLEDGED_BATCHES)
         receiving = asyncio.create_task(_receive(collector, worker_index, context, waiting))
         try:
-            while (answered := await waiting.get()) is not None:
-                yield await asyncio.shield(answered)
+            async for ack in _acknowledgements(waiting):
+                yield ack
             await receiving
         except CorruptBatch as error:
             await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}; send it again")
@@ -230,6 +230,25 @@ class FleetServicer(pb_grpc.FleetServicer):
 def _is_hash(text: str) -> bool:
     """Only hexadecimal digits: a hash becomes a file name and must not become a path."""
     return len(text) == 64 and all(character in "0123456789abcdef" for character in text)
+
+
+async def _acknowledgements(
+    waiting: asyncio.Queue[asyncio.Future[pb.BatchAck] | None],
+) -> AsyncIterator[pb.BatchAck]:
+    """In order until None comes; the last speaks for all before it that are known by then, but an
+    error is told by itself."""
+    answered = await waiting.get()
+    while answered is not None:
+        ack = await asyncio.shield(answered)
+        while not ack.error and not waiting.empty():
+            answered = waiting.get_nowait()
+            if answered is None or not answered.done():
+                yield ack
+                break
+            ack = answered.result()
+        else:
+            yield ack
+            answered = await waiting.get()
 
 
 async def _receive(

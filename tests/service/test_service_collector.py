@@ -13,6 +13,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import REQUEST_COLUMNS, Status
 from loadgen_service.service.collector import Collector, CorruptBatch, Received
+from loadgen_service.service.live import LiveSeries
 from loadgen_service.service.segment_reader import read_columns, read_responses
 from loadgen_service.service.segments import frames
 from loadgen_service.service.store import RunDirectory
@@ -62,11 +63,15 @@ def response_batch(sequence: int, responses: dict[int, bytes]) -> Received:
     )
 
 
-def collect(tmp_path: Path, test: Callable[[Collector], Awaitable[None]]) -> RunDirectory:
+def collect(
+    tmp_path: Path,
+    test: Callable[[Collector], Awaitable[None]],
+    told: Callable[[], None] = lambda: None,
+) -> RunDirectory:
     directory = RunDirectory(tmp_path / "run")
 
     async def run() -> None:
-        collector = Collector(directory, lambda: None)
+        collector = Collector(directory, told)
         try:
             await asyncio.wait_for(test(collector), 10)
         finally:
@@ -109,6 +114,49 @@ def test_batches_are_stored_as_they_came_however_many_share_an_fsync(
 
     [(_, path)] = collect(tmp_path, test).segments(0)
     assert list(frames(path)) == [one.content for one in sent]
+
+
+@pytest.mark.parametrize("reason", ["hurry", "much", "close", "time"])
+def test_what_comes_soon_after_an_fsync_shares_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    interval_s = 0.02 if reason == "time" else 3600.0
+    monkeypatch.setattr("loadgen_service.service.collector.COMMIT_EVERY_S", interval_s)
+    told: list[str] = []
+
+    async def test(collector: Collector) -> None:
+        await collector.offer(0, record_batch(1, [0]))
+        waiting = [collector.offer(0, record_batch(number, [number])) for number in (2, 3, 4)]
+        if reason == "hurry":
+            collector.hurry()
+        elif reason == "much":
+            monkeypatch.setattr("loadgen_service.service.collector.URGENT_BYTES", 1000)
+            waiting.append(collector.offer(1, record_batch(1, list(range(100)))))
+        elif reason == "close":
+            await collector.close()
+        assert [(await one).error for one in waiting] == [""] * len(waiting)
+        assert len(told) == 2
+
+    segments = collect(tmp_path, test, lambda: told.append("")).segments(0)
+    assert read_columns(segments)["row"].tolist()[:4] == [0, 2, 3, 4]
+
+
+def test_the_next_series_is_in_no_hurry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen_service.service.collector.COMMIT_EVERY_S", 3600.0)
+    told: list[str] = []
+
+    async def test(collector: Collector) -> None:
+        collector.hurry()
+        for number in (1, 2):
+            await collector.offer(0, record_batch(number, [number]))
+        assert len(told) == 2
+        collector.begin_series(1, LiveSeries())
+        waiting = [collector.offer(0, record_batch(number, [number])) for number in (3, 4)]
+        await asyncio.sleep(0.05)
+        assert not any(one.done() for one in waiting)
+
+    collect(tmp_path, test, lambda: told.append(""))
+    assert len(told) == 3
 
 
 def test_a_double_is_acknowledged_again_and_stored_once(tmp_path: Path) -> None:
