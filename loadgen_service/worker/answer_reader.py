@@ -50,8 +50,7 @@ class AnswerReader:
                 self._missed += 1
                 continue
             self._missed = 0
-            for column, value in zip(self._log.timings, timings, strict=True):
-                column[index] = value
+            self._log.note_timings(index, timings)
         self.is_reading = self._keeps or self._missed < TIMINGS_MISSED_MAX
 
     def take(self) -> list[tuple[int, bytes]]:

@@ -349,6 +349,11 @@ class SeriesLoop:
             self.is_finished = True
             self._on_finished()
 
+    @property
+    def keeps_more_than_rows(self) -> bool:
+        """Responses or arrivals of tokens wait to be taken."""
+        return bool(self.answers.responses or self._tokens.arrival_count)
+
     def take_responses(self) -> tuple[np.ndarray, list[bytes]]:
         """Plan rows and messages of the responses kept since the last call."""
         kept = self.answers.take()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,12 +50,15 @@ class Block:
             self.columns[name] = np.frombuffer(self._map, dtype, row_count, offset)
             offset += dtype.itemsize * row_count
         self.views = {name: column.data for name, column in self.columns.items()}
+        self.has_timings = True
         self.clear()
 
     def clear(self) -> None:
         """Defaults of what most rows have in common, so that the loop need not write it."""
         for name, value in _DEFAULTS.items():
-            self.columns[name].fill(value)
+            if name not in SERVER_COLUMNS or self.has_timings:
+                self.columns[name].fill(value)
+        self.has_timings = False
 
     def delete(self) -> None:
         """Remove the file; the memory goes with the last array that looks at it."""
@@ -93,10 +96,12 @@ class SealedRows:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns to send; the SUT's own timings only where it gave any."""
-        cut = {name: self.block.columns[name][self.start : self.stop] for name in _ALL_COLUMNS}
-        if not any((cut[name] != NEVER).any() for name in SERVER_COLUMNS):
-            for name in SERVER_COLUMNS:
-                del cut[name]
+        columns = self.block.columns
+        cut = {name: columns[name][self.start : self.stop] for name in REQUEST_COLUMNS}
+        if self.block.has_timings:
+            given = {name: columns[name][self.start : self.stop] for name in SERVER_COLUMNS}
+            if any((column != NEVER).any() for column in given.values()):
+                cut |= given
         return cut
 
     def release(self) -> None:
@@ -112,6 +117,7 @@ class RecordLog:
     """The current block and its row count. The loop writes to the views and sets ``count``.
 
     ``reserve`` must be called before a turn's rows are written; it may change the views.
+    ``sealed_count``: seals so far.
     """
 
     __slots__ = (
@@ -130,10 +136,10 @@ class RecordLog:
         "issued_ns",
         "row",
         "row_count",
+        "sealed_count",
         "status",
         "sut_index",
         "taken_ns",
-        "timings",
         "token_count",
     )
 
@@ -144,6 +150,7 @@ class RecordLog:
         row_count: int = BLOCK_ROW_COUNT,
     ) -> None:
         self.row_count = row_count
+        self.sealed_count = 0
         self._directory = directory
         self._on_sealed = on_sealed
         self._free: list[Block] = []
@@ -174,6 +181,12 @@ class RecordLog:
             if not full.open_batch_count:
                 self._recycle(full)
 
+    def note_timings(self, index: int, timings: Sequence[int]) -> None:
+        """The SUT's own instants (ns) of a row of the current block, in their columns' order."""
+        self._block.has_timings = True
+        for name, value in zip(SERVER_COLUMNS, timings, strict=True):
+            self._block.views[name][index] = value
+
     def seal(self) -> None:
         """Complete the rows since the last seal and hand them on, if there are any."""
         if self.count == self._start:
@@ -181,6 +194,7 @@ class RecordLog:
         rows = SealedRows(self._series_index, self._block, self._start, self.count, self)
         self._finish({n: c[rows.start : rows.stop] for n, c in self._block.columns.items()})
         self._start = self.count
+        self.sealed_count += 1
         self._block.open_batch_count += 1
         self._on_sealed(rows)
 
@@ -218,4 +232,3 @@ class RecordLog:
         self.code = views["code"]
         self.sut_index = views["sut_index"]
         self.token_count = views["token_count"]
-        self.timings = tuple(views[name] for name in SERVER_COLUMNS)

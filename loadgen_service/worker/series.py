@@ -116,10 +116,11 @@ class Series:
         self._gathering: Gathering | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._sealed_ns = 0
+        self._sealed_count = equipment.log.sealed_count
         self._said_ns = 0
         self._t0_ns = 0
         self._taken_before: TakenTime | None = None
-        self._ended = asyncio.Event()
+        self._pausing: asyncio.Future[None] | None = None
         self._blocked_before = sum(sut.blocked_count for sut in equipment.suts)
         self._sequence_before = equipment.outbox.last_sequence
         self.done = asyncio.Event()
@@ -208,10 +209,8 @@ class Series:
                 self._said_ns = now_ns
                 self._say_progress(now_ns)
             garbage.pay(self._loop.quiet_ns(now_ns))
-            try:
-                await asyncio.wait_for(self._ended.wait(), TICK_S)
-            except TimeoutError:
-                continue
+            if not self._loop.is_finished:
+                await self._pause()
         self._put_down()
         self._seal()
         if isinstance(self._loop, OfficialLoop) and self._equipment.is_last:
@@ -224,17 +223,32 @@ class Series:
         self._say_done(self._equipment.outbox.last_sequence, taken)
         self.done.set()
 
+    async def _pause(self) -> None:
+        """Until the next tick or the end; a timeout would make a task each time."""
+        loop = asyncio.get_running_loop()
+        self._pausing = loop.create_future()
+        timer = loop.call_later(TICK_S, self._wake_ticker)
+        try:
+            await self._pausing
+        finally:
+            timer.cancel()
+
     def _wake_ticker(self) -> None:
-        self._ended.set()
+        if self._pausing is not None and not self._pausing.done():
+            self._pausing.set_result(None)
 
     def _seal_if_due(self, now_ns: int) -> None:
+        log = self._equipment.log
         is_full = (
-            self._equipment.log.unsealed_count >= self._seal_row_count
+            log.unsealed_count >= self._seal_row_count
             or self._loop.answers.response_bytes >= RESPONSES_BYTES_MAX
         )
+        if log.sealed_count != self._sealed_count and not self._loop.keeps_more_than_rows:
+            # A block was full, and rows since are young.
+            self._sealed_count, self._sealed_ns = log.sealed_count, now_ns
         if is_full or now_ns - self._sealed_ns >= SEAL_AGE_NS:
-            self._sealed_ns = now_ns
             self._seal()
+            self._sealed_count, self._sealed_ns = log.sealed_count, now_ns
 
     def _seal(self) -> None:
         """Hand rows and responses to the outbox."""

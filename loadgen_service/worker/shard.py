@@ -20,7 +20,7 @@ from loadgen_service.worker.record_log import Columns
 _Value = TypeVar("_Value")
 Build = Callable[[Sequence[int]], Parts]
 
-_INSTANTS: Final = ("taken_ns", "issued_ns", "first_response_ns", "completed_ns")
+_INSTANTS: Final = ("taken_ns", "issued_ns", "completed_ns")
 
 
 class Shard:
@@ -69,6 +69,7 @@ class Shard:
         if first.max() == NEVER and answered.all():
             first[:] = columns["completed_ns"]
         else:
+            _count_from(t0_ns, first)
             np.copyto(first, columns["completed_ns"], where=answered & (first == NEVER))
         if not self.pulled:
             columns["sut_index"][:] = self._sut_index(rows)

@@ -58,12 +58,13 @@ def test_an_acknowledged_block_is_used_again_with_clean_defaults(tmp_path: Path)
     for _ in range(20):
         write(log, range(8))
         log.status[0] = Status.FAILED
-        log.timings[0][3] = 5
+        log.note_timings(3, (5, -1, -1, -1))
         log.seal()
         piece = sealed.pop()
         columns = piece.columns()
         assert columns["status"].tolist() == [Status.FAILED] + [Status.COMPLETED] * 7
         assert set(SERVER_COLUMNS) <= set(columns)
+        assert columns["server_received_ns"].tolist() == [-1, -1, -1, 5, -1, -1, -1, -1]
         piece.release()
     assert len(list(tmp_path.iterdir())) <= 2
     log.close()
