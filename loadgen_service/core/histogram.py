@@ -85,13 +85,19 @@ class Histogram:
 
     def value_at_quantile(self, quantile: float) -> int:
         """Value (ns) at LoadGen's place trunc(count * quantile), to RELATIVE_ERROR; 0 if empty."""
+        return self.values_at_quantiles((quantile,))[0]
+
+    def values_at_quantiles(self, quantiles: Sequence[float]) -> list[int]:
+        """``value_at_quantile`` of each, in one pass over the buckets."""
         if self.count == 0:
-            return 0
-        place = quantile_index(self.count, quantile)
+            return [0] * len(quantiles)
+        running = np.cumsum(self._buckets)
+        return [self._value_at(quantile_index(self.count, one), running) for one in quantiles]
+
+    def _value_at(self, place: int, running: Int64Array) -> int:
         if place == self.count - 1:
             return self.max
-        index = int(np.searchsorted(np.cumsum(self._buckets), place, side="right"))
-        low, width = _bucket_bounds(index)
+        low, width = _bucket_bounds(int(np.searchsorted(running, place, side="right")))
         return min(max(low + width // 2, self.min), self.max)
 
     def mean(self) -> float:

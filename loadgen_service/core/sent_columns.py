@@ -74,4 +74,5 @@ def _received(
     once = count if name == "row" else 1
     if len(content) not in (once * dtype.itemsize, count * dtype.itemsize):
         raise ValueError(f"column {name} has {len(content)} bytes for {count} rows")
-    return np.broadcast_to(np.frombuffer(content, dtype), count)
+    values = np.frombuffer(content, dtype)
+    return values if len(values) == count else np.broadcast_to(values, count)

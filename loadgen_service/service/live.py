@@ -152,16 +152,18 @@ class LiveSeries:
 
     def figures(self, issued: int) -> pb.LiveFigures:
         """Rates and percentiles so far."""
-        latency, delay = self.all.latency_ns, self.issue_delay_ns
+        latency = self.all.latency_ns
+        p50, p90, p99 = latency.values_at_quantiles((0.5, 0.9, 0.99))
+        delay_p50, delay_p99 = self.issue_delay_ns.values_at_quantiles((0.5, 0.99))
         seconds = self.last_completed_ns / NS_PER_S
         return pb.LiveFigures(
             completed_qps=self.all.completed / seconds if seconds else 0.0,
-            latency_ns_p50=latency.value_at_quantile(0.5),
-            latency_ns_p90=latency.value_at_quantile(0.9),
-            latency_ns_p99=latency.value_at_quantile(0.99),
+            latency_ns_p50=p50,
+            latency_ns_p90=p90,
+            latency_ns_p99=p99,
             latency_ns_max=latency.max,
-            issue_delay_ns_p50=delay.value_at_quantile(0.5),
-            issue_delay_ns_p99=delay.value_at_quantile(0.99),
+            issue_delay_ns_p50=delay_p50,
+            issue_delay_ns_p99=delay_p99,
             outstanding=max(0, issued - self.all.settled),
         )
 
@@ -191,7 +193,7 @@ def figures_of(columns: Columns) -> BatchFigures:
     delays = issued - scheduled
     if issued.min() <= NEVER:
         delays = delays[issued != NEVER]
-    if suts.min() == suts.max():
+    if suts.strides == (0,) or suts.min() == suts.max():
         parts: list[tuple[int, Any]] = [(int(suts[0]), slice(None))]
     else:
         parts = [(sut, suts == sut) for sut in np.unique(suts).tolist()]

@@ -56,6 +56,8 @@ def test_small_values_are_exact() -> None:
     values = np.arange(256)
     made = histogram_of(values)
     assert [made.value_at_quantile(v / 256) for v in range(256)] == values.tolist()
+    assert made.values_at_quantiles([v / 256 for v in range(256)]) == values.tolist()
+    assert Histogram().values_at_quantiles((0.5, 0.99)) == [0, 0]
 
 
 def test_negative_values_count_as_zero_and_are_told() -> None:
