@@ -13,14 +13,13 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service.core.columns import REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.sent_columns import received_columns
 from loadgen_service.core.settings import Settings
 from loadgen_service.qsl.arena import ArenaFile, build_arena
 from loadgen_service.qsl.tensors import TensorSpec
 
 WAIT_S = 20.0
 START_MARGIN_NS = 150_000_000
-DTYPES = REQUEST_COLUMNS | SERVER_COLUMNS
 
 
 class Samples:
@@ -194,7 +193,8 @@ class FakeCoordinator(pb_grpc.FleetServicer):
         """Every record that came, in order of its batches."""
         found: dict[str, list[np.ndarray]] = {}
         for sequence in sorted(self.batches):
-            for column in self.batches[sequence].records.columns:
-                piece = np.frombuffer(column.content, DTYPES[column.name])
-                found.setdefault(column.name, []).append(piece)
+            records = self.batches[sequence].records
+            sent = [(one.name, one.content, one.same_as) for one in records.columns]
+            for name, piece in received_columns(sent, records.count).items():
+                found.setdefault(name, []).append(piece)
         return {name: np.concatenate(pieces) for name, pieces in found.items()}
