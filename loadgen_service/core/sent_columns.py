@@ -19,6 +19,9 @@ Columns = dict[str, npt.NDArray[np.generic]]
 TWINS: Final = {"taken_ns": "scheduled_ns", "completed_ns": "first_response_ns"}
 """Closed loops take what is due at once, and a unary answer comes whole."""
 
+NUMBERS: Final = "row"
+"""Never said once: rows differ by their numbers, which so tell whether a batch's count is right."""
+
 _DTYPES: Final = REQUEST_COLUMNS | SERVER_COLUMNS
 
 
@@ -41,7 +44,7 @@ def _sent(
     twin = TWINS.get(name, "")
     if twin in columns and np.array_equal(column, columns[twin]):
         return SentColumn(name, b"", twin)
-    if column[0] == column[-1] and (column == column[0]).all():
+    if name != NUMBERS and column[0] == column[-1] and (column == column[0]).all():
         column = column[:1]
     return SentColumn(name, column.tobytes(), "")
 
@@ -70,8 +73,7 @@ def received_columns(sent: Iterable[tuple[str, bytes, str]], count: int) -> Colu
 def _received(
     name: str, content: bytes, dtype: np.dtype[np.generic], count: int
 ) -> npt.NDArray[np.generic]:
-    # Rows differ by their numbers, which so tell whether the count is right.
-    once = count if name == "row" else 1
+    once = count if name == NUMBERS else 1
     if len(content) not in (once * dtype.itemsize, count * dtype.itemsize):
         raise ValueError(f"column {name} has {len(content)} bytes for {count} rows")
     values = np.frombuffer(content, dtype)

@@ -193,7 +193,7 @@ def figures_of(columns: Columns) -> BatchFigures:
     delays = issued - scheduled
     if issued.min() <= NEVER:
         delays = delays[issued != NEVER]
-    if suts.strides == (0,) or suts.min() == suts.max():
+    if suts.min() == suts.max():
         parts: list[tuple[int, Any]] = [(int(suts[0]), slice(None))]
     else:
         parts = [(sut, suts == sut) for sut in np.unique(suts).tolist()]

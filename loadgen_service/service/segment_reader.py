@@ -12,6 +12,7 @@ from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
 from loadgen_service.core.sent_columns import Columns, received_columns
 from loadgen_service.core.table import Make
 from loadgen_service.core.token_rows import TokenRows, joined
+from loadgen_service.service.live import sent_of
 from loadgen_service.service.segments import frames
 
 ALL_COLUMNS = REQUEST_COLUMNS | SERVER_COLUMNS
@@ -32,8 +33,7 @@ def read_columns(segments: list[tuple[int, Path]], make: Make = np.empty) -> Col
     start = 0
     for records in _record_batches(segments):
         rows = slice(start, start + records.count)
-        sent = ((column.name, column.content, column.same_as) for column in records.columns)
-        given = received_columns(sent, records.count)
+        given = received_columns(sent_of(records), records.count)
         for name, column in joined_columns.items():
             column[rows] = given.get(name, NEVER)
         start = rows.stop

@@ -15,7 +15,6 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.pacer import Pacer
 from loadgen_service.core.plan import SampleCounts, SeriesPlan, shard_rows
-from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.sequence_pacer import SequencePacer
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.adapters import Dispatch, reads_side_by_side
@@ -29,7 +28,8 @@ from loadgen_service.worker.official_loop import OfficialLoop
 from loadgen_service.worker.official_series import closing_words, make_official_loop
 from loadgen_service.worker.official_test import OfficialTest
 from loadgen_service.worker.outbox import Outbox
-from loadgen_service.worker.record_log import BLOCK_ROW_COUNT, RecordLog
+from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.worker.sealing import SealingRule, seal_row_count
 from loadgen_service.worker.sequence_loop import EVERY_ROW, SequenceLoop, sequence_shard
 from loadgen_service.worker.shard import Build, Shard
 from loadgen_service.worker.taken_time import (
@@ -44,19 +44,9 @@ from loadgen_service.worker.waiting import Waiter, make_waiter
 TICK_S: Final = 0.02
 """Deadlines are looked at this often, and rows of a fast run sealed."""
 
-SEAL_ROW_COUNT: Final = 4096
-"""A batch costs its way by itself: fast runs send large ones, slow ones do not wait for them."""
-SEAL_ROW_COUNT_CLOSED: Final = BLOCK_ROW_COUNT
-"""A closed loop has no instants to keep, from which the work on a larger batch could keep it."""
-SEAL_AGE_NS: Final = 100_000_000
 PROGRESS_AGE_NS: Final = 200_000_000
 
 Say = Callable[[pb.FromWorker], None]
-
-
-def seal_row_count(scenario: str) -> int:
-    """How many rows a batch gets where they come faster than ``SEAL_AGE_NS`` asks for one."""
-    return SEAL_ROW_COUNT_CLOSED if SCENARIOS[scenario].closed else SEAL_ROW_COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +101,10 @@ class Series:
             self._loop = SequenceLoop(pacer=sequences, **common)
         else:
             self._loop = SeriesLoop(pacer=Pacer(settings, plan, *place), **common)
-        self._seal_row_count = seal_row_count(plan.scenario)
+        self._sealing = SealingRule(seal_row_count(plan.scenario), equipment.log.sealed_count)
         self._waiter: Waiter | None = None
         self._gathering: Gathering | None = None
         self._ticker: asyncio.Task[None] | None = None
-        self._sealed_ns = 0
-        self._sealed_count = equipment.log.sealed_count
         self._said_ns = 0
         self._t0_ns = 0
         self._taken_before: TakenTime | None = None
@@ -238,17 +226,13 @@ class Series:
             self._pausing.set_result(None)
 
     def _seal_if_due(self, now_ns: int) -> None:
-        log = self._equipment.log
-        is_full = (
-            log.unsealed_count >= self._seal_row_count
-            or self._loop.answers.response_bytes >= RESPONSES_BYTES_MAX
+        log, loop = self._equipment.log, self._loop
+        is_due = self._sealing.is_due(
+            now_ns, log.unsealed_count, log.sealed_count, loop.keeps_more_than_rows
         )
-        if log.sealed_count != self._sealed_count and not self._loop.keeps_more_than_rows:
-            # A block was full, and rows since are young.
-            self._sealed_count, self._sealed_ns = log.sealed_count, now_ns
-        if is_full or now_ns - self._sealed_ns >= SEAL_AGE_NS:
+        if is_due or loop.answers.response_bytes >= RESPONSES_BYTES_MAX:
             self._seal()
-            self._sealed_count, self._sealed_ns = log.sealed_count, now_ns
+            self._sealing.note_seal(now_ns, log.sealed_count)
 
     def _seal(self) -> None:
         """Hand rows and responses to the outbox."""

@@ -17,6 +17,7 @@ from loadgen_service.core.sent_columns import received_columns
 from loadgen_service.core.settings import Settings
 from loadgen_service.qsl.arena import ArenaFile, build_arena
 from loadgen_service.qsl.tensors import TensorSpec
+from loadgen_service.service.live import sent_of
 
 WAIT_S = 20.0
 START_MARGIN_NS = 150_000_000
@@ -194,7 +195,6 @@ class FakeCoordinator(pb_grpc.FleetServicer):
         found: dict[str, list[np.ndarray]] = {}
         for sequence in sorted(self.batches):
             records = self.batches[sequence].records
-            sent = [(one.name, one.content, one.same_as) for one in records.columns]
-            for name, piece in received_columns(sent, records.count).items():
+            for name, piece in received_columns(sent_of(records), records.count).items():
                 found.setdefault(name, []).append(piece)
         return {name: np.concatenate(pieces) for name, pieces in found.items()}
