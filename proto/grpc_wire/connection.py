@@ -100,7 +100,7 @@ class Connection(Generic[Event]):
             self._is_mixed = False
             chunks = coalesce(out)
         else:
-            chunks = [b"".join(out)]
+            chunks = out[:] if len(out) == 1 else [b"".join(out)]
         out.clear()
         return chunks
 

@@ -40,6 +40,8 @@ MAX_FRAME_SIZE: Final = 5
 MAX_HEADER_LIST_SIZE: Final = 6
 
 FRAME_HEADER_BYTES: Final = 9
+KIND_AT: Final = 3
+STREAM_ID_AT: Final = 5
 DEFAULT_WINDOW_BYTES: Final = 65_535
 DEFAULT_FRAME_BYTES: Final = 16_384
 LARGEST_FRAME_BYTES: Final = (1 << 24) - 1
@@ -51,7 +53,8 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # length and type in one word, flags, stream id with its reserved bit
 FRAME_HEADER: Final = struct.Struct(">IBI")
 _SETTING: Final = struct.Struct(">HI")
-_WORD: Final = struct.Struct(">I")
+WORD: Final = struct.Struct(">I")
+"""A stream id, a window's increment or an error code."""
 _TWO_WORDS: Final = struct.Struct(">II")
 
 
@@ -72,12 +75,12 @@ def settings_frame(settings: dict[int, int]) -> bytes:
 
 def window_update_frame(stream_id: int, increment: int) -> bytes:
     """Return a WINDOW_UPDATE; stream 0 is the connection."""
-    return frame(WINDOW_UPDATE, 0, stream_id, _WORD.pack(increment))
+    return frame(WINDOW_UPDATE, 0, stream_id, WORD.pack(increment))
 
 
 def rst_stream_frame(stream_id: int, code: int) -> bytes:
     """Return a RST_STREAM with an HTTP/2 error code."""
-    return frame(RST_STREAM, 0, stream_id, _WORD.pack(code))
+    return frame(RST_STREAM, 0, stream_id, WORD.pack(code))
 
 
 def goaway_frame(last_stream_id: int, code: int, text: str = "") -> bytes:
@@ -114,7 +117,7 @@ def read_word(payload: bytes, name: str) -> int:
     """Return the one word of a RST_STREAM or WINDOW_UPDATE payload."""
     if len(payload) != 4:
         raise ConnectionFault(FRAME_SIZE_ERROR, f"{name} of {len(payload)} bytes")
-    (word,) = _WORD.unpack(payload)
+    (word,) = WORD.unpack(payload)
     return int(word)
 
 

@@ -8,14 +8,9 @@ from typing import Any, Final
 
 from grpc_wire.frames import LARGEST_STREAM_ID
 from grpc_wire.headers import HeaderBlock
+from grpc_wire.stream_ids import lower_halves, share_upper_half, stamp, upper_half
 
 _ONLY_BYTES: Final = {bytes}
-
-_LOW_BITS: Final = 16
-_LOW_IDS: Final = range(1, 1 << _LOW_BITS, 2)
-_THIRD_BYTES: Final = bytes(number >> 8 for number in _LOW_IDS)
-_FOURTH_BYTES: Final = bytes(number & 255 for number in _LOW_IDS)
-"""The lower half of a client's stream ids, in order, byte by byte."""
 
 
 def joined_requests(
@@ -30,7 +25,7 @@ def joined_requests(
     if set(map(type, messages)) != _ONLY_BYTES or next_id > LARGEST_STREAM_ID:
         return None
     sizes = set(map(len, messages))
-    is_even = len(sizes) == 1 and first_id >> _LOW_BITS == (next_id - 2) >> _LOW_BITS
+    is_even = len(sizes) == 1 and share_upper_half(first_id, len(messages))
     size = max(sizes)
     size_sum = size * len(messages) if is_even else sum(map(len, messages))
     if size > most_bytes or size_sum > window:
@@ -44,17 +39,12 @@ def _stamped(first_id: int, headers: HeaderBlock, messages: Sequence[bytes], siz
     """Requests as long as each other: all with the first id's upper half, then the lower halves
     written into them, a byte of all at a time."""
     start = headers.start
-    word = (first_id >> _LOW_BITS << _LOW_BITS).to_bytes(4, "big")
+    word = upper_half(first_id)
     before = b"".join((start, word, headers.middles.get(size) or headers.middle(size), word))
     content = bytearray(before)
     content += before.join(messages)
-    step = len(before) + size
-    first = first_id % (1 << _LOW_BITS) >> 1
-    third = _THIRD_BYTES[first : first + len(messages)]
-    fourth = _FOURTH_BYTES[first : first + len(messages)]
-    for place in (len(start) + 2, len(before) - 2):
-        content[place::step] = third
-        content[place + 1 :: step] = fourth
+    places = len(start), len(before) - len(word)
+    stamp(content, len(before) + size, places, lower_halves(first_id, len(messages)))
     return bytes(content)
 
 

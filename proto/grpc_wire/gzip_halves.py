@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from grpc_wire.alike import ReadyMessage
 from grpc_wire.answers import Answer, Ending
 from grpc_wire.blocks import RequestHead, Response
 from grpc_wire.client import ClientConnection
@@ -24,7 +25,8 @@ from grpc_wire.events import OPENED, REQUEST, Metadata, ServerEvent
 from grpc_wire.flow import Piece
 from grpc_wire.headers import encode_block
 from grpc_wire.requests import Request
-from grpc_wire.server import HEAD_FIELDS, ServerConnection
+from grpc_wire.server import ServerConnection
+from grpc_wire.usual_answer import HEAD_FIELDS
 
 ENCODING: Final = "grpc-encoding"
 ACCEPT_ENCODING: Final = "grpc-accept-encoding"
@@ -122,6 +124,10 @@ class GzipServerConnection(ServerConnection):
         """See ``ServerConnection``."""
         for stream_id in stream_ids:
             self.respond(stream_id, message)
+
+    def answer_first(self, data: bytes, path: bytes, ready: ReadyMessage) -> bool:
+        """See ``ServerConnection``. Each call may want its answer in another coding."""
+        return False
 
     def send_message(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """See ``ServerConnection``."""

@@ -15,8 +15,6 @@ from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES
 from grpc_wire.limits import IN_PLACE_BYTES_MIN
 from grpc_wire.usual import UsualRequests
 
-_KIND_AT = 3
-
 
 class RequestsInPlace(UsualRequests):
     """The second quick way in, beside the usual requests. Not a public class."""
@@ -68,7 +66,9 @@ class RequestsInPlace(UsualRequests):
     def _is_data_begun(self) -> bool:
         """What is held begins with a DATA frame's header, and one may come now."""
         return (
-            self._held[0][_KIND_AT] == frames.DATA and self._is_settled and self._continued is None
+            self._held[0][frames.KIND_AT] == frames.DATA
+            and self._is_settled
+            and self._continued is None
         )
 
     def _keep(self) -> None:

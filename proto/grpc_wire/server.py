@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grpc_wire import frames
+from grpc_wire.alike import Group, ReadyMessage
 from grpc_wire.blocks import RequestHead
-from grpc_wire.errors import NO_ERROR, OK
+from grpc_wire.errors import NO_ERROR
 from grpc_wire.events import (
     CANCELLED,
     CLOSED,
@@ -22,8 +23,19 @@ from grpc_wire.events import (
 from grpc_wire.flow import Piece, pieces_of
 from grpc_wire.headers import TABLE_SIZE_ZERO, encode_block, status_fields
 from grpc_wire.intake import RequestIntake
-from grpc_wire.limits import LARGE_PIECE_BYTES, REMEMBERED_SIZES
+from grpc_wire.limits import LARGE_PIECE_BYTES
 from grpc_wire.requests import Request
+from grpc_wire.usual_answer import (
+    HEAD,
+    HEAD_FIELDS,
+    HEAD_START,
+    MIDDLES,
+    TAIL,
+    TAIL_FIELDS,
+    TAIL_START,
+    around_ids,
+    usual_middle,
+)
 
 __all__ = [
     "CANCELLED",
@@ -35,14 +47,6 @@ __all__ = [
     "ServerConnection",
 ]
 
-HEAD_FIELDS = [(":status", "200"), ("content-type", "application/grpc")]
-_HEAD = encode_block(HEAD_FIELDS)
-_TAIL_FIELDS = status_fields(OK, "")
-_TAIL = encode_block(_TAIL_FIELDS)
-_HEAD_START = frames.frame_start(len(_HEAD), frames.HEADERS, frames.END_HEADERS)
-_TAIL_START = frames.frame_start(len(_TAIL), frames.HEADERS, frames.END_HEADERS | frames.END_STREAM)
-# The same for every connection, so kept for all of them: DATA's length -> bytes before it.
-_MIDDLES: dict[int, bytes] = {}
 _DRAIN_PING = b"draining"
 _NO_HEAD = RequestHead(b"", {})
 
@@ -82,11 +86,11 @@ class ServerConnection(RequestIntake):
             send.offsets.pop(stream_id, None)
         send.window -= size
         word = stream_id.to_bytes(4, "big")
-        middle = _MIDDLES.get(size) or _middle(size)
+        middle = MIDDLES.get(size) or usual_middle(size)
         if size < LARGE_PIECE_BYTES:
-            self.output.append(word.join((_HEAD_START, middle, parts + _TAIL_START, _TAIL)))
+            self.output.append(word.join((HEAD_START, middle, parts + TAIL_START, TAIL)))
         else:
-            self.output += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)
+            self.output += (HEAD_START, word, middle, word, parts, TAIL_START, word, TAIL)
             self._is_mixed = True
         return True
 
@@ -94,7 +98,7 @@ class ServerConnection(RequestIntake):
         """``respond`` to each with the same message."""
         opened, send, size = self._open, self._send, len(message)
         usual = size <= min(self._single_max, LARGE_PIECE_BYTES - 1)
-        pieces = (_HEAD_START, _MIDDLES.get(size) or _middle(size), message + _TAIL_START, _TAIL)
+        pieces = around_ids(message)
         for stream_id in stream_ids:
             if not usual or size > send.window or opened.get(stream_id, self) is not None:
                 self.respond(stream_id, message)
@@ -104,6 +108,54 @@ class ServerConnection(RequestIntake):
                 send.offsets.pop(stream_id, None)
             send.window -= size
             self.output.append(stream_id.to_bytes(4, "big").join(pieces))
+
+    def answer_first(self, data: bytes, path: bytes, ready: ReadyMessage) -> bool:
+        """Answer the first of a read that may be requests alike, of this path, and nothing else.
+
+        If so, ``answer_others`` is to be told the same read next; if not, ``receive``.
+        """
+        group = self._alike.group(data, ready)
+        if group is None or self._alike.path != path or not self._has_room(group):
+            return False
+        first_id = frames.WORD.unpack_from(data, frames.STREAM_ID_AT)[0]
+        last_id = first_id + 2 * group.count - 2
+        if first_id <= self._last_id or not first_id & 1 or last_id > frames.LARGEST_STREAM_ID:
+            return False
+        answer = group.first_answer(data, first_id)
+        if answer is None:
+            return False
+        self._last_id = first_id
+        self.output.append(answer)
+        self._send.window -= len(ready.message)
+        self._count_inbound(group.data_bytes // group.count)
+        return True
+
+    def answer_others(self, data: bytes) -> tuple[int, bytes]:
+        """Answer all others of the read after ``answer_first``; return how many, and what is left.
+
+        Where they are not alike none is answered, and all of them are left, to ``receive``.
+        """
+        group = self._alike.last_group
+        answers = group.other_answers(data)
+        if answers is None:
+            return 0, group.without_first(data)
+        others = group.count - 1
+        self._last_id += 2 * others
+        self.output.append(answers)
+        self._send.window -= group.message_bytes // group.count * others
+        self._count_inbound(group.data_bytes // group.count * others)
+        return others, b""
+
+    def _has_room(self, group: Group) -> bool:
+        """Nothing is half read, and such requests and their answers are within every limit."""
+        if self._held_bytes or self._continued is not None or self._closed_reason:
+            return False
+        send = self._send
+        if send.offsets or len(group.ready.message) > self._single_max:
+            return False
+        if group.message_bytes > send.window or group.data_bytes > self._inbound:
+            return False
+        return group.count <= self._max_streams - len(self._open) - len(self._headed)
 
     def send_message(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """Send one message (with its prefix) of an answer that ``finish`` will end."""
@@ -157,14 +209,14 @@ class ServerConnection(RequestIntake):
             return False
         self._start_answer(stream_id, stream)
         self._send.push(stream_id, pieces_of(parts), b"")
-        self._end_answer(stream_id, stream, _TAIL_FIELDS)
+        self._end_answer(stream_id, stream, TAIL_FIELDS)
         self._pump([])
         return True
 
     def _start_answer(self, stream_id: int, stream: Request) -> None:
         if not stream.is_started:
             stream.is_started = True
-            self.output.append(self._headers_frame(stream_id, _HEAD, 0))
+            self.output.append(self._headers_frame(stream_id, HEAD, 0))
 
     def _end_answer(
         self, stream_id: int, stream: Request, fields: list[tuple[str, str]], status: int = 200
@@ -173,7 +225,7 @@ class ServerConnection(RequestIntake):
         stream.is_ended = True
         if not stream.is_started:
             fields = [(":status", str(status)), *HEAD_FIELDS[1:], *fields]
-        block = _TAIL if fields == _TAIL_FIELDS else encode_block(fields)
+        block = TAIL if fields == TAIL_FIELDS else encode_block(fields)
         tail = self._headers_frame(stream_id, block, frames.END_STREAM)
         if not stream.is_half_closed:
             tail += frames.rst_stream_frame(stream_id, NO_ERROR)
@@ -207,11 +259,3 @@ class ServerConnection(RequestIntake):
             self._shapes.forget()
             self._max_streams = 0
             self.output.append(frames.goaway_frame(self._last_id, NO_ERROR))
-
-
-def _middle(size: int) -> bytes:
-    """Return the bytes between the stream ids of an answer's HEADERS and its DATA."""
-    if len(_MIDDLES) >= REMEMBERED_SIZES:
-        _MIDDLES.clear()
-    middle = _MIDDLES[size] = _HEAD + frames.frame_start(size, frames.DATA, 0)
-    return middle

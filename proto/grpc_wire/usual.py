@@ -6,6 +6,7 @@ The fast part of the receiving side. Whatever it does not know it leaves to ``in
 from __future__ import annotations
 
 from grpc_wire import frames
+from grpc_wire.alike import AlikeRequests
 from grpc_wire.blocks import RequestHead
 from grpc_wire.connection import Connection
 from grpc_wire.events import REQUEST, Metadata, ServerEvent
@@ -20,6 +21,7 @@ class UsualRequests(Connection[ServerEvent]):
     """The open streams of a server's connection, and the quick way in. Not a public class."""
 
     __slots__ = (
+        "_alike",
         "_headed",
         "_largest_data",
         "_last_id",
@@ -47,6 +49,7 @@ class UsualRequests(Connection[ServerEvent]):
         self._largest_data = min(max_message_bytes + PREFIX_BYTES, max_frame_bytes)
         self._last_id = 0
         self._shapes = RequestShapes()
+        self._alike = AlikeRequests()
         self._usual: tuple[bytes, Metadata] = (b"", {})
 
     def _take_usual(self, data: bytes, pos: int, end: int, events: list[ServerEvent]) -> int:
@@ -109,6 +112,7 @@ class UsualRequests(Connection[ServerEvent]):
                 events.append((REQUEST, stream_id, head.path, message, head.metadata))
                 if block and stream_id == last:
                     self._learn(block, size, head)
+                    self._alike.learn(block, size, head.path)
             elif word & 255 == frames.HEADERS and flags == frames.END_HEADERS:
                 block = data[start:stop]
                 head = plain.get(block)

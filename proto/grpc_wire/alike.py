@@ -1,0 +1,208 @@
+"""Requests alike that fill a read, and their ready answers: checked, and made, as one piece.
+
+A client on nghttp2 writes the HEADERS of all calls of a turn and then their DATA. Nothing is
+guessed: every byte is compared with what it must be, but the messages' own, which nobody reads.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import accumulate
+from typing import Final
+
+from grpc_wire.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_HEADER_BYTES,
+    HEADERS,
+    KIND_AT,
+    STREAM_ID_AT,
+    frame_start,
+)
+from grpc_wire.messages import PREFIX_BYTES, frame_prefix
+from grpc_wire.stream_ids import lower_halves, share_upper_half
+from grpc_wire.usual_answer import around_ids
+
+_HEADERS_BYTE: Final = bytes([HEADERS])
+
+COUNT_MAX: Final = 256
+"""More are not taken as a group: what is kept of one grows with it."""
+
+REMEMBERED_LAYOUTS: Final = 64
+
+
+class ReadyMessage:
+    """What answers every request whose message has a certain byte at a certain place."""
+
+    __slots__ = ("around", "data_bytes_min", "mark", "mark_at", "message")
+
+    def __init__(self, message: bytes, mark_at: int, mark: bytes) -> None:
+        """``message``: the answer, with its five-byte prefix."""
+        self.message = message
+        self.mark_at = mark_at
+        self.mark = mark
+        self.data_bytes_min = PREFIX_BYTES + mark_at + len(mark)
+        self.around = around_ids(message)
+
+
+class Group:
+    """So many requests alike as one read, all HEADERS first, and their answers.
+
+    They are made once, but for the lower halves of the stream ids, which are written into them each
+    time; then requests are compared and answers copied as a whole.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_answer_places",
+        "_answers",
+        "_around_front",
+        "_fourths",
+        "_fronts",
+        "_heads",
+        "_layout",
+        "_thirds",
+        "count",
+        "data_bytes",
+        "message_bytes",
+        "read_bytes",
+        "ready",
+        "upper",
+    )
+
+    def __init__(
+        self, count: int, upper: bytes, block: bytes, layout: struct.Struct, ready: ReadyMessage
+    ) -> None:
+        """``upper``: the first two bytes of their stream ids; ``layout``: of all DATA frames."""
+        word = upper + bytes(2)
+        head_start = frame_start(len(block), HEADERS, END_HEADERS)
+        size = layout.size // count - FRAME_HEADER_BYTES
+        prefix = frame_prefix(size - PREFIX_BYTES)
+        self.count, self.upper, self.ready = count, upper, ready
+        self.data_bytes = size * count
+        self.message_bytes = len(ready.message) * count
+        self._layout = layout
+        self._heads = bytearray(word.join((head_start, block)) * count)
+        # what stands before each message, and its mark
+        self._around_front = frame_start(size, DATA, END_STREAM), prefix
+        self._fronts = bytearray((word.join(self._around_front) + ready.mark) * count)
+        self._answer = word.join(ready.around)
+        self._answers = bytearray(self._answer * count)
+        ends = accumulate(map(len, ready.around[:-1]))
+        self._answer_places = tuple(end + number * len(word) for number, end in enumerate(ends))
+        self._thirds = self._fourths = b""
+        self.read_bytes = len(self._heads) + layout.size
+
+    def is_for(self, data: bytes, ready: ReadyMessage) -> bool:
+        """Whether it is what would be made of a read of this length and these first ids."""
+        if self.read_bytes != len(data) or self.ready is not ready:
+            return False
+        return data.startswith(self.upper, STREAM_ID_AT)
+
+    def first_answer(self, data: bytes, first_id: int) -> bytes | None:
+        """Return the first one's answer if ``data`` begins with all HEADERS, ids from there on.
+
+        None: it does not, or the first message is not the ready one's, or the ids differ in more
+        than their lower halves.
+        """
+        heads, count = self._heads, self.count
+        if not share_upper_half(first_id, count):
+            return None
+        thirds, self._fourths = lower_halves(first_id, count)
+        if thirds != self._thirds:  # they are the same for many a group, and stay written
+            self._write_thirds(thirds)
+        heads[STREAM_ID_AT + 3 :: len(heads) // count] = self._fourths
+        if not data.startswith(heads):
+            return None
+        word = data[STREAM_ID_AT : STREAM_ID_AT + 4]
+        if not data.startswith(word.join(self._around_front), len(heads)):
+            return None
+        mark_at = len(heads) + FRAME_HEADER_BYTES + PREFIX_BYTES + self.ready.mark_at
+        return word.join(self.ready.around) if data.startswith(self.ready.mark, mark_at) else None
+
+    def other_answers(self, data: bytes) -> bytes | None:
+        """After ``first_answer``, return the others' if all that is left is messages for them."""
+        fronts, answers, fourths = self._fronts, self._answers, self._fourths
+        fronts[STREAM_ID_AT + 3 :: len(fronts) // self.count] = fourths
+        if b"".join(self._layout.unpack_from(data, len(self._heads))) != fronts:
+            return None
+        for place in self._answer_places:
+            answers[place + 3 :: len(self._answer)] = fourths
+        return bytes(memoryview(answers)[len(self._answer) :])
+
+    def without_first(self, data: bytes) -> bytes:
+        """Return a read without its first request's frames."""
+        head_bytes, heads_bytes = len(self._heads) // self.count, len(self._heads)
+        frame_bytes = self._layout.size // self.count
+        return data[head_bytes:heads_bytes] + data[heads_bytes + frame_bytes :]
+
+    def _write_thirds(self, thirds: bytes) -> None:
+        count = self.count
+        self._thirds = thirds
+        self._heads[STREAM_ID_AT + 2 :: len(self._heads) // count] = thirds
+        self._fronts[STREAM_ID_AT + 2 :: len(self._fronts) // count] = thirds
+        for place in self._answer_places:
+            self._answers[place + 2 :: len(self._answer)] = thirds
+
+
+class AlikeRequests:
+    """What the requests of the last read were like. A connection has one."""
+
+    __slots__ = ("_block", "_data_bytes", "_group", "_layouts", "_second_kind_at", "path")
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._data_bytes = 0  # of one request; 0 while nothing is known
+        self._second_kind_at = 0  # where the second frame says what it is
+        self._group: Group | None = None
+        self._layouts: dict[tuple[int, int, int], struct.Struct] = {}
+        self.path = b""
+
+    def forget(self) -> None:
+        """Know nothing until it is learned again."""
+        self._data_bytes = 0
+        self._group = None
+
+    def learn(self, block: bytes, data_bytes: int, path: bytes) -> None:
+        """Take a good request: its lasting header block, and the length of its one DATA frame."""
+        if data_bytes == self._data_bytes and block == self._block:
+            return
+        self._block, self._data_bytes, self.path = block, data_bytes, path
+        self._second_kind_at = FRAME_HEADER_BYTES + len(block) + KIND_AT
+        self._group = None
+
+    def group(self, data: bytes, ready: ReadyMessage) -> Group | None:
+        """Return what ``data`` may be; None if its length and start tell that it is no group."""
+        at = self._second_kind_at
+        if data[at : at + 1] != _HEADERS_BYTE or not self._data_bytes:
+            return None
+        kept = self._group
+        if kept is not None and kept.is_for(data, ready):
+            return kept
+        count, rest = divmod(
+            len(data), 2 * FRAME_HEADER_BYTES + len(self._block) + self._data_bytes
+        )
+        if rest or count > COUNT_MAX or self._data_bytes < ready.data_bytes_min:
+            return None
+        upper = data[STREAM_ID_AT : STREAM_ID_AT + 2]
+        self._group = Group(count, upper, self._block, self._layout(count, ready.mark_at), ready)
+        return self._group
+
+    @property
+    def last_group(self) -> Group:
+        """What ``group`` has returned last."""
+        assert self._group is not None
+        return self._group
+
+    def _layout(self, count: int, mark_at: int) -> struct.Struct:
+        """Return how DATA frames are cut into what stands before their messages, and the marks."""
+        key = self._data_bytes, count, mark_at
+        found = self._layouts.get(key)
+        if found is None:
+            if len(self._layouts) >= REMEMBERED_LAYOUTS:
+                self._layouts.clear()
+            before = FRAME_HEADER_BYTES + PREFIX_BYTES
+            behind = self._data_bytes - PREFIX_BYTES - mark_at - 1
+            found = self._layouts[key] = struct.Struct(f"{before}s{mark_at}xc{behind}x" * count)
+        return found
