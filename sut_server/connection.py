@@ -49,6 +49,9 @@ READ_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 4_096
 """Read after a large request: the head of the next, and little of what is to be read in place."""
 
+LOOK_BYTES: Final = 1 << 16
+"""The most that is read by a look: what allocators have at hand."""
+
 UNSENT_BYTES_MAX: Final = 1 << 30
 """Answers that wait for a caller's windows; past it the caller asks and does not take."""
 
@@ -78,6 +81,13 @@ class Connections:
     patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     """What is read stays here until it is taken in, before anything else is read."""
+
+    def look(self) -> bool:
+        """Read from a single connection, if it gets ready answers; whether anything had come."""
+        if len(self.open) != 1:
+            return False
+        (only,) = self.open
+        return only.look()
 
 
 class KserveConnection(asyncio.BufferedProtocol):
@@ -149,32 +159,69 @@ class KserveConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """The transport has read so many bytes there."""
         shared = self._shared
-        now_ns = shared.clock_ns()
-        self.received_bytes += nbytes
-        self._unanswered_bytes += nbytes
         if self._is_in_place:
+            now_ns = shared.clock_ns()
             self._scratch = shared.scratch[:HEAD_BYTES]
             count = self._take(self._wire.frame_filled(nbytes), now_ns)
             self._flush()
+            self._note_read(nbytes, count, now_ns)
         else:
             data = self._scratch[:nbytes].tobytes()
             self._scratch = shared.scratch
-            count = self._take_read(data, now_ns)
+            self._take_read(data)
+
+    def look(self) -> bool:
+        """Read and take in what has come, if anything has; see ``Connections.look``."""
+        if self._fd < 0 or self._is_paused or self._wire.is_unfinished:
+            return False
+        try:
+            data = os.read(self._fd, LOOK_BYTES)
+        except OSError:
+            return False  # nothing has come; whatever is wrong, the transport finds it too
+        if data:  # so it does the end
+            self._take_read(data)
+        return bool(data)
+
+    def _take_read(self, data: bytes) -> None:
+        """Take in one read and write the answers there are: ready ones before all else is done."""
+        read_bytes = len(data)
+        is_long = read_bytes > WHOLE_COUNT_MAX * self._request_bytes and self._fd >= 0
+        count, data = self._answer_alike(data, is_long) if self._fd >= 0 else (0, data)
+        now_ns = self._shared.clock_ns()
         if count:
-            self._request_bytes = self._unanswered_bytes / count
+            self._shared.count_ready(count, now_ns)
+        if is_long and data:
+            count += self._take_in_portions(data, now_ns)
+        elif data:
+            count += self._take(self._wire.receive(data), now_ns)
+            self._flush()
+        self._note_read(read_bytes, count, now_ns)
+
+    def _note_read(self, read_bytes: int, ready_count: int, now_ns: int) -> None:
+        """So much was read, and so many requests in it got the ready answer."""
+        self.received_bytes += read_bytes
+        self._unanswered_bytes += read_bytes
+        if ready_count:
+            self._request_bytes = self._unanswered_bytes / ready_count
             self._unanswered_bytes = 0
-            if shared.next_request is not None:
-                shared.next_request.note(now_ns)
+            if self._shared.next_request is not None:
+                self._shared.next_request.note(now_ns)
         if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
             self.abort()
 
-    def _take_read(self, data: bytes, now_ns: int) -> int:
-        """Take in one read and write the answers there are; see ``_take``."""
-        if len(data) > WHOLE_COUNT_MAX * self._request_bytes and self._fd >= 0:
-            return self._take_in_portions(data, now_ns)
-        count = self._take(self._wire.receive(data), now_ns)
-        self._flush()
-        return count
+    def _answer_alike(self, data: bytes, is_long: bool) -> tuple[int, bytes]:
+        """Answer a read that is ready requests alike; return how many, and what is left of it.
+
+        Of a long one, the first answer leaves while the others are made: it keeps the caller awake.
+        """
+        ready, path, wire = self._shared.ready, self._shared.ready_path, self._wire
+        if ready is None or path is None or not wire.answer_first(data, path, ready.to_many):
+            return 0, data
+        if is_long:
+            self._flush_now()
+        others, left = wire.answer_others(data)
+        self._flush_now()
+        return 1 + others, left
 
     def _take_in_portions(self, data: bytes, now_ns: int) -> int:
         """Take in a read of many requests, and let the first answers go meanwhile."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from grpc_wire.alike import ReadyMessage
 from grpc_wire.flow import Piece
 from grpc_wire.messages import frame_message
 from tritonclient.grpc import service_pb2
@@ -49,6 +50,7 @@ class ReadyAnswer:
         self.plain = frame_message(self._message)
         self.tag_at = len(spec.name) + _TAG_AND_LENGTH
         """Where a request without version and id has the tag of its first input."""
+        self.to_many = ReadyMessage(self.plain, self.tag_at, FIRST_INPUT)
 
     def to(self, request: Piece) -> bytes:
         """The answer to a request that may have an id. What cannot be read has none."""

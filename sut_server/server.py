@@ -290,7 +290,9 @@ class Server:
             null = self.engines[NULL]
             shared.ready_path, shared.ready = INFER_PATH, ReadyAnswer(null.spec)
             shared.count_ready = null.figures.receive_answered
-            awake = Wakefulness(self._loop.call_soon, time.monotonic_ns, os.sched_yield)
+            awake = Wakefulness(
+                self._loop.call_soon, time.monotonic_ns, os.sched_yield, shared.look
+            )
             shared.next_request = NextRequest(awake.until)
         return shared
 

@@ -15,6 +15,10 @@ SHARED_NS: Final = 30_000
 SKIPPED_COUNT: Final = 8
 """So many waits sleep after such a turn: on a shared processor that is nearly all of them."""
 
+LOOK_COUNT: Final = 8
+"""Looks between two turns of the loop, which costs more than one: what else waits for it waits some
+ten microseconds more."""
+
 
 class Wakefulness:
     """A callback that is always ready until an instant, and gives way in each turn."""
@@ -24,12 +28,15 @@ class Wakefulness:
         call_soon: Callable[[Callable[[], None]], object],
         clock_ns: Callable[[], int],
         give_way: Callable[[], object],
+        look: Callable[[], bool] | None = None,
     ) -> None:
         """``call_soon`` calls back in the next turn, as an event loop's does; ``give_way`` lets
-        others have the processor that want it, as ``os.sched_yield`` does."""
+        others have the processor that want it, as ``os.sched_yield`` does. ``look`` takes what
+        has come without the loop's help, and says whether anything had."""
         self._call_soon = call_soon
         self._clock_ns = clock_ns
         self._give_way = give_way
+        self._look = look
         self._until_ns = 0
         self._is_turning = False
         self._skip_count = 0
@@ -45,12 +52,16 @@ class Wakefulness:
             self._call_soon(self._turn)
 
     def _turn(self) -> None:
-        now_ns = self._clock_ns()
-        if now_ns >= self._until_ns:
+        if self._clock_ns() >= self._until_ns:
             self._is_turning = False
             return
+        look = self._look
+        if look is not None and any(look() for _ in range(LOOK_COUNT)):
+            self._call_soon(self._turn)
+            return
+        before_ns = self._clock_ns()
         self._give_way()
-        if self._clock_ns() - now_ns > SHARED_NS:
+        if self._clock_ns() - before_ns > SHARED_NS:
             self._skip_count = SKIPPED_COUNT
             self._is_turning = False
         else:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from grpc_wire.wakefulness import SHARED_NS, SKIPPED_COUNT, Wakefulness
+from grpc_wire.wakefulness import LOOK_COUNT, SHARED_NS, SKIPPED_COUNT, Wakefulness
 
 
 class Turns:
     """An event loop's ``call_soon``, a clock, and a scheduler that takes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], bool] | None = None) -> None:
         self.ready: list[Callable[[], None]] = []
         self.now_ns = 1_000
         self.taken_ns = 0
         self.given_count = 0
-        self.wakefulness = Wakefulness(self.ready.append, lambda: self.now_ns, self._give_way)
+        self.wakefulness = Wakefulness(self.ready.append, lambda: self.now_ns, self._give_way, look)
 
     def _give_way(self) -> None:
         self.given_count += 1
@@ -64,3 +64,27 @@ def test_where_others_want_the_processor_most_waits_sleep() -> None:
     turns.taken_ns = SHARED_NS
     turns.turn()
     assert len(turns.ready) == 1
+
+
+def test_a_look_that_finds_something_spares_the_others_turn() -> None:
+    found = [False, False, True]
+    turns = Turns(found.pop)
+    turns.wakefulness.until(2_000)
+    turns.turn()
+    assert not turns.given_count
+    assert found == [False, False]  # the loop has its turn first
+    assert len(turns.ready) == 1
+
+
+def test_others_have_their_turn_where_some_looks_find_nothing() -> None:
+    looks: list[int] = []
+    turns = Turns(lambda: bool(looks.append(1)))
+    turns.wakefulness.until(2_000)
+    turns.turn()
+    assert len(looks) == LOOK_COUNT
+    assert turns.given_count == 1
+    assert len(turns.ready) == 1
+    turns.now_ns = 2_000
+    turns.turn()
+    assert len(looks) == LOOK_COUNT
+    assert not turns.ready

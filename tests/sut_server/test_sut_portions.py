@@ -1,4 +1,4 @@
-"""Ready answers to many requests of one read leave in portions; few and rare ones do not."""
+"""How ready answers leave: to requests alike as one piece, to others in portions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from grpc_wire.server import ServerConnection
 from sut_fakes import run
 from test_sut_connection import MemoryTransport, Pair, done
 
+from sut_server.connection import KserveConnection
 from sut_server.null import null_spec, ready_answer
 from sut_server.portions import PORTION_COUNT_MAX, PORTIONS_MAX, WHOLE_COUNT_MAX, portion_bytes
 from sut_server.wakefulness import SOON_NS, NextRequest
@@ -19,25 +20,121 @@ from sut_server.wakefulness import SOON_NS, NextRequest
 PATH = "/a/B"
 
 
+ALIKE = b"\n\x04null*tensor"
+"""Has the tag of its first input where a request without version and id has it."""
+
+
+def headers_first(pair: Pair, messages: list[bytes]) -> bytes:
+    """The requests as clients on nghttp2 write them: all HEADERS before all DATA."""
+    for key, message in enumerate(messages, 100):
+        pair.call(key, PATH, message)
+    sent = b"".join(pair.client.take_output())
+    heads, bodies, at = b"", b"", 0
+    while at < len(sent):
+        stop = at + 9 + int.from_bytes(sent[at : at + 3], "big")
+        if sent[at + 3]:
+            heads += sent[at:stop]
+        else:
+            bodies += sent[at:stop]
+        at = stop
+    return heads + bodies
+
+
+def answered(pair: Pair, writes: list[bytes]) -> list[int]:
+    """How many answers each write has."""
+    return [len(done(list(pair.client.receive(piece)))) for piece in writes]
+
+
 def test_a_caller_that_sends_all_its_headers_first_is_answered_in_portions_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
-        for key in range(100, 164):
-            pair.call(key, PATH, b"*tensor")
-        sent = b"".join(pair.client.take_output())
-        heads, bodies, at = b"", b"", 0
-        while at < len(sent):
-            stop = at + 9 + int.from_bytes(sent[at : at + 3], "big")
-            if sent[at + 3]:
-                heads += sent[at:stop]
-            else:
-                bodies += sent[at:stop]
-            at = stop
-        pair.arrive(heads + bodies)
-        answered = [len(done(pair.client.receive(piece))) for piece in writes]
-        assert sum(answered) == 64
-        assert len(answered) > 2
+        pair.arrive(headers_first(pair, [b"*tensor"] * 64))
+        counts = answered(pair, writes)
+        assert sum(counts) == 64
+        assert len(counts) > 2
+
+    with_pair(scene, monkeypatch)
+
+
+def test_where_its_requests_are_alike_all_but_the_first_are_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
+        pair.arrive(headers_first(pair, [ALIKE] * 2))  # one must have been read
+        answered(pair, [bytes(transport.written), *writes])
+        writes.clear()
+        transport.written.clear()
+        pair.arrive(headers_first(pair, [ALIKE] * 64))
+        assert answered(pair, writes) == [1, 63]
+        writes.clear()
+        pair.arrive(headers_first(pair, [ALIKE] * WHOLE_COUNT_MAX))
+        assert answered(pair, writes) == [WHOLE_COUNT_MAX]
+        assert not transport.written
+        assert pair.ready_count == 6 + 2 + 64 + WHOLE_COUNT_MAX
+
+    with_pair(scene, monkeypatch)
+
+
+def test_those_that_are_not_alike_behind_the_first_are_answered_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
+        pair.arrive(headers_first(pair, [ALIKE] * 2))
+        answered(pair, [bytes(transport.written), *writes])
+        writes.clear()
+        transport.written.clear()
+        other = ALIKE.replace(b"*", b"\x1a")
+        pair.arrive(headers_first(pair, [ALIKE] * 20 + [other] + [ALIKE] * 20))
+        counts = answered(pair, writes)
+        assert counts[0] == 1
+        assert sum(counts) == 41
+        assert pair.ready_count == 6 + 2 + 41
+
+    with_pair(scene, monkeypatch)
+
+
+def test_a_look_takes_in_what_has_come_and_is_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
+        assert not pair.shared.look()  # nothing has come
+        pair.call(100, PATH, ALIKE)
+        transport.far_end.send(b"".join(pair.client.take_output()))
+        assert pair.shared.look()
+        assert pair.ready_count == 7
+        assert not pair.shared.look()
+
+    with_pair(scene, monkeypatch)
+
+
+def test_a_look_leaves_to_the_transport_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
+        pair.call(100, PATH, ALIKE)
+        request = b"".join(pair.client.take_output())
+        transport.far_end.send(request)
+        pair.server.pause_writing()
+        assert not pair.shared.look()  # its caller does not read
+        pair.server.resume_writing()
+        pair.shared.open.add(KserveConnection(pair.shared))
+        assert not pair.shared.look()  # others may want to be looked at
+        pair.shared.open.clear()
+        assert not pair.shared.look()
+        pair.shared.open.add(pair.server)
+        pair.arrive(request[:5])
+        assert not pair.shared.look()  # in the middle of a frame: it may be read in place
+        assert transport.end.recv(1_000) == request
+
+    with_pair(scene, monkeypatch)
+
+
+def test_a_look_at_an_end_or_a_broken_socket_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scene(pair: Pair, transport: SocketTransport, writes: list[bytes]) -> None:
+        transport.far_end.close()
+        assert not pair.shared.look()
+        pair.server.connection_lost(None)
+        pair.shared.open.add(pair.server)
+        assert not pair.shared.look()
 
     with_pair(scene, monkeypatch)
 
@@ -62,9 +159,10 @@ def test_every_portion_gets_on() -> None:
 class SocketTransport(MemoryTransport):
     """Has one end of a socket; ``written`` is what was not written straight to it."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, far_end: socket.socket) -> None:
         super().__init__()
         self.end = end
+        self.far_end = far_end
         self.waiting_bytes = 0
         self.is_aborted = False
 
@@ -90,7 +188,7 @@ def with_pair(
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            transport = SocketTransport(ours)
+            transport = SocketTransport(ours, theirs)
             monkeypatch.setattr("test_sut_connection.MemoryTransport", lambda: transport)
             pair = Pair(ready_path=PATH.encode())
             for keys in (range(3), range(3, 6)):  # the first are preceded by a greeting
