@@ -21,7 +21,7 @@ from sut_server.models import Batch, Model, ModelSpec
 from sut_server.side_by_side import SideBySide, adjoin, as_one
 from sut_server.tensors import Array
 from sut_server.waiting import Alarms
-from sut_server.warm_up import warm_up
+from sut_server.warm_up import warm_up, zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,14 @@ class BatchEngine:
         return self._desk.figures
 
     def warm_up(self) -> None:
-        """Run the largest batch of zeros on each thread, before anything is submitted.
+        """Before anything is submitted: a batch of zeros on each thread, and memory for requests.
 
         Raises UsageError where the model cannot.
         """
         warm_up(self._model, self._max_rows, self._threads, self._free_count)
+        inputs = zeros(self.spec, 1)
+        if len(inputs) == 1:
+            self._places.warm_up(sum(array.nbytes for array in inputs.values()))
 
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)

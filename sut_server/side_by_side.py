@@ -25,6 +25,9 @@ HEAD_BYTES_MAX: Final = 4_096
 ALIGNMENT_BYTES: Final = 64
 """A block's last tensor ends at a multiple of it: a cache line, and more than any type needs."""
 
+WARM_COUNT: Final = 3
+"""Blocks fetched before the first request: one is filled, one is computed on, one waits."""
+
 ELSEWHERE_MAX: Final = 64
 """Requests that go elsewhere while one is on its way; then it is waited for no longer."""
 
@@ -58,6 +61,17 @@ class SideBySide:
         self._awaited = -1
         """Where the tensor of a request on its way is to begin; -1: none is."""
         self._elsewhere_count = 0
+
+    def warm_up(self, tensor_bytes: int) -> None:
+        """Fetch the memory that requests of such tensors will need from the kernel, and free it.
+
+        It stays with the process (``freed_memory``). A virtual machine's host may take milliseconds
+        for each 2 MiB that are written to for the first time.
+        """
+        if tensor_bytes >= IN_PLACE_BYTES_MIN and 2 * tensor_bytes <= BLOCK_BYTES_MAX:
+            size_bytes = self._block_bytes(tensor_bytes)
+            for block in [np.empty(size_bytes, dtype=np.uint8) for _ in range(WARM_COUNT)]:
+                block.fill(0)
 
     def memory(self, size_bytes: int) -> memoryview:
         """Writable memory for a request, of any content. What it holds is told by ``settle``."""
@@ -98,12 +112,15 @@ class SideBySide:
         self._lowest, self._awaited = self._awaited, -1
         return Placed(self._block, self._lowest)
 
-    def _begin(self, tensor_bytes: int) -> None:
+    def _block_bytes(self, tensor_bytes: int) -> int:
         spare_bytes = HEAD_BYTES_MAX + ALIGNMENT_BYTES
         count = (BLOCK_BYTES_MAX - spare_bytes) // tensor_bytes
         if count > self._batch_rows:
             count -= count % self._batch_rows
-        size_bytes = spare_bytes + count * tensor_bytes
+        return spare_bytes + count * tensor_bytes
+
+    def _begin(self, tensor_bytes: int) -> None:
+        size_bytes = self._block_bytes(tensor_bytes)
         self._block = np.empty(size_bytes, dtype=np.uint8)
         self._block_tensor_bytes = tensor_bytes
         self._address = self._block.ctypes.data

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -256,3 +258,38 @@ def test_a_batch_that_adjoins_is_not_joined_and_each_caller_gets_its_own_row() -
         engine.close()
 
     run(main)
+
+
+COUNT_FAULTS = """
+import resource, sys
+from grpc_wire.freed_memory import keep_freed_memory
+from sut_server.side_by_side import SideBySide, WARM_COUNT
+import numpy as np
+
+keep_freed_memory(256 << 20)
+places, tensor_bytes = SideBySide(8), 602_112
+if "warm" in sys.argv:
+    places.warm_up(tensor_bytes)
+for _ in range(2):
+    places.settle([np.zeros(tensor_bytes, dtype=np.uint8)])
+kept, content = [], bytes(tensor_bytes + 100)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(48 * WARM_COUNT):
+    request = places.memory(tensor_bytes + 100)
+    request[:] = content
+    tensor = np.frombuffer(request, dtype=np.uint8, offset=100)
+    kept.append(places.settle([tensor]))
+assert None not in kept
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*flags: str) -> int:
+    """Page faults of a process while it receives as many requests as fill the warm blocks."""
+    argv = [sys.executable, "-c", COUNT_FAULTS, *flags]
+    return int(subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout)
+
+
+def test_what_is_warm_costs_no_page_faults() -> None:
+    cold, warm = faults(), faults("warm")
+    assert warm < cold / 2
