@@ -25,6 +25,8 @@ from processes import (
 )
 
 SECONDS = 2.0
+TRITON_ROUNDS = 7
+"""Whether h2load sleeps between two reads hangs on a microsecond, and its figure with that."""
 
 
 @contextlib.contextmanager
@@ -66,6 +68,7 @@ def triton() -> Iterator[list[Row]]:
                 ),
                 theirs,
                 5.0,
+                rounds=TRITON_ROUNDS,
             )
             for outstanding in (16, 64)
             for theirs in _triton_sides(triton_at, outstanding)

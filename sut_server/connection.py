@@ -221,6 +221,7 @@ class KserveConnection(asyncio.BufferedProtocol):
             self._flush_now()
         others, left = wire.answer_others(data)
         self._flush_now()
+        wire.expect_alike()
         return 1 + others, left
 
     def _take_in_portions(self, data: bytes, now_ns: int) -> int:

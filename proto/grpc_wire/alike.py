@@ -21,7 +21,7 @@ from grpc_wire.frames import (
     frame_start,
 )
 from grpc_wire.messages import PREFIX_BYTES, frame_prefix
-from grpc_wire.stream_ids import lower_halves, share_upper_half
+from grpc_wire.stream_ids import lower_halves, share_upper_half, stamp
 from grpc_wire.usual_answer import around_ids
 
 _HEADERS_BYTE: Final = bytes([HEADERS])
@@ -49,20 +49,21 @@ class ReadyMessage:
 class Group:
     """So many requests alike as one read, all HEADERS first, and their answers.
 
-    They are made once, but for the lower halves of the stream ids, which are written into them each
-    time; then requests are compared and answers copied as a whole.
+    They are made once, but for the lower halves of the stream ids. Those are written into them each
+    time, before the requests come where they can be told; then all is compared as a whole.
     """
 
     __slots__ = (
-        "_answer",
         "_answer_places",
         "_answers",
         "_around_front",
-        "_fourths",
+        "_first_answer",
+        "_first_front",
+        "_first_id",
         "_fronts",
         "_heads",
         "_layout",
-        "_thirds",
+        "_other_answers",
         "count",
         "data_bytes",
         "message_bytes",
@@ -87,11 +88,11 @@ class Group:
         # what stands before each message, and its mark
         self._around_front = frame_start(size, DATA, END_STREAM), prefix
         self._fronts = bytearray((word.join(self._around_front) + ready.mark) * count)
-        self._answer = word.join(ready.around)
-        self._answers = bytearray(self._answer * count)
+        self._answers = bytearray(word.join(ready.around) * count)
         ends = accumulate(map(len, ready.around[:-1]))
         self._answer_places = tuple(end + number * len(word) for number, end in enumerate(ends))
-        self._thirds = self._fourths = b""
+        self._first_id = -1  # of the streams whose ids are written
+        self._first_front = self._first_answer = self._other_answers = b""
         self.read_bytes = len(self._heads) + layout.size
 
     def is_for(self, data: bytes, ready: ReadyMessage) -> bool:
@@ -100,50 +101,47 @@ class Group:
             return False
         return data.startswith(self.upper, STREAM_ID_AT)
 
+    def expect(self, first_id: int) -> bool:
+        """Write the ids of streams from ``first_id`` on into all that is compared and answered.
+
+        False: their upper half is another, or not the same for all.
+        """
+        word = first_id.to_bytes(4, "big")
+        if not word.startswith(self.upper) or not share_upper_half(first_id, self.count):
+            return False
+        halves = lower_halves(first_id, self.count)
+        stamp(self._heads, len(self._heads) // self.count, (STREAM_ID_AT,), halves)
+        stamp(self._fronts, len(self._fronts) // self.count, (STREAM_ID_AT,), halves)
+        stamp(self._answers, len(self._answers) // self.count, self._answer_places, halves)
+        self._first_id = first_id
+        self._first_front = word.join(self._around_front)
+        self._first_answer = word.join(self.ready.around)
+        self._other_answers = bytes(memoryview(self._answers)[len(self._first_answer) :])
+        return True
+
     def first_answer(self, data: bytes, first_id: int) -> bytes | None:
         """Return the first one's answer if ``data`` begins with all HEADERS, ids from there on.
 
-        None: it does not, or the first message is not the ready one's, or the ids differ in more
-        than their lower halves.
+        None: it does not, or the first message is not the ready one's, or see ``expect``.
         """
-        heads, count = self._heads, self.count
-        if not share_upper_half(first_id, count):
+        if first_id != self._first_id and not self.expect(first_id):
             return None
-        thirds, self._fourths = lower_halves(first_id, count)
-        if thirds != self._thirds:  # they are the same for many a group, and stay written
-            self._write_thirds(thirds)
-        heads[STREAM_ID_AT + 3 :: len(heads) // count] = self._fourths
-        if not data.startswith(heads):
+        start = len(self._heads)
+        if not data.startswith(self._heads) or not data.startswith(self._first_front, start):
             return None
-        word = data[STREAM_ID_AT : STREAM_ID_AT + 4]
-        if not data.startswith(word.join(self._around_front), len(heads)):
-            return None
-        mark_at = len(heads) + FRAME_HEADER_BYTES + PREFIX_BYTES + self.ready.mark_at
-        return word.join(self.ready.around) if data.startswith(self.ready.mark, mark_at) else None
+        mark_at = start + FRAME_HEADER_BYTES + PREFIX_BYTES + self.ready.mark_at
+        return self._first_answer if data.startswith(self.ready.mark, mark_at) else None
 
     def other_answers(self, data: bytes) -> bytes | None:
         """After ``first_answer``, return the others' if all that is left is messages for them."""
-        fronts, answers, fourths = self._fronts, self._answers, self._fourths
-        fronts[STREAM_ID_AT + 3 :: len(fronts) // self.count] = fourths
-        if b"".join(self._layout.unpack_from(data, len(self._heads))) != fronts:
-            return None
-        for place in self._answer_places:
-            answers[place + 3 :: len(self._answer)] = fourths
-        return bytes(memoryview(answers)[len(self._answer) :])
+        found = b"".join(self._layout.unpack_from(data, len(self._heads)))
+        return self._other_answers if found == self._fronts else None
 
     def without_first(self, data: bytes) -> bytes:
         """Return a read without its first request's frames."""
         head_bytes, heads_bytes = len(self._heads) // self.count, len(self._heads)
         frame_bytes = self._layout.size // self.count
         return data[head_bytes:heads_bytes] + data[heads_bytes + frame_bytes :]
-
-    def _write_thirds(self, thirds: bytes) -> None:
-        count = self.count
-        self._thirds = thirds
-        self._heads[STREAM_ID_AT + 2 :: len(self._heads) // count] = thirds
-        self._fronts[STREAM_ID_AT + 2 :: len(self._fronts) // count] = thirds
-        for place in self._answer_places:
-            self._answers[place + 2 :: len(self._answer)] = thirds
 
 
 class AlikeRequests:
@@ -194,6 +192,11 @@ class AlikeRequests:
         """What ``group`` has returned last."""
         assert self._group is not None
         return self._group
+
+    def expect(self, first_id: int) -> None:
+        """The next read may be as the last one, with streams from ``first_id`` on."""
+        if self._group is not None:
+            self._group.expect(first_id)
 
     def _layout(self, count: int, mark_at: int) -> struct.Struct:
         """Return how DATA frames are cut into what stands before their messages, and the marks."""

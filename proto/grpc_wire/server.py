@@ -146,6 +146,10 @@ class ServerConnection(RequestIntake):
         self._count_inbound(group.data_bytes // group.count * others)
         return others, b""
 
+    def expect_alike(self) -> None:
+        """Prepare for a read as the last one; for when its answers are on their way."""
+        self._alike.expect(self._last_id + 2)
+
     def _has_room(self, group: Group) -> bool:
         """Nothing is half read, and such requests and their answers are within every limit."""
         if self._held_bytes or self._continued is not None or self._closed_reason:

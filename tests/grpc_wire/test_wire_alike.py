@@ -55,6 +55,7 @@ def as_one(server: ServerConnection, read: bytes) -> tuple[int, list]:
     if not server.answer_first(read, PATH.encode(), READY):
         return 0, server.receive(read)
     others, left = server.answer_others(read)
+    server.expect_alike()
     return 1 + others, server.receive(left) if left else []
 
 
@@ -79,6 +80,18 @@ def test_the_answers_are_those_of_single_calls(first_id: int, count: int) -> Non
         assert output(quick) == output(slow)
         assert quick.open_count == 0
     assert answered  # and where the upper half of the ids changes, one by one
+
+
+def test_what_was_expected_need_not_come() -> None:
+    server = taught()
+    server.expect_alike()  # nothing has been answered as one piece yet
+    assert as_one(server, group(41, [MESSAGE] * 4))[0] == 4
+    assert as_one(server, group(51, [MESSAGE] * 4))[0] == 4  # a stream was left out
+    assert as_one(server, group(59, [MESSAGE] * 6))[0] == 6  # more than expected
+    assert as_one(server, group(71, [OTHER] * 6))[0] == 0
+    assert as_one(server, group(83, [MESSAGE] * 6))[0] == 6
+    answered = [found[2] for found in read_frames(output(server)) if found[0] == frames.DATA]
+    assert answered == [*range(41, 49, 2), *range(51, 71, 2), *range(83, 95, 2)]
 
 
 def test_messages_may_differ_where_they_are_not_marked() -> None:
