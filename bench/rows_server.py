@@ -25,7 +25,7 @@ from processes import (
 )
 
 SECONDS = 2.0
-TRITON_ROUNDS = 7
+TRITON_ROUNDS = 5
 """Whether h2load sleeps between two reads hangs on a microsecond, and its figure with that."""
 
 

@@ -80,9 +80,9 @@ class BatchEngine:
         Raises UsageError where the model cannot.
         """
         warm_up(self._model, self._max_rows, self._threads, self._free_count)
-        inputs = zeros(self.spec, 1)
-        if len(inputs) == 1:
-            self._places.warm_up(sum(array.nbytes for array in inputs.values()))
+        tensors = zeros(self.spec, 1).values()
+        if len(tensors) == 1:
+            self._places.warm_up(*(tensor.nbytes for tensor in tensors))
 
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)

@@ -20,16 +20,12 @@ from grpc_wire.frames import (
     STREAM_ID_AT,
     frame_start,
 )
+from grpc_wire.limits import GROUP_COUNT_MAX, REMEMBERED_LAYOUTS
 from grpc_wire.messages import PREFIX_BYTES, frame_prefix
 from grpc_wire.stream_ids import lower_halves, share_upper_half, stamp
 from grpc_wire.usual_answer import around_ids
 
 _HEADERS_BYTE: Final = bytes([HEADERS])
-
-COUNT_MAX: Final = 256
-"""More are not taken as a group: what is kept of one grows with it."""
-
-REMEMBERED_LAYOUTS: Final = 64
 
 
 class ReadyMessage:
@@ -181,7 +177,7 @@ class AlikeRequests:
         count, rest = divmod(
             len(data), 2 * FRAME_HEADER_BYTES + len(self._block) + self._data_bytes
         )
-        if rest or count > COUNT_MAX or self._data_bytes < ready.data_bytes_min:
+        if rest or count > GROUP_COUNT_MAX or self._data_bytes < ready.data_bytes_min:
             return None
         upper = data[STREAM_ID_AT : STREAM_ID_AT + 2]
         self._group = Group(count, upper, self._block, self._layout(count, ready.mark_at), ready)

@@ -112,7 +112,6 @@ class UsualRequests(Connection[ServerEvent]):
                 events.append((REQUEST, stream_id, head.path, message, head.metadata))
                 if block and stream_id == last:
                     self._learn(block, size, head)
-                    self._alike.learn(block, size, head.path)
             elif word & 255 == frames.HEADERS and flags == frames.END_HEADERS:
                 block = data[start:stop]
                 head = plain.get(block)
@@ -140,6 +139,7 @@ class UsualRequests(Connection[ServerEvent]):
         return prefix
 
     def _learn(self, block: bytes, size: int, head: RequestHead) -> None:
-        """Take HEADERS and DATA that came one after the other for the usual shape."""
+        """Take HEADERS and DATA that came one after the other for what others may be like."""
+        self._alike.learn(block, size, head.path)
         if self._shapes.learn(block, size):
             self._usual = (head.path, head.metadata)

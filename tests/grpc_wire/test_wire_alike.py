@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from grpc_wire import frames
-from grpc_wire.alike import COUNT_MAX, ReadyMessage
+from grpc_wire.alike import ReadyMessage
 from grpc_wire.frames import LARGEST_STREAM_ID
 from grpc_wire.gzip_halves import GzipServerConnection
+from grpc_wire.limits import GROUP_COUNT_MAX
 from grpc_wire.messages import frame_message
 from grpc_wire.server import REQUEST, ServerConnection
 from hpack import Encoder
@@ -64,8 +65,8 @@ def brief(events: list) -> list:
     return [(*event[:3], bytes(event[3])) if event[0] == REQUEST else event[:3] for event in events]
 
 
-@pytest.mark.parametrize("count", [2, 3, 16, 64, COUNT_MAX])
-@pytest.mark.parametrize("first_id", [41, 255, 65_505, LARGEST_STREAM_ID - 2 * COUNT_MAX])
+@pytest.mark.parametrize("count", [2, 3, 16, 64, GROUP_COUNT_MAX])
+@pytest.mark.parametrize("first_id", [41, 255, 65_505, LARGEST_STREAM_ID - 2 * GROUP_COUNT_MAX])
 def test_the_answers_are_those_of_single_calls(first_id: int, count: int) -> None:
     quick, slow = taught(), taught()
     answered = 0
@@ -190,7 +191,7 @@ def test_nothing_is_known_before_a_request_was_read() -> None:
         pytest.param(group(42, [MESSAGE] * 10), id="even streams"),
         pytest.param(group(LARGEST_STREAM_ID - 2, [MESSAGE] * 3)[:-40], id="the last streams"),
         pytest.param(group(41, [MESSAGE] * 10, PATH[:-1] + "!"), id="another path"),
-        pytest.param(group(41, [MESSAGE] * (COUNT_MAX + 1)), id="too many"),
+        pytest.param(group(41, [MESSAGE] * (GROUP_COUNT_MAX + 1)), id="too many"),
         pytest.param(
             b"".join(group(stream_id, [MESSAGE]) for stream_id in range(41, 61, 2)),
             id="each with its data",

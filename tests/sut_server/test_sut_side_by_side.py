@@ -261,11 +261,13 @@ def test_a_batch_that_adjoins_is_not_joined_and_each_caller_gets_its_own_row() -
 
 
 COUNT_FAULTS = """
-import resource, sys
+import ctypes, resource, sys
 from grpc_wire.freed_memory import keep_freed_memory
 from sut_server.side_by_side import SideBySide, WARM_COUNT
 import numpy as np
 
+PR_SET_THP_DISABLE = 41  # pages of 4 KiB, whatever the machine's setting: many to be counted
+assert ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 keep_freed_memory(256 << 20)
 places, tensor_bytes = SideBySide(8), 602_112
 if "warm" in sys.argv:
