@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Self
 from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.sent_columns import Columns
+from loadgen_service.core.sent_columns import Columns, SentColumn
 from loadgen_service.service.ledger import Ledger
 from loadgen_service.service.live import (
     BatchFigures,
@@ -263,10 +263,10 @@ def checked_rows(body: Body) -> Columns:
 
     Raises CorruptBatch unless checksum and counts fit the content.
     """
-    sent: list[tuple[str, bytes, str]] = []
+    sent: list[SentColumn] = []
     if isinstance(body, pb.RecordBatch):
         sent = sent_of(body)
-        parts = [content for _, content, _ in sent]
+        parts = [one.content for one in sent]
     elif isinstance(body, pb.TokenBatch):
         parts = [
             body.row, body.length, body.input_token_count, body.counted_by, body.arrived_ns

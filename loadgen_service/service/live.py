@@ -17,7 +17,7 @@ from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, Status
 from loadgen_service.core.histogram import Bucketed, Histogram, bucketed
 from loadgen_service.core.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
-from loadgen_service.core.sent_columns import Columns, received_columns
+from loadgen_service.core.sent_columns import Columns, SentColumn, received_columns
 
 NS_PER_S = 1e9
 
@@ -219,12 +219,12 @@ def _ended(
     )
 
 
-def sent_of(batch: pb.RecordBatch) -> list[tuple[str, bytes, str]]:
+def sent_of(batch: pb.RecordBatch) -> list[SentColumn]:
     """Its columns as they came. Each access to a message's bytes copies them."""
-    return [(column.name, column.content, column.same_as) for column in batch.columns]
+    return [SentColumn(one.name, one.content, one.same_as, one.width) for one in batch.columns]
 
 
-def rows_of(batch: pb.RecordBatch, sent: Iterable[tuple[str, bytes, str]]) -> Columns:
+def rows_of(batch: pb.RecordBatch, sent: Iterable[SentColumn]) -> Columns:
     """The columns of a batch as arrays over ``sent_of`` it. Unknown columns are left out.
 
     Raises ValueError where a column is missing or does not fit the batch's count.

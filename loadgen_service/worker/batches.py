@@ -81,9 +81,9 @@ def _fill_records(batch: pb.RecordBatch, sequence: int, sealed: SealedRows) -> N
     batch.series_index = sealed.series_index
     batch.count = sealed.count
     crc = 0
-    for name, content, same_as in sent_columns(sealed.columns()):
-        batch.columns.add(name=name, content=content, same_as=same_as)
-        crc = crc32(content, crc)
+    for sent in sent_columns(sealed.columns()):
+        batch.columns.add(**sent._asdict())
+        crc = crc32(sent.content, crc)
     batch.crc32 = crc
 
 

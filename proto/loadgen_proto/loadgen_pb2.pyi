@@ -686,14 +686,16 @@ class RecordBatch(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., series_index: _Optional[int] = ..., stream_index: _Optional[int] = ..., count: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., crc32: _Optional[int] = ...) -> None: ...
 
 class Column(_message.Message):
-    __slots__ = ("name", "content", "same_as")
+    __slots__ = ("name", "content", "same_as", "width")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     SAME_AS_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
     name: str
     content: bytes
     same_as: str
-    def __init__(self, name: _Optional[str] = ..., content: _Optional[bytes] = ..., same_as: _Optional[str] = ...) -> None: ...
+    width: int
+    def __init__(self, name: _Optional[str] = ..., content: _Optional[bytes] = ..., same_as: _Optional[str] = ..., width: _Optional[int] = ...) -> None: ...
 
 class ResponseBatch(_message.Message):
     __slots__ = ("sequence", "series_index", "stream_index", "count", "row", "length", "content", "crc32")

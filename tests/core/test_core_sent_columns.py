@@ -10,10 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_service.core.columns import REQUEST_COLUMNS, REQUEST_ROW_BYTES, SERVER_COLUMNS
-from loadgen_service.core.sent_columns import TWINS, received_columns, sent_columns
+from loadgen_service.core.sent_columns import (
+    TWINS,
+    SentColumn,
+    received_columns,
+    sent_columns,
+)
 
 ALL = REQUEST_COLUMNS | SERVER_COLUMNS
 VALUES = st.sampled_from([-1, 0, 1, 2, 100])
+EDGES = [0, (1 << 16) - 1, 1 << 16, (1 << 32) - 1, 1 << 32, (1 << 63) - 1]
+INSTANTS = st.sampled_from([-(1 << 63), -1, *EDGES]) | st.integers(-(1 << 63), (1 << 63) - 1)
 
 
 @st.composite
@@ -22,7 +29,8 @@ def tables(draw: st.DrawFn) -> dict[str, np.ndarray]:
     names = [*REQUEST_COLUMNS, *(SERVER_COLUMNS if draw(st.booleans()) else ())]
     columns = {}
     for name in names:
-        some = st.lists(VALUES, min_size=count, max_size=count)
+        wide = ALL[name].itemsize == 8 and draw(st.booleans())
+        some = st.lists(INSTANTS if wide else VALUES, min_size=count, max_size=count)
         values = draw(st.one_of(some, VALUES.map(lambda value: [value] * count)))
         columns[name] = np.array(values).astype(ALL[name])
     columns["row"] = np.arange(count).astype(ALL["row"])
@@ -45,7 +53,30 @@ def test_what_comes_back_is_what_was_there(columns: dict[str, np.ndarray]) -> No
         assert received[name].tolist() == column.tolist()
 
 
-@pytest.mark.parametrize(("closed", "row_bytes"), [(True, 32), (False, 40)])
+@pytest.mark.parametrize("least", [-(1 << 63), -1, 0, 1 << 40, (1 << 63) - 1 - (1 << 32)])
+@pytest.mark.parametrize(
+    ("span", "count", "width"),
+    [
+        ((1 << 16) - 1, 3, 2),
+        (1 << 16, 3, 4),
+        ((1 << 32) - 1, 3, 4),
+        (1 << 32, 3, 0),
+        (1, 2, 2),
+        (1 << 16, 2, 0),  # as long as the values themselves
+    ],
+)
+def test_values_near_each_other_are_said_by_their_distances(
+    least: int, span: int, count: int, width: int
+) -> None:
+    column = np.array([least + span, *[least] * (count - 1)], "<i8")
+    columns = {"row": np.arange(count).astype("<i8"), "issued_ns": column}
+    sent = sent_columns(columns)[1]
+    assert sent.width == width
+    assert len(sent.content) == (8 + width * count if width else 8 * count)
+    assert received_columns([sent], count)["issued_ns"].tolist() == column.tolist()
+
+
+@pytest.mark.parametrize(("closed", "row_bytes"), [(True, 14), (False, 18)])
 def test_a_run_without_failures_takes_little(closed: bool, row_bytes: int) -> None:
     count = 1000
     values: dict[str, Any] = {name: np.zeros(count) for name in REQUEST_COLUMNS}
@@ -57,39 +88,49 @@ def test_a_run_without_failures_takes_little(closed: bool, row_bytes: int) -> No
         values["scheduled_ns"] = values["taken_ns"]
     sent = sent_columns({name: values[name].astype(ALL[name]) for name in REQUEST_COLUMNS})
     size = sum(len(one.content) for one in sent)
-    assert size - row_bytes * count == REQUEST_ROW_BYTES - 48
+    bases = 8 * (4 if closed else 5)
+    assert size - row_bytes * count == REQUEST_ROW_BYTES - 48 + bases
     assert {one.same_as for one in sent} == {"", "first_response_ns"} | (
         {"scheduled_ns"} if closed else set()
     )
 
 
-ROWS = ("row", np.arange(3, dtype="<i8").tobytes(), "")
+ROWS = SentColumn("row", np.arange(3, dtype="<i8").tobytes())
+NARROW = b"\0" * 8 + b"\1\0" * 3
 
 
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
-        ([("row", b"\0" * 8, "")], "column row has 8 bytes for 3 rows"),
-        ([("issued_ns", b"\0" * 16, "")], "column issued_ns has 16 bytes"),
-        ([("issued_ns", b"", "")], "column issued_ns has 0 bytes"),
-        ([("status", b"\1\1", "")], "column status has 2 bytes"),
-        ([("taken_ns", b"", "scheduled_ns"), ROWS], "same as scheduled_ns, and cannot be"),
-        ([("taken_ns", b"", "taken_ns")], "same as taken_ns, and cannot be"),
-        ([ROWS, ("taken_ns", b"\0" * 24, "row")], "same as row, and cannot be"),
-        ([ROWS, ("status", b"", "row")], "column status is said to be the same as row"),
+        ([SentColumn("row", b"\0" * 8)], "column row has 8 bytes for 3 rows"),
+        ([SentColumn("issued_ns", b"\0" * 16)], "column issued_ns has 16 bytes"),
+        ([SentColumn("issued_ns", b"")], "column issued_ns has 0 bytes"),
+        ([SentColumn("status", b"\1\1")], "column status has 2 bytes"),
+        ([SentColumn("taken_ns", b"", "scheduled_ns"), ROWS], "scheduled_ns, and cannot be"),
+        ([SentColumn("taken_ns", b"", "taken_ns")], "the same as taken_ns, and cannot be"),
+        ([ROWS, SentColumn("taken_ns", b"\0" * 24, "row")], "the same as row, and cannot be"),
+        ([ROWS, SentColumn("taken_ns", b"", "row", 2)], "the same as row, and cannot be"),
+        ([ROWS, SentColumn("status", b"", "row")], "column status is said to be the same as row"),
+        ([SentColumn("row", NARROW[:-1], width=2)], "column row has 13 bytes for 3 rows of 2"),
+        ([SentColumn("row", NARROW, width=4)], "column row has 14 bytes for 3 rows of 4"),
+        ([SentColumn("row", b"", width=2)], "column row has 0 bytes for 3 rows of 2"),
+        ([SentColumn("row", NARROW, width=3)], "column row has a width of 3 bytes, and cannot"),
+        ([SentColumn("status", NARROW, width=2)], "column status has a width of 2 bytes"),
     ],
 )
-def test_what_does_not_fit_is_named(sent: list[tuple[str, bytes, str]], said: str) -> None:
+def test_what_does_not_fit_is_named(sent: list[SentColumn], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         received_columns(sent, 3)
 
 
 def test_columns_of_a_later_version_are_left_out() -> None:
-    later = [("hops", b"\0\0\0", ""), ROWS, ("stops", b"", "hops")]
+    later = [SentColumn("hops", b"\0", width=9), ROWS, SentColumn("stops", b"", "hops")]
     assert list(received_columns(later, 3)) == ["row"]
 
 
 def test_nobody_writes_to_what_stands_for_many_rows() -> None:
-    columns = received_columns([ROWS, ("status", b"\1", "")], 3)
-    with pytest.raises(ValueError, match="read-only"):
-        columns["status"][0] = 2
+    narrow = SentColumn("issued_ns", NARROW, width=2)
+    columns = received_columns([ROWS, SentColumn("status", b"\1"), narrow], 3)
+    for column in columns.values():
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = 2

@@ -20,6 +20,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.columns import REQUEST_COLUMNS
+from loadgen_service.core.sent_columns import SentColumn, sent_columns
 from loadgen_service.qsl.arena_file import MAGIC, TRAILER, TRAILER_MARK, write_note
 from loadgen_service.qsl.tensors import TensorSpec
 from loadgen_service.service.segments import Segment
@@ -73,13 +74,23 @@ def rest() -> dict[str, list[bytes]]:
     return made
 
 
+def batch_of(columns: list[SentColumn], count: int) -> pb.Batch:
+    crc = zlib.crc32(b"".join(column.content for column in columns))
+    given = [pb.Column(**column._asdict()) for column in columns]
+    return pb.Batch(records=pb.RecordBatch(sequence=1, count=count, crc32=crc, columns=given))
+
+
 def records() -> pb.Batch:
-    columns = {name: np.zeros(2, dtype).tobytes() for name, dtype in REQUEST_COLUMNS.items()}
-    crc = 0
-    for content in columns.values():
-        crc = zlib.crc32(content, crc)
-    given = [pb.Column(name=name, content=content) for name, content in columns.items()]
-    return pb.Batch(records=pb.RecordBatch(sequence=1, count=2, crc32=crc, columns=given))
+    whole = ((name, np.zeros(2, dtype)) for name, dtype in REQUEST_COLUMNS.items())
+    return batch_of([SentColumn(name, column.tobytes()) for name, column in whole], 2)
+
+
+def near_records() -> pb.Batch:
+    whole = {name: np.zeros(4, dtype) for name, dtype in REQUEST_COLUMNS.items()}
+    whole["row"] += np.arange(4)
+    for number, name in enumerate(("scheduled_ns", "issued_ns", "first_response_ns")):
+        whole[name] += np.arange(4) * (1 << 8 * number)
+    return batch_of(sent_columns(whole), 4)
 
 
 def segment() -> bytes:
@@ -148,8 +159,9 @@ def texts() -> dict[str, list[bytes]]:
 
 def main() -> None:
     """Write ``corpus/TARGET/seed-N``."""
+    batches = [batch.SerializeToString() for batch in (records(), near_records())]
     seeds = {**wire(), **compressed(), **infer(), **texts(), "segment": [segment()],
-             "arena": [arena()], "batch": [records().SerializeToString()]}  # fmt: skip
+             "arena": [arena()], "batch": batches}  # fmt: skip
     assert set(seeds) == set(TARGETS), set(seeds) ^ set(TARGETS)
     for name, contents in seeds.items():
         folder = CORPUS / name

@@ -26,7 +26,7 @@ SEAL_ROWS = 5_000
 """A worker at 50,000 queries a second seals so many ten times a second."""
 
 OPEN_BATCHES = 16
-BYTES_A_RECORD_MAX = 70
+BYTES_A_RECORD_MAX = 15
 """docs/fleet.md, "Disk and memory of a long run"."""
 
 

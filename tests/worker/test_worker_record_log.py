@@ -10,7 +10,9 @@ import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.columns import REQUEST_COLUMNS, SERVER_COLUMNS, Status
+from loadgen_service.core.sent_columns import received_columns
 from loadgen_service.errors import RunError
+from loadgen_service.service.live import sent_of
 from loadgen_service.worker.batches import (
     SealedNothing,
     SealedResponses,
@@ -102,8 +104,8 @@ def test_a_record_batch_carries_its_columns_and_their_checksum(tmp_path: Path) -
     assert (records.sequence, records.series_index, records.count) == (7, 1, 5)
     joined = b"".join(column.content for column in records.columns)
     assert records.crc32 == zlib.crc32(joined)
-    by_name = {column.name: column.content for column in records.columns}
-    assert np.frombuffer(by_name["issued_ns"], "<i8").tolist() == [2, 3, 4, 5, 6]
+    by_name = received_columns(sent_of(records), 5)
+    assert by_name["issued_ns"].tolist() == [2, 3, 4, 5, 6]
 
 
 def test_a_response_batch_and_an_empty_one() -> None:
