@@ -97,6 +97,9 @@ class IssuesTogether(Protocol):
     """What an adapter may offer beside: many calls at the price of a few."""
 
     def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int
+        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
     ) -> Cell | None:
-        """``issue`` for all; they share a cell. None: nothing was done, take them one by one."""
+        """``issue`` for all; they share a cell. None: nothing was done, take them one by one.
+
+        ``each_bytes``: length of every message, where all are bytes and that is known; else 0.
+        """

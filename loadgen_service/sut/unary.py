@@ -134,14 +134,14 @@ class WireSut:
         return cell
 
     def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int
+        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
     ) -> Cell | None:
         """See ``base.IssuesTogether``: where there is one connection, and room for all of them."""
         links = self._links
         if self.waiting or len(links) != 1 or self._streaming or not links[0].is_writable:
             return None
         link = links[0]
-        if not link.wire.calls(keys, self._path.headers, messages):
+        if not link.wire.calls(keys, self._path.headers, messages, each_bytes):
             return None
         cell = link.cell
         if cell is None or cell[0] != taken_ns:

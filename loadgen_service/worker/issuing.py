@@ -12,7 +12,7 @@ from loadgen_service.sut.base import Cell, IssuesTogether, SystemUnderTest
 from loadgen_service.worker.fewest_out import FewestOut
 from loadgen_service.worker.shard import Shard
 
-TOGETHER_COUNT_MIN: Final = 8
+TOGETHER_COUNT_MIN: Final = 5
 """Fewer requests cost less one by one."""
 
 
@@ -56,9 +56,11 @@ class Issuer:
         """Hand requests over to the SUT that ``by_sut`` named for them."""
         target, pending, together = self._suts[sut], self._pending, self._together[sut]
         if together is not None and len(positions) >= TOGETHER_COUNT_MIN:
-            cell = together(positions, self._shard.payloads_of(positions), now_ns)
+            keys, shard = list(positions), self._shard
+            cell = together(keys, shard.payloads_of(positions), now_ns, shard.payload_bytes)
             if cell is not None:
-                pending.update(dict.fromkeys(positions, cell))
+                for key in keys:
+                    pending[key] = cell
                 target.flush()
                 return
         issue, payload_of = target.issue, self._shard.payload_of

@@ -38,6 +38,7 @@ class SequenceShard(Shard):
 
     def _payloads(self) -> Callable[[int], Parts]:
         ready = super()._payloads()
+        self.payload_bytes = 0  # a mark makes them differ
         mark, step_of = self._mark, self._step_of
 
         def payload_of(row: int) -> Parts:

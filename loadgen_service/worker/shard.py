@@ -6,7 +6,7 @@ its SUT follow from the plan and are filled into the records when they are seale
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -46,6 +46,10 @@ class Shard:
         self.series_index = plan.spec.index
         self._samples: memoryview | None = None
         self._ready: list[Parts] = []
+        self._in_order: list[Parts] = []
+        """Of an endless series: by row, a whole round of its plan."""
+        self.payload_bytes = 0
+        """Length of every request's message, where all are bytes and as long as each other."""
         self.payload_of = self._payloads()
         self.sut_of = self._suts()
 
@@ -91,22 +95,17 @@ class Shard:
 
     def payloads_of(self, positions: Sequence[int]) -> list[Parts]:
         """``payload_of`` of each position."""
-        samples = self._samples_of(positions) if isinstance(positions, range) else None
-        if samples is None:
-            return list(map(self.payload_of, positions))
-        return list(map(self._ready.__getitem__, samples))
-
-    def _samples_of(self, positions: range) -> memoryview | None:
-        """Samples of requests that follow one another; None where they are not at hand."""
         samples = self._samples
-        if samples is None:
-            return None
+        if samples is None or not isinstance(positions, range):
+            return list(map(self.payload_of, positions))
         if not self._plan.unbounded:
-            return samples[positions.start : positions.stop]
-        rows: range = self._rows  # type: ignore[assignment]  # endless
-        first = (rows.start + positions.start * rows.step) % len(samples)
-        stop = first + (len(positions) - 1) * rows.step + 1
-        return samples[first : stop : rows.step] if stop <= len(samples) else None
+            return list(map(self._ready.__getitem__, samples[positions.start : positions.stop]))
+        rows, ready = self._rows, self._in_order
+        first = (rows.start + positions.start * rows.step) % len(ready)  # type: ignore[union-attr]
+        stop = first + (len(positions) - 1) * rows.step + 1  # type: ignore[union-attr]  # endless
+        if stop > len(ready):
+            return list(map(self.payload_of, positions))
+        return ready[first : stop : rows.step]  # type: ignore[union-attr]
 
     def _suts(self) -> Callable[[int], int] | None:
         suts = self._plan.sut_index
@@ -122,9 +121,13 @@ class Shard:
             return self._payload_of_span
         samples = plan.samples if plan.unbounded else plan.samples[self._index()]
         self._ready = [b""] * (int(samples.max(initial=-1)) + 1)
-        for sample in np.unique(samples).tolist():
+        used = np.unique(samples).tolist()
+        for sample in used:
             self._ready[sample] = self._build((sample,))
+        self.payload_bytes = _length_of_each(self._ready[sample] for sample in used)
         self._samples = self._column(plan.samples)
+        if plan.unbounded:
+            self._in_order = list(map(self._ready.__getitem__, self._samples))
         return self._lookup(self._samples, self._ready)
 
     def _payload_of_span(self, position: int) -> Parts:
@@ -151,6 +154,12 @@ class Shard:
     def _index(self) -> slice | np.ndarray:
         rows = self._rows
         return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
+
+
+def _length_of_each(payloads: Iterable[Parts]) -> int:
+    """Length of every payload, if all are bytes and as long as each other; else 0."""
+    lengths = {len(one) if isinstance(one, bytes) else 0 for one in payloads}
+    return lengths.pop() if len(lengths) == 1 else 0
 
 
 def _count_from(t0_ns: int, instants: np.ndarray) -> None:

@@ -91,11 +91,6 @@ class ClientConnection(Connection[ClientEvent]):
         return len(self._open) + len(self._busy)
 
     @property
-    def is_idle(self) -> bool:
-        """No call is open."""
-        return not self._open and not self._busy
-
-    @property
     def is_ready(self) -> bool:
         """The peer's SETTINGS have arrived and calls are taken."""
         return self._limit > 0
@@ -138,16 +133,19 @@ class ClientConnection(Connection[ClientEvent]):
             self._is_mixed = True
         return True
 
-    def calls(self, keys: Sequence[int], headers: HeaderBlock, messages: Sequence[Any]) -> bool:
+    def calls(
+        self, keys: Sequence[int], headers: HeaderBlock, messages: Sequence[Any], each_bytes: int
+    ) -> bool:
         """Open a call for each key with its message, as ``call`` does, or none of them.
 
         False: there is no room for all, or one of them needs ``call``, being large or in parts.
+        ``each_bytes``: see ``gathered.joined_requests``.
         """
         if len(self._open) + len(self._busy) + len(messages) > self._limit:
             return False
         first = self._next_id
         most = min(self._single_max, LARGE_PIECE_BYTES)
-        joined = joined_requests(first, headers, messages, most, self._send.window)
+        joined = joined_requests(first, headers, messages, most, self._send.window, each_bytes)
         if joined is None:
             return False
         content, size, self._next_id = joined

@@ -34,7 +34,7 @@ def settled(content: bytes, **options: bool) -> tuple[tuple, dict[int, int]]:
     opened(client, **options)
     events = client.receive(content)
     assert client.closed_reason == ""
-    assert client.is_idle
+    assert not client.open_count
     return events[-1], resets(output(client))
 
 
@@ -246,7 +246,7 @@ def test_goaway_settles_every_open_call() -> None:
     events = client.receive(frames.goaway_frame(0, 0))
     assert [event[1] for event in events] == list(range(50))
     assert {event[2] for event in events} == {14}
-    assert client.is_idle
+    assert not client.open_count
 
 
 def test_settings_do_not_reopen_a_draining_connection() -> None:

@@ -95,7 +95,7 @@ def test_broken_rule_ends_the_connection_after_settling_every_call(name: str) ->
     assert closed[0] == CLOSED
     assert said in closed[1]
     assert [event[:3] for event in done] == [(DONE, 0, 255), (DONE, 1, 255)][:calls]
-    assert client.is_idle
+    assert not client.open_count
     assert client.closed_reason == closed[1]
     (last, sent_code, text) = goaways(output(client))[-1]
     assert (last, sent_code) == (0, code)

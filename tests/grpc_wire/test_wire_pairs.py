@@ -42,7 +42,7 @@ def test_unary_calls_are_answered_by_key(cut) -> None:
     assert len(events) == 20
     assert events[3][:4] == (REQUEST, 7, PATH.encode(), b"m3")
     assert events[3][4]["user-agent"].startswith("grpc-")
-    assert pair.client.is_idle
+    assert not pair.client.open_count
     assert pair.server.open_count == 0
 
 
@@ -120,7 +120,7 @@ def test_messages_larger_than_frames_and_windows_cross(size: int) -> None:
         (DONE, key, 0, b"re: " + message, "") for key in range(3)
     ]
     assert pair.client.blocked_bytes == 0
-    assert pair.client.is_idle
+    assert not pair.client.open_count
 
 
 def test_large_parts_are_not_copied() -> None:
@@ -376,7 +376,7 @@ def test_windows_are_refilled_over_a_long_run() -> None:
         for key in range(20):
             assert pair.client.call(key, HEADERS, frame_message(bytes(1_000)))
         pair.exchange()
-        assert pair.client.is_idle
+        assert not pair.client.open_count
     assert pair.server.blocked_bytes == 0
 
 

@@ -31,7 +31,9 @@ class FakeWire:
         self.keys.append(key)
         return True
 
-    def calls(self, keys: Sequence[int], headers: object, messages: Sequence[object]) -> bool:
+    def calls(
+        self, keys: Sequence[int], headers: object, messages: Sequence[object], each_bytes: int
+    ) -> bool:
         if len(self.keys) + len(keys) > self.room:
             return False
         self.keys += keys
@@ -215,7 +217,7 @@ def test_a_new_connection_gets_its_share() -> None:
 
 def test_one_connection_takes_many_calls_together_and_they_share_a_cell() -> None:
     rig = Rig(1, keep_shares=True)
-    cell = rig.sut.issue_together(range(5), [b"m"] * 5, 9)
+    cell = rig.sut.issue_together(range(5), [b"m"] * 5, 9, 1)
     assert cell is not None
     assert rig.sut.issue(5, b"m", 9) is cell
     assert rig.sut.issue(6, b"m", 10) is not cell
@@ -230,5 +232,5 @@ def test_otherwise_nothing_is_done(why: str) -> None:
         link.is_writable = why != "not writable"
     if why == "calls wait":
         rig.sut.waiting[77] = (b"m", [0, -1], rig.sut._path.headers)
-    assert rig.sut.issue_together(range(5), [b"m"] * 5, 9) is None
+    assert rig.sut.issue_together(range(5), [b"m"] * 5, 9, 1) is None
     assert all(not link.wire.keys and link.cell is None for link in rig.links)

@@ -30,10 +30,11 @@ class TogetherSut(FakeSut):
         self.together: list[list[int]] = []
 
     def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int
+        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
     ) -> Cell | None:
         if not self.is_willing:
             return None
+        assert each_bytes == 0 or {len(message) for message in messages} == {each_bytes}
         self.together.append(list(keys))
         cell = [taken_ns, -1]
         self.open.update({k: (m, cell) for k, m in zip(keys, messages, strict=True)})
@@ -82,6 +83,23 @@ def test_payloads_of_a_range_are_those_of_its_positions(
         wanted = [shard.payload_of(position) for position in positions]
         assert shard.payloads_of(positions) == wanted
         assert shard.payloads_of(list(positions)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("build", "each_bytes"),
+    [
+        (lambda samples: b"ab", 2),
+        (lambda samples: bytes(1 + samples[0] % 2), 0),
+        (lambda samples: (b"a", b"b"), 0),
+        (lambda samples: (b"a", b"b") if samples[0] else b"ab", 0),
+    ],
+    ids=["alike", "of two lengths", "in parts", "some in parts"],
+)
+def test_the_length_of_each_payload_is_said_where_it_is_known(
+    tmp_path: Path, build: Any, each_bytes: int
+) -> None:
+    rig = Rig(tmp_path, Settings(**CLOSED), samples=SampleCounts(7, 7), build=build)
+    assert rig.loop._shard.payload_bytes == each_bytes
 
 
 def test_few_go_one_by_one_and_so_do_those_that_find_no_room(tmp_path: Path) -> None:
