@@ -25,6 +25,7 @@ from sut_server.engines import Desk, Engine
 from sut_server.errors import UsageError
 from sut_server.http_compression import Handle, HttpCompression
 from sut_server.http_connection import HttpConnection, HttpShared
+from sut_server.huge_pages import take_huge_pages
 from sut_server.kserve_http import KserveHttpApi
 from sut_server.metrics import serve_metrics
 from sut_server.models import Model, open_model
@@ -104,10 +105,15 @@ class Server:
         return HttpShared(compression.handle, time.monotonic_ns, patience=self._patience)
 
     def warm_up(self) -> None:
-        """Let each model that runs on threads run once. Raises UsageError where it cannot."""
-        for engine in self.engines.values():
-            if isinstance(engine, BatchEngine):
-                engine.warm_up()
+        """Let each model that runs on threads run once, and have its memory in huge pages.
+
+        Raises UsageError where one cannot run.
+        """
+        on_threads = [one for one in self.engines.values() if isinstance(one, BatchEngine)]
+        for engine in on_threads:
+            engine.warm_up()
+        if on_threads:
+            take_huge_pages()
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 from sut_fakes import FakeModel
 
+from sut_server import server
 from sut_server.errors import UsageError
 from sut_server.main import main
 from sut_server.models import Batch
+from sut_server.options import parse_options
 from sut_server.tensors import TensorSpec
 from sut_server.warm_up import warm_up, zeros
 
@@ -106,3 +110,34 @@ class Cold:
     assert captured.out == ""
     text = "sut-server: --warm-up: model 'cold' does not run on zeros: ValueError('zeros?')\n"
     assert captured.err == text
+
+
+@pytest.mark.parametrize("warms", [True, False])
+def test_memory_is_asked_for_in_huge_pages_once_the_models_have_run(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, warms: bool
+) -> None:
+    name = f"warm_{warms}"
+    (tmp_path / f"{name}.py").write_text(
+        """
+said = []
+class Warm:
+    name = 'warm'
+    inputs = [('x', 'FP32', [-1, 2])]
+    outputs = [('y', 'FP32', [-1, 2])]
+    def load(self): pass
+    def infer(self, batch):
+        said.append('ran')
+        return {'y': batch['x']}
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = importlib.import_module(name).said
+    monkeypatch.setattr(server, "take_huge_pages", lambda: said.append("asked"))
+    flags = ["--model", f"python:{name}:Warm", "--port", "0", *(["--warm-up"] if warms else [])]
+
+    async def begin() -> None:
+        started = await server.start(parse_options(flags))
+        await started.stop()
+
+    asyncio.run(begin())
+    assert said == (["ran", "asked"] if warms else [])
