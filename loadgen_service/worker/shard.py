@@ -44,9 +44,11 @@ class Shard:
         self.pulled = scenario.pulled or not len(plan.sut_index)
         self.last_issue_ns = NEVER
         self.series_index = plan.spec.index
-        self._samples: memoryview | None = None
         self._ready: list[Parts] = []
-        self._in_order: list[Parts] = []
+        """By sample; empty where requests are built when they are issued."""
+        self._samples: memoryview | None = None
+        """By position, where a series has an end."""
+        self._round: list[Parts] = []
         """Of an endless series: by row, a whole round of its plan."""
         self.payload_bytes = 0
         """Length of every request's message, where all are bytes and as long as each other."""
@@ -95,25 +97,27 @@ class Shard:
 
     def payloads_of(self, positions: Sequence[int]) -> list[Parts]:
         """``payload_of`` of each position."""
-        samples = self._samples
-        if samples is None or not isinstance(positions, range):
+        if isinstance(positions, range):
+            if self._round:
+                return self._of_round(positions)
+            if self._samples is not None:
+                samples = self._samples[positions.start : positions.stop]
+                return list(map(self._ready.__getitem__, samples))
+        return list(map(self.payload_of, positions))
+
+    def _of_round(self, positions: range) -> list[Parts]:
+        rows: range = self._rows  # type: ignore[assignment]  # endless
+        first = (rows.start + positions.start * rows.step) % len(self._round)
+        stop = first + (len(positions) - 1) * rows.step + 1
+        if stop > len(self._round):
             return list(map(self.payload_of, positions))
-        if not self._plan.unbounded:
-            return list(map(self._ready.__getitem__, samples[positions.start : positions.stop]))
-        rows, ready = self._rows, self._in_order
-        first = (rows.start + positions.start * rows.step) % len(ready)  # type: ignore[union-attr]
-        stop = first + (len(positions) - 1) * rows.step + 1  # type: ignore[union-attr]  # endless
-        if stop > len(ready):
-            return list(map(self.payload_of, positions))
-        return ready[first : stop : rows.step]  # type: ignore[union-attr]
+        return self._round[first : stop : rows.step]
 
     def _suts(self) -> Callable[[int], int] | None:
         suts = self._plan.sut_index
         if self.pulled or not len(suts) or not suts.any():
             return None
-        sut_count = int(suts.max()) + 1
-        column = self._column(np.repeat(suts, self._plan.requests_per_query))
-        return self._lookup(column, range(sut_count))
+        return self._by_position(self._column(np.repeat(suts, self._plan.requests_per_query)))
 
     def _payloads(self) -> Callable[[int], Parts]:
         plan = self._plan
@@ -125,10 +129,12 @@ class Shard:
         for sample in used:
             self._ready[sample] = self._build((sample,))
         self.payload_bytes = _length_of_each(self._ready[sample] for sample in used)
-        self._samples = self._column(plan.samples)
+        ready, column = self._ready, self._column(plan.samples)
         if plan.unbounded:
-            self._in_order = list(map(self._ready.__getitem__, self._samples))
-        return self._lookup(self._samples, self._ready)
+            self._round = list(map(ready.__getitem__, column))
+            return self._by_position(self._round)
+        self._samples = column
+        return lambda position: ready[column[position]]
 
     def _payload_of_span(self, position: int) -> Parts:
         """Requests of several samples differ from one another: built when they are issued."""
@@ -143,13 +149,13 @@ class Shard:
             else np.ascontiguousarray(column[self._index()]).data
         )
 
-    def _lookup(self, column: memoryview, table: Sequence[_Value]) -> Callable[[int], _Value]:
-        """``position -> table[column[row]]`` without numpy in it: called for every request."""
-        if self._plan.unbounded:
-            rows, count = self._rows, len(column)
-            start, step = rows.start, rows.step  # type: ignore[union-attr]  # endless range
-            return lambda position: table[column[(start + position * step) % count]]
-        return lambda position: table[column[position]]
+    def _by_position(self, values: Sequence[_Value]) -> Callable[[int], _Value]:
+        """The value of a position, of what ``_column`` gave: called for every request."""
+        if not self._plan.unbounded:
+            return values.__getitem__
+        rows: range = self._rows  # type: ignore[assignment]  # endless
+        start, step, count = rows.start, rows.step, len(values)
+        return lambda position: values[(start + position * step) % count]
 
     def _index(self) -> slice | np.ndarray:
         rows = self._rows

@@ -20,7 +20,7 @@ def joined_requests(
     messages: Sequence[Any],
     most_bytes: int,
     window: int,
-    each_bytes: int = 0,
+    each_bytes: int,
 ) -> tuple[Piece, int, int] | None:
     """Return whole requests, the bytes of their DATA, and the stream id after theirs.
 

@@ -7,6 +7,7 @@ import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,22 +91,28 @@ def test_a_model_that_fails_is_the_users_mistake(model: Any, text: str) -> None:
     assert str(raised.value).startswith("--warm-up: model 'double' does not run on zeros: ")
 
 
-def test_the_server_ends_with_one_line(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "cold.py").write_text(
-        """
-class Cold:
-    name = 'cold'
+def write_model(folder: Path, module: str, infer: str) -> None:
+    """A module with one model, whose ``infer(batch)`` runs this line; ``said`` is a list."""
+    (folder / f"{module}.py").write_text(
+        f"""
+said = []
+class Model:
+    name = '{module}'
     inputs = [('x', 'FP32', [-1, 2])]
     outputs = [('y', 'FP32', [-1, 2])]
     def load(self): pass
     def infer(self, batch):
-        raise ValueError('zeros?')
+        {infer}
 """
     )
+
+
+def test_the_server_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path, "cold", "raise ValueError('zeros?')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert main(["--model", "python:cold:Cold", "--port", "0", "--warm-up"]) == 2
+    assert main(["--model", "python:cold:Model", "--port", "0", "--warm-up"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     text = "sut-server: --warm-up: model 'cold' does not run on zeros: ValueError('zeros?')\n"
@@ -114,26 +121,14 @@ class Cold:
 
 @pytest.mark.parametrize("warms", [True, False])
 def test_memory_is_asked_for_in_huge_pages_once_the_models_have_run(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, warms: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warms: bool
 ) -> None:
     name = f"warm_{warms}"
-    (tmp_path / f"{name}.py").write_text(
-        """
-said = []
-class Warm:
-    name = 'warm'
-    inputs = [('x', 'FP32', [-1, 2])]
-    outputs = [('y', 'FP32', [-1, 2])]
-    def load(self): pass
-    def infer(self, batch):
-        said.append('ran')
-        return {'y': batch['x']}
-"""
-    )
+    write_model(tmp_path, name, "said.append('ran'); return {'y': batch['x']}")
     monkeypatch.syspath_prepend(tmp_path)
     said = importlib.import_module(name).said
     monkeypatch.setattr(server, "take_huge_pages", lambda: said.append("asked"))
-    flags = ["--model", f"python:{name}:Warm", "--port", "0", *(["--warm-up"] if warms else [])]
+    flags = ["--model", f"python:{name}:Model", "--port", "0", *(["--warm-up"] if warms else [])]
 
     async def begin() -> None:
         started = await server.start(parse_options(flags))
