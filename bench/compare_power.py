@@ -23,9 +23,9 @@ import numpy as np
 
 from loadgen_service.compare.comparison import compare_systems
 from loadgen_service.compare.systems import read_systems
-from loadgen_service.core.block_bootstrap import SEED, SLICE_COUNT, block_weights, difference
-from loadgen_service.core.latency_grid import LatencyGrid
-from loadgen_service.core.random_words import RandomWords
+from loadgen_service.core.plan.mt19937 import RandomWords
+from loadgen_service.core.stats.bootstrap import SEED, SLICE_COUNT, block_weights, difference
+from loadgen_service.core.stats.latency_heatmap import LatencyGrid
 
 MEDIAN_MS = 300.0
 SIGMA = 0.1

@@ -24,15 +24,15 @@ from pathlib import Path
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.core.effective import SampleCounts
-from loadgen_service.core.facts import RunFacts, SeriesFacts, WorkerFacts
-from loadgen_service.core.plan import plan_series
-from loadgen_service.core.series import series_specs
+from loadgen_service.core.facts.run import RunFacts, SeriesFacts, WorkerFacts
+from loadgen_service.core.plan.effective_settings import SampleCounts
+from loadgen_service.core.plan.plan import plan_series
+from loadgen_service.core.plan.series import series_specs
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.service import results
-from loadgen_service.service.collector import Collector, Received
-from loadgen_service.service.store import RunDirectory
+from loadgen_service.service.collect.collector import Collector, Received
+from loadgen_service.service.results import writer
+from loadgen_service.service.storage.run_directory import RunDirectory
 
 BATCH_ROWS = 50_000
 QPS = 100_000
@@ -101,13 +101,13 @@ def watched() -> Iterator[list[int]]:
 
 def finish(folder: Path, count: int, settings: Settings, where: str) -> None:
     if where == "files":
-        results.free_memory_bytes = lambda: 0
+        writer.free_memory_bytes = lambda: 0
     worker = WorkerFacts(worker_index=0, issued_count=count)
     facts = RunFacts("bench", "0" * 64, "0" * 64, (SeriesFacts(0, (worker,)),))
     began = time.monotonic()
     with watched() as anonymous:
-        material = results.Material(settings, facts, (plan_of(settings),), 1)
-        summary = results.write_results(RunDirectory(folder), material)
+        material = writer.Material(settings, facts, (plan_of(settings),), 1)
+        summary = writer.write_results(RunDirectory(folder), material)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parquet = (folder / "records.parquet").stat().st_size
     assert summary.counts.queries.completed == count, summary.counts

@@ -121,7 +121,7 @@ def _triton_server() -> Iterator[str]:
     sys.path.insert(0, str(ROOT / "tests" / "triton"))
     from triton_server import environment_path, make_repository, triton
 
-    from sut_server.zoo import onnx_path
+    from sut_server.models.zoo import onnx_path
 
     environment = environment_path()
     if environment is None:

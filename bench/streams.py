@@ -33,9 +33,9 @@ from processes import (
 )
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.adapters import open_suts
-from loadgen_service.sut.base import DONE, MESSAGE
-from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
+from loadgen_service.sut.factory import open_suts
+from loadgen_service.sut.interface import DONE, MESSAGE
+from loadgen_service.sut.openai.request import OpenAiBuilder, common_fields
 
 AIPERF_PYTHON = AIPERF_VENV / "bin" / "python"
 PIECES = 64

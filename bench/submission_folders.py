@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "mlperf"))
 
 from submission_mending import mend
 
-from loadgen_service.cli.demo_sut import embedded_sut
-from loadgen_service.mlperf.submission_checks import check_submission
-from loadgen_service.mlperf.submission_place import ResultPlace
-from loadgen_service.mlperf.submission_system import template
+from loadgen_service.cli.verbs.demo_sut import embedded_sut
+from loadgen_service.mlperf.submission.checks import check_submission
+from loadgen_service.mlperf.submission.paths import ResultPlace
+from loadgen_service.mlperf.submission.system_description import template
 
 MODEL = "efficientnet-lite0"
 DATASET = "imagenet-sample"

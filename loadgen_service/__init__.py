@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loadgen_service.notebook import Report, Settings, open_run, run
+    from loadgen_service.api import Report, Settings, open_run, run
 
 __all__ = ["Report", "Settings", "__version__", "open_run", "run"]
 
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from loadgen_service import notebook
+        from loadgen_service import api
 
-        return getattr(notebook, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import uvloop
-from grpc_wire.freed_memory import keep_freed_memory
+from host_tuning.malloc import keep_freed_memory
 
 from sut_server.errors import UsageError
 from sut_server.options import ServeOptions, parse_options

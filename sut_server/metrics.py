@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from sut_server.engines import Engine
+from sut_server.engines.engine import Engine
+from sut_server.engines.model_stats import Buckets
 from sut_server.errors import Code, UsageError
-from sut_server.figures import Buckets
 from sut_server.options import TlsFiles
 
 NS_PER_S = 1e9

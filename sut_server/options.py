@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+from sut_server.connection_limits import PatienceLimits
+from sut_server.engines.faults import FaultPlan
+from sut_server.engines.service_time import parse_service_time
+from sut_server.engines.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, SyntheticOptions
+from sut_server.engines.token_times import TokenTimes, parse_token_times
 from sut_server.errors import UsageError
-from sut_server.faults import FaultPlan
-from sut_server.patience import PatienceLimits
-from sut_server.service_time import parse_service_time
-from sut_server.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, SyntheticOptions
-from sut_server.token_times import TokenTimes, parse_token_times
 
 NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000

@@ -14,36 +14,36 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
-from grpc_wire.gzip_halves import GzipServerConnection
+from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.server import ServerConnection
-from grpc_wire.wakefulness import Wakefulness
+from host_tuning.busy_poll import Wakefulness
 
-from sut_server.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
-from sut_server.batch_engine import BatchEngine, BatchLimits
-from sut_server.connection import Connections, KserveConnection
-from sut_server.engines import Desk, Engine
+from sut_server.alarms import Alarms
+from sut_server.connection_limits import HANDSHAKE_S, Patience
+from sut_server.engines.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
+from sut_server.engines.batch import BatchEngine, BatchLimits
+from sut_server.engines.engine import Desk, Engine
+from sut_server.engines.null import NULL, NullEngine, ReadyAnswer, null_spec
+from sut_server.engines.synthetic import SyntheticEngine, simple_spec
+from sut_server.engines.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
+from sut_server.engines.token_source import TokenSource
 from sut_server.errors import UsageError
-from sut_server.http_compression import Handle, HttpCompression
-from sut_server.http_connection import HttpConnection, HttpShared
+from sut_server.grpc.connection import Connections, KserveConnection
+from sut_server.grpc.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
+from sut_server.http.compression import Handle, HttpCompression
+from sut_server.http.connection import HttpConnection, HttpShared
+from sut_server.http.kserve import KserveHttpApi
+from sut_server.http.openai import OpenAiApi
 from sut_server.huge_pages import take_huge_pages
-from sut_server.kserve_http import KserveHttpApi
+from sut_server.messages.shared_memory import Regions
 from sut_server.metrics import serve_metrics
-from sut_server.models import Model, open_model
-from sut_server.null import NULL, NullEngine, ReadyAnswer, null_spec
-from sut_server.openai_api import OpenAiApi
+from sut_server.models.registry import Model, open_model
 from sut_server.options import NS_PER_US, ServeOptions
-from sut_server.patience import HANDSHAKE_S, Patience
 from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
-from sut_server.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
-from sut_server.shared_memory import Regions
 from sut_server.side_by_side import SideBySide
-from sut_server.synthetic import SyntheticEngine, simple_spec
-from sut_server.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
 from sut_server.token_log import TokenLog
-from sut_server.token_source import TokenSource
 from sut_server.tracing import Tracer
-from sut_server.waiting import Alarms
 from sut_server.wakefulness import NextRequest
 
 SYNTHETIC: Final = "synthetic"

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from grpc_wire.limits import IN_PLACE_BYTES_MIN
 
-from sut_server.tensors import Array
+from sut_server.models.tensors import Array
 
 BLOCK_BYTES_MAX: Final = (32 << 20) - (1 << 16)
 """Of one block: below ``freed_memory.LARGEST_BYTES``, so that its pages are used again."""

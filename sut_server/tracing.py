@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from sut_server.calls import AnswerSink, Call
+from sut_server.engines.calls import AnswerSink, Call
 from sut_server.errors import Code, UsageError
-from sut_server.http_connection import HttpCall, HttpConnection, HttpRequest
+from sut_server.http.connection import HttpCall, HttpConnection, HttpRequest
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

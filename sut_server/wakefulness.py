@@ -14,7 +14,7 @@ SOON_NS: Final = 500_000
 
 
 class NextRequest:
-    """Asks ``stay_awake_until`` (``grpc_wire.wakefulness``) while requests come soon."""
+    """Asks ``stay_awake_until`` (``host_tuning.busy_poll``) while requests come soon."""
 
     def __init__(self, stay_awake_until: Callable[[int], None]) -> None:
         self._stay_awake_until = stay_awake_until

@@ -9,18 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-OURS = {"loadgen_service", "sut_server", "grpc_wire", "loadgen_proto"}
+OURS = {"loadgen_service", "sut_server", "grpc_wire", "host_tuning", "loadgen_proto"}
 
 # layer -> layers of ours that it may import, beside itself
 LAYERS: dict[str, set[str]] = {
     "loadgen_service.errors": set(),
     "loadgen_service.core": {"loadgen_service.errors"},
+    "host_tuning": set(),
     "grpc_wire": set(),
     "loadgen_service.qsl": {"loadgen_service.core", "loadgen_service.errors"},
     "loadgen_service.sut": {
         "loadgen_service.core",
         "loadgen_service.errors",
         "grpc_wire",
+        "host_tuning",
         "loadgen_proto",
     },
     "loadgen_service.worker": {
@@ -56,7 +58,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "loadgen_service.mlperf": {"loadgen_service.core", "loadgen_service.errors"},
     # a script's way in: it runs or serves one, so it needs both sides (docs/binding.md)
-    "loadgen_service.mlperf.binding": {
+    "loadgen_service.binding": {
         "loadgen_service.core",
         "loadgen_service.errors",
         "loadgen_service.mlperf",
@@ -78,18 +80,18 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.fleet",
         "loadgen_service.mlperf",
         "loadgen_service.web",
-        "grpc_wire",  # what a process that carries large messages asks of its C library
+        "host_tuning",
         "loadgen_proto",
     },
     "loadgen_service.__main__": {"loadgen_service.cli"},
-    "loadgen_service": {"loadgen_service.notebook"},  # when a name is asked for
-    "loadgen_service.notebook": {
+    "loadgen_service": {"loadgen_service.api"},  # when a name is asked for
+    "loadgen_service.api": {
         "loadgen_service.core",
         "loadgen_service.errors",
         "loadgen_service.report",
         "loadgen_service.cli",
     },
-    "sut_server": {"grpc_wire", "loadgen_proto"},
+    "sut_server": {"grpc_wire", "host_tuning", "loadgen_proto"},
     "loadgen_proto": set(),
 }
 
@@ -116,7 +118,8 @@ FORBIDDEN: dict[str, set[str]] = {
 
 
 def sources() -> list[Path]:
-    folders = [ROOT / "loadgen_service", ROOT / "sut_server", ROOT / "proto" / "grpc_wire"]
+    names = ["loadgen_service", "sut_server", "proto/grpc_wire", "proto/host_tuning"]
+    folders = [ROOT / name for name in names]
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 

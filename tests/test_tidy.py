@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("loadgen_service", "sut_server", "proto/grpc_wire")
+PACKAGES = ("loadgen_service", "sut_server", "proto/grpc_wire", "proto/host_tuning")
 
-FILE_LINES_MAX = 400
-TEST_FILE_LINES_MAX = 500
+FILE_LINES_MAX = 600
+TEST_FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
 COLUMNS_MAX = 100
 
@@ -127,7 +127,12 @@ def test_scenarios_are_rows_of_one_table():
 
     LoadGen's own files are excused: their lines differ by LoadGen's scenario, not by ours.
     """
-    allowed = {"loadgen_service/core/", "loadgen_service/cli/demo", "loadgen_service/mlperf/"}
+    allowed = {
+        "loadgen_service/core/",
+        "loadgen_service/cli/verbs/demo",
+        "loadgen_service/mlperf/",
+        "loadgen_service/binding/",
+    }
     pattern = re.compile(r"scenario (==|in|!=) ")
     guilty = [
         name_of(path)

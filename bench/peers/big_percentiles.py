@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadgen_service.core.percentiles import REPORTED_QUANTILES, Distribution, quantile_index
+from loadgen_service.core.stats.percentiles import REPORTED_QUANTILES, Distribution, quantile_index
 
 VALUE_BYTES = 8
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.core.sent_columns import sent_columns
-from loadgen_service.service.collector import Collector, Received
-from loadgen_service.service.live import LiveSeries
-from loadgen_service.service.store import RunStore, new_run_id
+from loadgen_service.core.records.column_codec import sent_columns
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
+from loadgen_service.service.collect.collector import Collector, Received
+from loadgen_service.service.collect.live_stats import LiveSeries
+from loadgen_service.service.storage.run_directory import RunStore, new_run_id
 
 ROWS = 4096
 IN_FLIGHT = 256

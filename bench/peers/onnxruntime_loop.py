@@ -8,7 +8,7 @@ import time
 import numpy as np
 import onnxruntime
 
-from sut_server.zoo import onnx_path
+from sut_server.models.zoo import onnx_path
 
 if __name__ == "__main__":
     seconds, batch = float(sys.argv[1]), int(sys.argv[2])

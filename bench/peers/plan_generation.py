@@ -9,7 +9,7 @@ import time
 
 def ours(queries: int) -> float:
     """One series of our plan: samples, instants, SUTs."""
-    from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+    from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
     from loadgen_service.core.settings import Settings
 
     settings = Settings(

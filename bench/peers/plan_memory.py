@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from loadgen_service.core.pacer import Pacer
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.pacing.pacer import Pacer
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING
 
-from loadgen_service.cli.batch_memory import keep_batch_memory
+from loadgen_service.cli.memory import keep_batch_memory
 from loadgen_service.cli.service_client import ClientTls, ServiceClient, open_client
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.fleet.local import LocalWorkers, let_workers_first

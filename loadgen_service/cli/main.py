@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Import and run the verb's module; every known error is one line on stderr."""
     try:
-        module = importlib.import_module(f"loadgen_service.cli.{verb}_verb")
+        module = importlib.import_module(f"loadgen_service.cli.verbs.{verb}")
         return cast(Callable[[Sequence[str]], int], module.main)(arguments)
     except LoadgenError as error:
         print(f"loadgen {verb}: {error}", file=sys.stderr)

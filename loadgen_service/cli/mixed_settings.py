@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from loadgen_service.cli.sources import (
+from loadgen_service.cli.settings_sources import (
     ENVIRONMENT_PREFIX,
     STREAMS,
     join_settings,
     known_settings,
     load_mapping,
 )
-from loadgen_service.core.mixed import (
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.mixed_streams import (
     RUN_FIELDS,
     StreamSettings,
     has_one_worker,
@@ -24,7 +25,6 @@ from loadgen_service.core.mixed import (
     require_names,
     spread_workers,
 )
-from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 
 NAME: Final = "name"

@@ -18,7 +18,7 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.errors import LoadgenError, RunError, UserError
-from loadgen_service.worker.options import tls_trouble
+from loadgen_service.worker.session.options import tls_trouble
 
 CALL_TIMEOUT_S: Final = 15.0
 MAX_MESSAGE_BYTES: Final = 64 << 20

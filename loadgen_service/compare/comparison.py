@@ -10,8 +10,8 @@ from loadgen_service.compare.gate import Condition, GateResult, evaluate
 from loadgen_service.compare.score import Score, figures_of, scores
 from loadgen_service.compare.systems import System, common_scenarios, refusals
 from loadgen_service.compare.task import Task
-from loadgen_service.core.block_bootstrap import CONFIDENCE
-from loadgen_service.core.taken_notes import taken_notes
+from loadgen_service.core.stats.bootstrap import CONFIDENCE
+from loadgen_service.core.verdict.findings.cpu_contention import taken_notes
 from loadgen_service.errors import UserError
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen_service.compare.systems import Run
-from loadgen_service.core.block_bootstrap import (
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.stats.bootstrap import (
     SEED,
     SLICE_COUNT,
     Difference,
@@ -18,11 +19,10 @@ from loadgen_service.core.block_bootstrap import (
     block_weights,
     difference,
 )
-from loadgen_service.core.findings.finding import say_percentile
-from loadgen_service.core.latency_grid import LatencyGrid
-from loadgen_service.core.scenarios import SCENARIOS
-from loadgen_service.report.record_batches import read_grid
-from loadgen_service.report.wording import say_ns, say_rate
+from loadgen_service.core.stats.latency_heatmap import LatencyGrid
+from loadgen_service.core.verdict.findings.finding import say_percentile
+from loadgen_service.report.formatting import say_ns, say_rate
+from loadgen_service.report.records_reader import read_grid
 
 FEWEST_BEYOND: Final = 10
 """A percentile with fewer queries beyond it has no interval worth the name."""

@@ -11,8 +11,8 @@ from typing import Final
 from pydantic import BaseModel
 
 from loadgen_service.compare.systems import System, common_scenarios
-from loadgen_service.core.findings.finding import say_ns
-from loadgen_service.core.summary import Summary
+from loadgen_service.core.summary.run import Summary
+from loadgen_service.core.verdict.findings.finding import say_ns
 from loadgen_service.errors import UserError
 
 _FORM: Final = re.compile(

@@ -7,10 +7,10 @@ from typing import Final
 
 from loadgen_service.compare.comparison import Comparison
 from loadgen_service.compare.differences import Measured, ScenarioDifference
-from loadgen_service.compare.words import FIGURE_HEAD, FORCED, figure_rows, score_head, score_rows
-from loadgen_service.core.latency_grid import LatencyGrid
-from loadgen_service.report.html_plots import TIME, tail_plot
-from loadgen_service.report.page import (
+from loadgen_service.compare.formats import FIGURE_HEAD, FORCED, figure_rows, score_head, score_rows
+from loadgen_service.core.stats.latency_heatmap import LatencyGrid
+from loadgen_service.report.formatting import say_metric, say_verdict
+from loadgen_service.report.html.page import (
     COLOURS,
     Axis,
     Cell,
@@ -22,8 +22,8 @@ from loadgen_service.report.page import (
     html_table,
     paragraph,
 )
-from loadgen_service.report.record_batches import main_series
-from loadgen_service.report.wording import say_metric, say_verdict
+from loadgen_service.report.html.plots import TIME, tail_plot
+from loadgen_service.report.records_reader import main_series
 
 SLICES_DRAWN: Final = 60
 _WORDS: Final = {"faster": "ok", "slower": "fail"}

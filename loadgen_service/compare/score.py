@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from loadgen_service.compare.systems import System
 from loadgen_service.compare.task import Figure
-from loadgen_service.core.summary_parts import Metric
+from loadgen_service.core.summary.parts import Metric
 
 
 @dataclass(frozen=True, slots=True)

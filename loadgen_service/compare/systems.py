@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.compare.task import SUFFIX, Task
-from loadgen_service.core.mixed_summary import MIXED_FILE
-from loadgen_service.core.plan import workload_fields
-from loadgen_service.core.summary import Summary, summary_from_json
-from loadgen_service.core.summary_parts import SeriesSummary
+from loadgen_service.core.plan.plan import workload_fields
+from loadgen_service.core.summary.mixed import MIXED_FILE
+from loadgen_service.core.summary.parts import SeriesSummary
+from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.errors import UserError
-from loadgen_service.report.record_batches import main_series
-from loadgen_service.report.wording import say_verdict
+from loadgen_service.report.formatting import say_verdict
+from loadgen_service.report.records_reader import main_series
 
 _SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
 

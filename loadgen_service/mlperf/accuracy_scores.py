@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from loadgen_service.errors import UserError
-from loadgen_service.mlperf.audit_logs import LoggedAnswer
-from loadgen_service.mlperf.audit_rules import DTYPES
+from loadgen_service.mlperf.audit.logs import LoggedAnswer
+from loadgen_service.mlperf.audit.rules import DTYPES
 
 TOP_COUNT = 5
 

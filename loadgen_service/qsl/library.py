@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
-from loadgen_service.core.sequences import SequenceSet
+from loadgen_service.core.plan.sequences import SequenceSet
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError, UserError
+from loadgen_service.qsl.input_specs import wanted_tensors
 from loadgen_service.qsl.tensors import Array, TensorMetadata, TensorSpec
-from loadgen_service.qsl.wanted import wanted_tensors
 
 DEFAULT_LOADED_BYTES: Final = 1 << 30
 """Samples loaded for a performance run unless asked otherwise: as many as fit in 1 GiB of memory,
@@ -131,7 +131,7 @@ def open_library(
     SettingsError) with one line for data that cannot be read or does not fit.
     """
     if settings.protocol == "openai":
-        from loadgen_service.qsl.prompts import open_prompts
+        from loadgen_service.qsl.sources.prompts import open_prompts
 
         return QuerySampleLibrary(
             open_prompts(settings),
@@ -160,7 +160,7 @@ def _open_played(
     settings: Settings, wanted: tuple[TensorSpec, ...], batched: bool
 ) -> QuerySampleLibrary:
     """The samples of a file of sequences: its own, or those of the data set that it names."""
-    from loadgen_service.qsl.sequence_file import read_sequence_file
+    from loadgen_service.qsl.sources.sequence_file import read_sequence_file
 
     played = read_sequence_file(Path(settings.sequences))
     total = settings.total_sample_count
@@ -186,37 +186,37 @@ Opener = Callable[[Settings, tuple[TensorSpec, ...]], SampleSource]
 
 
 def _open_made(settings: Settings, wanted: tuple[TensorSpec, ...]) -> SampleSource:
-    from loadgen_service.qsl.made_data import open_made
+    from loadgen_service.qsl.sources.generated import open_made
 
     return open_made(settings, wanted)
 
 
 def _open_imagenet_sample(settings: Settings, wanted: tuple[TensorSpec, ...]) -> SampleSource:
-    from loadgen_service.qsl.image_data import open_imagenet_sample
+    from loadgen_service.qsl.sources.images import open_imagenet_sample
 
     return open_imagenet_sample(settings, wanted)
 
 
 def _open_digits(settings: Settings, wanted: tuple[TensorSpec, ...]) -> SampleSource:
-    from loadgen_service.qsl.array_data import open_digits
+    from loadgen_service.qsl.sources.arrays import open_digits
 
     return open_digits(wanted)
 
 
 def _open_folder(settings: Settings, wanted: tuple[TensorSpec, ...]) -> SampleSource:
-    from loadgen_service.qsl.image_data import open_folder
+    from loadgen_service.qsl.sources.images import open_folder
 
     return open_folder(settings, wanted)
 
 
 def _open_npz(settings: Settings, wanted: tuple[TensorSpec, ...]) -> SampleSource:
-    from loadgen_service.qsl.array_data import open_npz
+    from loadgen_service.qsl.sources.arrays import open_npz
 
     return open_npz(Path(settings.dataset), wanted)
 
 
 def _open_json(settings: Settings, wanted: tuple[TensorSpec, ...]) -> SampleSource:
-    from loadgen_service.qsl.input_data import open_input_data
+    from loadgen_service.qsl.sources.perf_analyzer_json import open_input_data
 
     return open_input_data(Path(settings.dataset), wanted)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen_service.core.scraped_metrics import (
+from loadgen_service.core.facts.scraped_metrics import (
     FIGURES_MAX,
     KNOWN,
     MetricFigures,
     ScrapedTarget,
     Unit,
 )
-from loadgen_service.core.summary import Summary
-from loadgen_service.report.wording import say_count, say_rate, table
+from loadgen_service.core.summary.run import Summary
+from loadgen_service.report.formatting import say_count, say_rate, table
 
 HEAD: Final = ("min", "mean", "max", "a second", "readings")
 LABELS_SHOWN: Final = 48

@@ -7,29 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from loadgen_service.core.burst_figures import BurstFigures
-from loadgen_service.core.columns import CODE_BROKEN_CONNECTION
-from loadgen_service.core.findings.finding import Finding
-from loadgen_service.core.percentiles import Distribution
-from loadgen_service.core.sequence_figures import SequenceFigures
-from loadgen_service.core.stream_figures import StreamFigures
-from loadgen_service.core.summary import Summary
-from loadgen_service.core.summary_parts import (
+from loadgen_service.core.figures.bursts import BurstFigures
+from loadgen_service.core.figures.sequences import SequenceFigures
+from loadgen_service.core.figures.streams import StreamFigures
+from loadgen_service.core.figures.tokens import TokenFigures
+from loadgen_service.core.records.columns import CODE_BROKEN_CONNECTION
+from loadgen_service.core.stats.percentiles import Distribution
+from loadgen_service.core.summary.parts import (
     CountsByLevel,
     MeasuredTimes,
     SeriesSummary,
     SutSummary,
     WorkerSummary,
 )
-from loadgen_service.core.token_figures import TokenFigures
-from loadgen_service.report.scraped_metrics import scraped_lines
-from loadgen_service.report.server_side import (
-    HEAD,
-    statistics_lacking,
-    statistics_remarks,
-    statistics_rows,
-)
-from loadgen_service.report.wording import (
+from loadgen_service.core.summary.run import Summary
+from loadgen_service.core.verdict.findings.finding import Finding
+from loadgen_service.report.formatting import (
     say_count,
     say_metric,
     say_ns,
@@ -37,6 +30,13 @@ from loadgen_service.report.wording import (
     say_rate,
     say_verdict,
     table,
+)
+from loadgen_service.report.scraped_metrics import scraped_lines
+from loadgen_service.report.server_stats import (
+    HEAD,
+    statistics_lacking,
+    statistics_remarks,
+    statistics_rows,
 )
 
 _TIMES = {

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loadgen_service.core.summary import Summary
-from loadgen_service.report.wording import say_count, say_metric, say_ns, say_peak, say_verdict
+from loadgen_service.core.summary.run import Summary
+from loadgen_service.report.formatting import say_count, say_metric, say_ns, say_peak, say_verdict
 
 COLUMNS: Final = (
     "scenario",

@@ -12,21 +12,21 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
 
-from loadgen_service.core.mixed import StreamSettings
 from loadgen_service.core.run_state import RunState
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.mixed_streams import StreamSettings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import RunError, SettingsError, UserError
-from loadgen_service.service.conductor import RunConductor
-from loadgen_service.service.crew import NS_PER_MS, Crew
-from loadgen_service.service.mixed_run import MixedRun, make_mixed
-from loadgen_service.service.recovery import DIED
-from loadgen_service.service.resumption import Resumption
-from loadgen_service.service.run import Run
-from loadgen_service.service.security import require_allowed
-from loadgen_service.service.sessions import Sessions
-from loadgen_service.service.store import RunStore, new_run_id
-from loadgen_service.service.totals import Totals
+from loadgen_service.service.auth.policy import require_allowed
+from loadgen_service.service.run.conductor import RunConductor
+from loadgen_service.service.run.leased_workers import NS_PER_MS, Crew
+from loadgen_service.service.run.lifetime_totals import Totals
+from loadgen_service.service.run.mixed_run import MixedRun, make_mixed
+from loadgen_service.service.run.recovery import DIED
+from loadgen_service.service.run.resumption import Resumption
+from loadgen_service.service.run.run import Run
+from loadgen_service.service.run.worker_sessions import Sessions
+from loadgen_service.service.storage.run_directory import RunStore, new_run_id
 
 COME_BACK_NS = 15_000_000_000
 """Workers of a run whose service died knock three times a second, and give up after 30 s."""

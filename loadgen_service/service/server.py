@@ -17,20 +17,26 @@ from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import UserError
-from loadgen_service.service.certificates import server_credentials
-from loadgen_service.service.collector import Received
-from loadgen_service.service.coordinator import Coordinator
-from loadgen_service.service.recovery import recover_all
-from loadgen_service.service.resumption import find_resumption
-from loadgen_service.service.security import (
+from loadgen_service.service.auth.certificates import server_credentials
+from loadgen_service.service.auth.interceptor import TokenGuard
+from loadgen_service.service.auth.policy import (
     MAX_MESSAGE_BYTES,
     require_safe_bind,
 )
+from loadgen_service.service.auth.token_book import (
+    ALL_RIGHTS,
+    Token,
+    TokenBook,
+    digest_of,
+    open_tokens,
+)
+from loadgen_service.service.collect.collector import Received
+from loadgen_service.service.coordinator import Coordinator
+from loadgen_service.service.run.recovery import recover_all
+from loadgen_service.service.run.resumption import find_resumption
+from loadgen_service.service.run.worker_sessions import Sessions
 from loadgen_service.service.servicer import FleetServicer, LoadGenServicer
-from loadgen_service.service.sessions import Sessions
-from loadgen_service.service.store import RunStore
-from loadgen_service.service.token_guard import TokenGuard
-from loadgen_service.service.tokens import ALL_RIGHTS, Token, TokenBook, digest_of, open_tokens
+from loadgen_service.service.storage.run_directory import RunStore
 
 DRAIN_S = 30.0
 """How long a stopping service lets its run drain and write."""

@@ -15,12 +15,12 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
 from loadgen_service.errors import LoadgenError, UserError
-from loadgen_service.qsl.arena import arena_path
-from loadgen_service.service.collector import Collector, CorruptBatch, Received
+from loadgen_service.qsl.arena.builder import arena_path
+from loadgen_service.service.collect.collector import Collector, CorruptBatch, Received
 from loadgen_service.service.coordinator import Coordinator
-from loadgen_service.service.mixed_run import MixedRun
-from loadgen_service.service.sessions import Sessions, Worker
-from loadgen_service.service.store import RESULT_FILES
+from loadgen_service.service.run.mixed_run import MixedRun
+from loadgen_service.service.run.worker_sessions import Sessions, Worker
+from loadgen_service.service.storage.run_directory import RESULT_FILES
 
 WATCH_INTERVAL_S = 0.2
 CHUNK_BYTES = 1 << 20

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from grpc_wire.events import DONE
 
-from loadgen_service.core.columns import NEVER
-from loadgen_service.sut.base import Cell, Event, Parts, Sink
+from loadgen_service.core.records.columns import NEVER
+from loadgen_service.sut.interface import Cell, Event, Parts, Sink
 
 
 class NullSut:

@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from loadgen_service.service.security import is_loopback
-from loadgen_service.service.tokens import NO_SECRET, WANTED, TokenBook, bearer_secret, digest_of
+from loadgen_service.service.auth.policy import is_loopback
+from loadgen_service.service.auth.token_book import (
+    NO_SECRET,
+    WANTED,
+    TokenBook,
+    bearer_secret,
+    digest_of,
+)
 
 COOKIE: Final = "loadgen_session"
 

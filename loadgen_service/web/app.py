@@ -24,9 +24,9 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError, UserError
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.web.access import COOKIE, Access, session_in
-from loadgen_service.web.events import Pulse, event_stream
-from loadgen_service.web.exposition import exposition
-from loadgen_service.web.state import PAGE_FILES, detail
+from loadgen_service.web.live_events import Pulse, event_stream
+from loadgen_service.web.prometheus import exposition
+from loadgen_service.web.run_json import PAGE_FILES, detail
 
 BODY_BYTES_MAX: Final = 1 << 20
 """Settings of a run take a few kB."""

@@ -18,19 +18,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
-from loadgen_service.service.certificates import (
+from loadgen_service.service.auth.certificates import (
     RELOAD_INTERVAL_S,
     CertificateFiles,
     tell_kept,
 )
-from loadgen_service.service.security import require_safe_bind
+from loadgen_service.service.auth.policy import require_safe_bind
+from loadgen_service.service.auth.token_book import TokenBook
 from loadgen_service.service.server import Service
-from loadgen_service.service.tokens import TokenBook
 from loadgen_service.web.access import Access, Refused, session_in
 from loadgen_service.web.app import Page, metrics_app, page_app
-from loadgen_service.web.events import Pulse
-from loadgen_service.web.exposition import make_registry
-from loadgen_service.web.slow_callers import CONNECTIONS_MAX, HEAD_BYTES_MAX, PatientProtocol
+from loadgen_service.web.live_events import Pulse
+from loadgen_service.web.prometheus import make_registry
+from loadgen_service.web.uvicorn_timeouts import CONNECTIONS_MAX, HEAD_BYTES_MAX, PatientProtocol
 
 START_S: Final = 10.0
 CLOSE_S: Final = 2

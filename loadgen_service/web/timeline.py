@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from loadgen_service.core.histogram import Histogram
-from loadgen_service.service.live import LiveSeries, Tally
-from loadgen_service.service.run import Run
+from loadgen_service.core.stats.histogram import Histogram
+from loadgen_service.service.collect.live_stats import LiveSeries, Tally
+from loadgen_service.service.run.run import Run
 
 POINTS_MAX: Final = 1200
 """A longer run keeps every second point, and from then on makes one half as often."""

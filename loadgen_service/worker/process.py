@@ -13,15 +13,15 @@ from pathlib import Path
 import uvloop
 
 from loadgen_service.errors import LoadgenError, UserError
-from loadgen_service.worker.official_test import is_left_behind
-from loadgen_service.worker.options import (
+from loadgen_service.worker.host.sched_slice import ask_for_short_slices
+from loadgen_service.worker.official.loadgen_thread import is_left_behind
+from loadgen_service.worker.session.options import (
     TOKEN_VARIABLE,
     WorkerOptions,
     default_spill_dir,
     open_coordinator,
 )
-from loadgen_service.worker.promptness import ask_for_short_slices
-from loadgen_service.worker.session import Session
+from loadgen_service.worker.session.session import Session
 
 
 async def run_worker(options: WorkerOptions) -> int:

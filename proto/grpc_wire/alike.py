@@ -22,8 +22,8 @@ from grpc_wire.frames import (
 )
 from grpc_wire.limits import GROUP_COUNT_MAX, REMEMBERED_LAYOUTS
 from grpc_wire.messages import PREFIX_BYTES, frame_prefix
+from grpc_wire.response_template import around_ids
 from grpc_wire.stream_ids import lower_halves, share_upper_half, stamp
-from grpc_wire.usual_answer import around_ids
 
 _HEADERS_BYTE: Final = bytes([HEADERS])
 

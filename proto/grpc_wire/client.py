@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grpc_wire import frames
-from grpc_wire.answers import Answer
-from grpc_wire.blocks import ResponseReader
+from grpc_wire.client_stream import Answer
 from grpc_wire.connection import Connection
 from grpc_wire.errors import (
     BROKEN_CONNECTION,
@@ -27,11 +26,12 @@ from grpc_wire.errors import (
     grpc_of_reset,
 )
 from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
-from grpc_wire.flow import Piece, pieces_of
+from grpc_wire.fast_templates import AnswerShapes
 from grpc_wire.gathered import joined_requests
+from grpc_wire.header_cache import ResponseReader
 from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
 from grpc_wire.limits import LARGE_PIECE_BYTES, MAX_MESSAGE_BYTES, MAX_RESPONSE_HEADER_BYTES
-from grpc_wire.shapes import AnswerShapes
+from grpc_wire.windows import Piece, pieces_of
 
 __all__ = ["CLOSED", "DONE", "MESSAGE", "ROOM", "ClientConnection"]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from grpc_wire.errors import INTERNAL, RESOURCE_EXHAUSTED, MessageFault
-from grpc_wire.flow import Piece, listed
 from grpc_wire.messages import PREFIX_BYTES, Deframer
+from grpc_wire.windows import Piece, listed
 
 GZIP: Final = "gzip"
 IDENTITY: Final = "identity"

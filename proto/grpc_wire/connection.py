@@ -16,9 +16,9 @@ from grpc_wire.errors import (
     ConnectionFault,
     error_name,
 )
-from grpc_wire.flow import Piece, SendQueue, coalesce
 from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES, HEADERS
 from grpc_wire.limits import CONNECTION_WINDOW_BYTES
+from grpc_wire.windows import Piece, SendQueue, coalesce
 
 Event = TypeVar("Event")
 

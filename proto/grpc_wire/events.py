@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from grpc_wire.flow import Piece
+from grpc_wire.windows import Piece
 
 DONE: Final = 0
 MESSAGE: Final = 1

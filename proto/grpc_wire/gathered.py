@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, Final
 
-from grpc_wire.flow import Piece
 from grpc_wire.frames import LARGEST_STREAM_ID
 from grpc_wire.headers import HeaderBlock
 from grpc_wire.stream_ids import share_upper_half, split_ids
+from grpc_wire.windows import Piece
 
 _ONLY_BYTES: Final = {bytes}
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from grpc_wire import frames
 from grpc_wire.errors import ConnectionFault
 from grpc_wire.events import ServerEvent
-from grpc_wire.flow import Piece
 from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES
 from grpc_wire.limits import IN_PLACE_BYTES_MIN
-from grpc_wire.usual import UsualRequests
+from grpc_wire.server_fast_path import UsualRequests
+from grpc_wire.windows import Piece
 
 
 class RequestsInPlace(UsualRequests):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from grpc_wire import frames
-from grpc_wire.blocks import RequestHead, RequestReader
 from grpc_wire.errors import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
@@ -30,7 +29,7 @@ from grpc_wire.events import (
     REQUEST,
     ServerEvent,
 )
-from grpc_wire.flow import Piece
+from grpc_wire.header_cache import RequestHead, RequestReader
 from grpc_wire.headers import status_fields
 from grpc_wire.in_place import RequestsInPlace
 from grpc_wire.limits import (
@@ -42,7 +41,8 @@ from grpc_wire.limits import (
     MAX_SERVER_FRAME_BYTES,
     REMEMBERED_BLOCKS,
 )
-from grpc_wire.requests import Request
+from grpc_wire.server_stream import Request
+from grpc_wire.windows import Piece
 
 
 class RequestIntake(RequestsInPlace):

@@ -6,7 +6,7 @@ A set compressed flag is refused, since neither half ever offers a compression.
 from __future__ import annotations
 
 from grpc_wire.errors import INTERNAL, RESOURCE_EXHAUSTED, MessageFault
-from grpc_wire.flow import Piece
+from grpc_wire.windows import Piece
 
 PREFIX_BYTES = 5
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from grpc_wire import frames
 from grpc_wire.alike import Group, ReadyMessage
-from grpc_wire.blocks import RequestHead
 from grpc_wire.errors import NO_ERROR
 from grpc_wire.events import (
     CANCELLED,
@@ -20,12 +19,11 @@ from grpc_wire.events import (
     REQUEST,
     ServerEvent,
 )
-from grpc_wire.flow import Piece, pieces_of
+from grpc_wire.header_cache import RequestHead
 from grpc_wire.headers import TABLE_SIZE_ZERO, encode_block, status_fields
 from grpc_wire.intake import RequestIntake
 from grpc_wire.limits import LARGE_PIECE_BYTES
-from grpc_wire.requests import Request
-from grpc_wire.usual_answer import (
+from grpc_wire.response_template import (
     HEAD,
     HEAD_FIELDS,
     HEAD_START,
@@ -36,6 +34,8 @@ from grpc_wire.usual_answer import (
     around_ids,
     usual_middle,
 )
+from grpc_wire.server_stream import Request
+from grpc_wire.windows import Piece, pieces_of
 
 __all__ = [
     "CANCELLED",

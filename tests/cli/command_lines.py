@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from loadgen_service.cli.flags import OneLineParser, given_flags
 from loadgen_service.cli.main import VERBS
-from loadgen_service.cli.sources import read_settings
-from loadgen_service.core.rate_sweep import parse_range
+from loadgen_service.cli.settings_sources import read_settings
+from loadgen_service.core.search.rate_sweep import parse_range
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import LoadgenError
@@ -87,7 +87,7 @@ def _namespace_of(verb: str, flags: Sequence[str]) -> argparse.Namespace:
 
     It is caught where the verb hands the words over, so that no second list of flags is kept here.
     """
-    module = importlib.import_module(f"loadgen_service.cli.{verb}_verb")
+    module = importlib.import_module(f"loadgen_service.cli.verbs.{verb}")
     parse = OneLineParser.parse_strictly
 
     def parse_and_leave(self: OneLineParser, argv: Sequence[str]) -> NoReturn:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.cli.demo_plan import first_step, later_steps, second_step
-from loadgen_service.core.early_stopping import min_total_count
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.cli.verbs.demo_plan import first_step, later_steps, second_step
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.stats.early_stopping import min_total_count
 
 COUNTS = SampleCounts(total=20, performance=20)
 SECONDS_MAX = 150.0

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from loadgen_service.cli.mixed_settings import read_streams
-from loadgen_service.core.mixed import StreamSettings
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.mixed_streams import StreamSettings
 
 COMMON = {"sut": "grpc://h:1", "model": "m", "target_qps": 100, "min_duration_ms": 2000}
 COUNTS = SampleCounts(64, 64)

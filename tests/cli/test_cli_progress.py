@@ -8,9 +8,9 @@ import pytest
 from loadgen_proto import loadgen_pb2 as pb
 from rich.console import Console
 
-from loadgen_service.cli import progress
-from loadgen_service.cli.live_view import panel
-from loadgen_service.cli.watching import ending
+from loadgen_service.cli import progress_lines
+from loadgen_service.cli.progress_view import panel
+from loadgen_service.cli.run_watcher import ending
 
 SECOND = 1_000_000_000
 
@@ -30,7 +30,7 @@ def status(state: int = pb.RUNNING, seconds: float = 0.0, **fields: object) -> p
 
 
 def test_figures_are_in_words_and_units():
-    shown = progress.figures(status(seconds=5))
+    shown = progress_lines.figures(status(seconds=5))
     assert shown["elapsed"] == "5.0 s"
     assert shown["failed"] == "18"
     assert shown["p50"] == "2.5 ms"
@@ -40,11 +40,11 @@ def test_figures_are_in_words_and_units():
 def test_figures_before_the_first_answer_are_not_zero():
     early = status()
     early.queries.Clear()
-    assert progress.figures(early)["p99"] == "-"
+    assert progress_lines.figures(early)["p99"] == "-"
 
 
 def test_plain_lines_come_with_a_state_and_each_five_seconds():
-    lines = progress.PlainLines()
+    lines = progress_lines.PlainLines()
     said = [lines.lines(status(pb.LEASING))]
     said += [lines.lines(status(seconds=s)) for s in (0, 1, 4.9, 5, 6, 10)]
     said += [lines.lines(status(pb.DRAINING, 10.1))]
@@ -52,14 +52,14 @@ def test_plain_lines_come_with_a_state_and_each_five_seconds():
 
 
 def test_a_note_is_said_once():
-    lines = progress.PlainLines()
+    lines = progress_lines.PlainLines()
     first = lines.lines(status(notes=["the SUT has no clock"]))
     assert first[0].endswith("note: the SUT has no clock")
     assert not lines.lines(status(notes=["the SUT has no clock"]))
 
 
 def test_several_series_are_named():
-    text = progress.title(status(series_count=3, series_index=1, series_name="accuracy-1"))
+    text = progress_lines.title(status(series_count=3, series_index=1, series_name="accuracy-1"))
     assert text == "server performance, accuracy-1 (2 of 3)"
 
 

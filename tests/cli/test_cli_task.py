@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.cli.sources import read_settings
+from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 

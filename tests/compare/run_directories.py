@@ -9,9 +9,9 @@ from series_builder import Series, closed, server
 from test_report_html import written
 from test_report_text import summary_of
 
-from loadgen_service.core.random_words import RandomWords
+from loadgen_service.core.plan.mt19937 import RandomWords
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary import Summary, summary_to_json
+from loadgen_service.core.summary.run import Summary, summary_to_json
 
 MS = 1_000_000
 

@@ -12,14 +12,14 @@ import pytest
 from run_directories import metric, offline_run, saved, server_run, spread, stream_run
 from series_builder import server
 
-from loadgen_service.cli.compare_verb import main
+from loadgen_service.cli.verbs.compare import main
 from loadgen_service.compare.comparison import compare_systems
+from loadgen_service.compare.formats import as_junit, as_markdown, as_text
 from loadgen_service.compare.gate import parse_condition
 from loadgen_service.compare.page import render_comparison
 from loadgen_service.compare.score import geometric_mean, oriented_ratio
 from loadgen_service.compare.systems import read_systems, refusals
 from loadgen_service.compare.task import builtin_tasks, load_task
-from loadgen_service.compare.words import as_junit, as_markdown, as_text
 from loadgen_service.errors import SettingsError, UserError
 
 

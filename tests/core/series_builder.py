@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, Status
-from loadgen_service.core.facts import RunFacts, SeriesFacts, SutFacts, WorkerFacts
-from loadgen_service.core.figures import SeriesFigures, series_figures
-from loadgen_service.core.plan import (
+from loadgen_service.core.facts.run import RunFacts, SeriesFacts, SutFacts, WorkerFacts
+from loadgen_service.core.figures.series import SeriesFigures, series_figures
+from loadgen_service.core.plan.plan import (
     SampleCounts,
     SeriesPlan,
     plan_series,
     series_specs,
     shard_rows,
 )
+from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, Status
+from loadgen_service.core.records.request_table import RequestTable, assemble
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.table import RequestTable, assemble
-from loadgen_service.core.verdict import Verdict, judge
+from loadgen_service.core.verdict.judge import Verdict, judge
 
 MS = 1_000_000
 COUNTS = SampleCounts(total=64, performance=64)

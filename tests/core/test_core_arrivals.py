@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadgen_service.core.arrivals import (
+from loadgen_service.core.plan.arrivals import (
     TRACE_TIMES_MAX,
     parse_trace,
     trace_from_bytes,
     trace_to_bytes,
 )
-from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from loadgen_service.core.block_bootstrap import (
+from loadgen_service.core.plan.mt19937 import RandomWords
+from loadgen_service.core.stats.bootstrap import (
     DRAW_COUNT,
     SEED,
     SLICE_COUNT,
     block_weights,
     difference,
 )
-from loadgen_service.core.latency_grid import LatencyGrid
-from loadgen_service.core.random_words import RandomWords
+from loadgen_service.core.stats.latency_heatmap import LatencyGrid
 
 SECOND = 1_000_000_000
 LENGTH_S = 30

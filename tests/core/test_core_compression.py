@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 from series_builder import Series, fail_rows, server
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import ErrorFacts
+from loadgen_service.core.facts.run import ErrorFacts
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 
 ASK = "--accept-compression gzip"

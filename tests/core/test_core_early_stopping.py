@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import betainc
 from scipy.stats import binom
 
-from loadgen_service.core.early_stopping import (
+from loadgen_service.core.stats.early_stopping import (
     RISK,
     binomial_cdf,
     estimate_index,

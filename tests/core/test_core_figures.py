@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from series_builder import MS, Series, closed, fail_rows, records_of, server
 
-from loadgen_service.core.columns import NEVER, Status
-from loadgen_service.core.facts import SeriesFacts, WorkerFacts
-from loadgen_service.core.figures import series_figures
+from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
+from loadgen_service.core.figures.series import series_figures
+from loadgen_service.core.records.columns import NEVER, Status
 from loadgen_service.core.settings import Settings
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from loadgen_service.core.histogram import RELATIVE_ERROR, Histogram, exact_bounds
-from loadgen_service.core.percentiles import quantile_index
+from loadgen_service.core.stats.histogram import RELATIVE_ERROR, Histogram, exact_bounds
+from loadgen_service.core.stats.percentiles import quantile_index
 
 VALUES = hnp.arrays(np.int64, st.integers(0, 200), elements=st.integers(0, 2**63 - 1))
 QUANTILES = st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.999, 1.0])

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from series_builder import MS, Series, server
 
-from loadgen_service.core.columns import NEVER
-from loadgen_service.core.facts import ClockFacts, SeriesFacts
-from loadgen_service.core.hops import ClockLine, request_hops
-from loadgen_service.core.table import RequestTable
+from loadgen_service.core.facts.run import ClockFacts, SeriesFacts
+from loadgen_service.core.figures.network_hops import ClockLine, request_hops
+from loadgen_service.core.records.columns import NEVER
+from loadgen_service.core.records.request_table import RequestTable
 
 SUT_AHEAD_NS = 37 * 10**12
 START_CLOCK_NS = 5 * 10**15

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen_service.core.latency_grid import COARSE, FINE, TAIL_VALUES, LatencyGrid
-from loadgen_service.core.percentiles import Distribution
-from loadgen_service.core.random_words import RandomWords
+from loadgen_service.core.plan.mt19937 import RandomWords
+from loadgen_service.core.stats.latency_heatmap import COARSE, FINE, TAIL_VALUES, LatencyGrid
+from loadgen_service.core.stats.percentiles import Distribution
 
 SECOND = 1_000_000_000
 

@@ -9,7 +9,7 @@ import pytest
 from official_results import official_results
 from series_builder import MS, Series, records_of
 
-from loadgen_service.core.figures import SeriesFigures
+from loadgen_service.core.figures.series import SeriesFigures
 from loadgen_service.core.settings import Settings
 
 DELAYS = [float(x) for x in np.random.default_rng(7).lognormal(0.0, 0.8, 997)]

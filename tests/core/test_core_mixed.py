@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.core.mixed import (
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.mixed_streams import (
     STREAMS_MAX,
     StreamSettings,
     require_mixable,
     require_names,
     spread_workers,
 )
-from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 
 

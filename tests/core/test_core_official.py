@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from official_loadgen import OfficialLoadGen
 
-from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.traffic import ScenarioName
 

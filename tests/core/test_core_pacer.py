@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen_service.core.pacer import FAILURE_STREAK_ROUNDS, Pacer, worker_share
-from loadgen_service.core.plan import (
+from loadgen_service.core.pacing.pacer import FAILURE_STREAK_ROUNDS, Pacer, worker_share
+from loadgen_service.core.plan.plan import (
     SampleCounts,
     SeriesPlan,
     plan_series,

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from official_loadgen import OfficialLoadGen
 
-from loadgen_service.core.peak_search import PeakSearch
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.search.peak_search import PeakSearch
 from loadgen_service.core.settings import Settings
 
 SAMPLE = json.loads((Path(__file__).parent.parent / "mlperf" / "sample_runs.json").read_text())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from loadgen_service.core.percentiles import (
+from loadgen_service.core.stats.percentiles import (
     Distribution,
     quantile_index,
     truncated_mean,

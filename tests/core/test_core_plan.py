@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen_service.core.plan import (
+from loadgen_service.core.plan.plan import (
     SampleCounts,
     SeriesPlan,
     hash_plans,

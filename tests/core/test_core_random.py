@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen_service.core.random_words import RandomWords, apply_swaps
+from loadgen_service.core.plan.mt19937 import RandomWords, apply_swaps
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_vectors.json").read_text())
 QSL_SEED = 2085463073848966840

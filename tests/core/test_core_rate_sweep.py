@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.core.rate_sweep import (
+from loadgen_service.core.search.rate_sweep import (
     ADAPTIVE_POINTS_MAX,
     SweepPoint,
     highest_valid,

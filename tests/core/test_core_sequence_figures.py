@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from series_builder import MS, fail_rows, records_of
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import SeriesFacts, WorkerFacts
-from loadgen_service.core.figures import SeriesFigures, series_figures
-from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
-from loadgen_service.core.sequence_figures import SequenceFigures
-from loadgen_service.core.sequence_rows import issued_rows, sequence_columns
-from loadgen_service.core.sequences import SequenceSet
+from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
+from loadgen_service.core.figures.sequences import SequenceFigures
+from loadgen_service.core.figures.series import SeriesFigures, series_figures
+from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.plan.sequences import SequenceSet
+from loadgen_service.core.records.columns import Status
+from loadgen_service.core.records.request_table import RequestTable, assemble
+from loadgen_service.core.records.sequence_rows import issued_rows, sequence_columns
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.table import RequestTable, assemble
 
 ROOT = Path(__file__).parent.parent.parent
 LENGTH = 4

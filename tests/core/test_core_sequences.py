@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from loadgen_service.core.pacer import FAILURE_STREAK_ROUNDS, worker_share
-from loadgen_service.core.plan import (
+from loadgen_service.core.pacing.pacer import FAILURE_STREAK_ROUNDS, worker_share
+from loadgen_service.core.pacing.sequence_pacer import MOST_AT_ONCE, SequencePacer, Step
+from loadgen_service.core.plan.plan import (
     SampleCounts,
     SeriesPlan,
     plan_hash,
@@ -23,8 +24,7 @@ from loadgen_service.core.plan import (
     series_specs,
     workload_hash,
 )
-from loadgen_service.core.sequence_pacer import MOST_AT_ONCE, SequencePacer, Step
-from loadgen_service.core.sequences import SequencePlay, SequenceSet, sequences_from_bytes
+from loadgen_service.core.plan.sequences import SequencePlay, SequenceSet, sequences_from_bytes
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 

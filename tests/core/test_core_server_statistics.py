@@ -9,7 +9,7 @@ import pytest
 from series_builder import server
 from test_core_summary import summary_of
 
-from loadgen_service.core.server_statistics import (
+from loadgen_service.core.facts.server_stats import (
     ModelReading,
     ServerFacts,
     ServerStatistics,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen_service.core.siblings import Sibling, outliers
+from loadgen_service.core.stats.outliers import Sibling, outliers
 
 MS = 1_000_000
 

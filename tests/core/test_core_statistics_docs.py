@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from series_builder import Series, server
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary import Summary
-from loadgen_service.core.summary_parts import SeriesSummary, SutSummary, WorkerSummary
+from loadgen_service.core.summary.parts import SeriesSummary, SutSummary, WorkerSummary
+from loadgen_service.core.summary.run import Summary
 
 DOCS = Path(__file__).parents[2] / "docs"
 ACCURACY = Settings(scenario="server", mode="accuracy", accuracy_target=0.5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from series_builder import MS, fail_rows, server
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.figures import series_figures
-from loadgen_service.core.stream_figures import StreamFigures, gaps_ns, stream_figures
-from loadgen_service.core.token_rows import CountedBy, TokenRows, joined, no_tokens
+from loadgen_service.core.figures.series import series_figures
+from loadgen_service.core.figures.streams import StreamFigures, gaps_ns, stream_figures
+from loadgen_service.core.records.columns import Status
+from loadgen_service.core.records.token_rows import CountedBy, TokenRows, joined, no_tokens
 
 
 def rows_of(*streams: tuple[int, list[int], int]) -> TokenRows:

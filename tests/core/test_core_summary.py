@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from series_builder import COUNTS, Series, closed, fail_rows, server
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import ErrorFacts, RunFacts
+from loadgen_service.core.facts.run import ErrorFacts, RunFacts
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary import (
+from loadgen_service.core.summary.run import (
     Summary,
     build_summary,
     deviations,

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from series_builder import MS, Series, closed, fail_rows, plan_of, records_of, server
 
-from loadgen_service.core.columns import NEVER, Status
-from loadgen_service.core.plan import shard_rows
-from loadgen_service.core.query_rows import Counts, query_rows
+from loadgen_service.core.plan.plan import shard_rows
+from loadgen_service.core.records.columns import NEVER, Status
+from loadgen_service.core.records.query_rows import Counts, query_rows
+from loadgen_service.core.records.request_table import assemble, sample_table, samples_in_rows
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.table import assemble, sample_table, samples_in_rows
 
 
 def test_a_whole_run_has_every_row_completed() -> None:

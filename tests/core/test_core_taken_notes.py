@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.core.facts import WorkerFacts
-from loadgen_service.core.taken_notes import taken_notes, taken_words
+from loadgen_service.core.facts.run import WorkerFacts
+from loadgen_service.core.verdict.findings.cpu_contention import taken_notes, taken_words
 
 
 @pytest.mark.parametrize(

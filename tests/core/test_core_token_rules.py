@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from series_builder import MS, Series, fail_rows, server
 
-from loadgen_service.core.columns import NEVER, Status
-from loadgen_service.core.summary import build_summary, summary_from_json, summary_to_json
+from loadgen_service.core.records.columns import NEVER, Status
+from loadgen_service.core.summary.run import build_summary, summary_from_json, summary_to_json
 
 
 def streamed(first_ms: float = 20, per_token_ms: float = 5, count: int = 11, **changes: object):

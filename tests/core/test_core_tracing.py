@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.tracing import TraceIds
+from loadgen_service.core.tracing.sampling import TraceIds
 
 
 def a_plan(**given):

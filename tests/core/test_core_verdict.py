@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from series_builder import MS, Series, closed, fail_rows, records_of, server
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import ErrorFacts
-from loadgen_service.core.findings.finding import say_count, say_ns, say_percentile
+from loadgen_service.core.facts.run import ErrorFacts
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.verdict.findings.finding import say_count, say_ns, say_percentile
 
 
 def finding(series: Series, name: str):

@@ -124,8 +124,8 @@ def test_image_of_sut_server_holds_what_its_code_imports() -> None:
 
 def test_triton_repository_names_models_of_sut_server() -> None:
     script = (DEPLOY / "triton/fill-repository").read_text(encoding="utf-8")
-    assert "from sut_server.zoo import onnx_path" in script
-    build = importlib.import_module("sut_server.zoo")
+    assert "from sut_server.models.zoo import onnx_path" in script
+    build = importlib.import_module("sut_server.models.zoo")
     models = [folder.name for folder in (DEPLOY / "triton/models").iterdir()]
     assert models
     for name in models:

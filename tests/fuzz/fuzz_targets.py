@@ -24,36 +24,36 @@ from grpc_wire.server import ServerConnection
 from loadgen_proto import loadgen_pb2 as pb
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.core.arrivals import parse_trace
+from loadgen_service.core.plan.arrivals import parse_trace
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError
-from loadgen_service.mlperf.conf_file import parse_conf
-from loadgen_service.qsl.arena_file import Arena
-from loadgen_service.qsl.input_data import open_input_data
-from loadgen_service.qsl.prompts import open_prompts
-from loadgen_service.qsl.sequence_file import read_sequence_file
+from loadgen_service.mlperf.conf.parser import parse_conf
+from loadgen_service.qsl.arena.file import Arena
+from loadgen_service.qsl.sources.perf_analyzer_json import open_input_data
+from loadgen_service.qsl.sources.prompts import open_prompts
+from loadgen_service.qsl.sources.sequence_file import read_sequence_file
 from loadgen_service.qsl.tensors import TensorSpec
-from loadgen_service.service.collector import CorruptBatch, checked_rows
-from loadgen_service.service.journal import JOURNAL_NAME, entries_of, read_journal
-from loadgen_service.service.segment_reader import read_columns, read_responses, read_tokens
-from loadgen_service.service.segments import Segment, frames
-from loadgen_service.service.tokens import parse_tokens
-from loadgen_service.sut.compression import InflatingAnswer
-from loadgen_service.sut.kserve_http import HttpInferAnswer
-from loadgen_service.sut.kserve_stream import StreamReader
-from loadgen_service.sut.openai_answer import OpenAiAnswer
-from loadgen_service.sut.server_timings import find_timings
-from loadgen_service.sut.sse import SseReader
-from sut_server.engines import Desk
+from loadgen_service.service.auth.token_book import parse_tokens
+from loadgen_service.service.collect.collector import CorruptBatch, checked_rows
+from loadgen_service.service.storage.journal import JOURNAL_NAME, entries_of, read_journal
+from loadgen_service.service.storage.segment_reader import read_columns, read_responses, read_tokens
+from loadgen_service.service.storage.segments import Segment, frames
+from loadgen_service.sut.grpc.stream_reader import StreamReader
+from loadgen_service.sut.http.compression import InflatingAnswer
+from loadgen_service.sut.http.sse import SseReader
+from loadgen_service.sut.kserve.http_request import HttpInferAnswer
+from loadgen_service.sut.kserve.server_timings import find_timings
+from loadgen_service.sut.openai.response import OpenAiAnswer
+from sut_server.engines.engine import Desk
+from sut_server.engines.null import NullEngine
+from sut_server.engines.synthetic import simple_spec
 from sut_server.errors import CallError
-from sut_server.http_connection import HttpConnection, HttpShared
-from sut_server.infer_messages import decode_request
-from sut_server.known_requests import KnownRequests
-from sut_server.kserve_http import UNFIT, read_request
-from sut_server.null import NullEngine
-from sut_server.openai_api import BadRequest, read_wish
-from sut_server.raw_contents import ModelInferRequest, split_raw
-from sut_server.synthetic import simple_spec
+from sut_server.grpc.request_cache import KnownRequests
+from sut_server.http.connection import HttpConnection, HttpShared
+from sut_server.http.kserve import UNFIT, read_request
+from sut_server.http.openai import BadRequest, read_wish
+from sut_server.messages.infer import decode_request
+from sut_server.messages.request_split import ModelInferRequest, split_raw
 
 HEADERS: HeaderBlock = request_headers(path="/s/m", authority="h:1")
 FOLDER: Final = Path(tempfile.mkdtemp(prefix="loadgen-fuzz-"))

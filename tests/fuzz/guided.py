@@ -7,8 +7,9 @@ import sys
 import atheris
 
 PARSERS = [
-    "grpc_wire", "loadgen_service.sut", "loadgen_service.qsl", "loadgen_service.mlperf.conf_file",
-    "loadgen_service.service.segments", "loadgen_service.service.tokens", "sut_server",
+    "grpc_wire", "loadgen_service.sut", "loadgen_service.qsl", "loadgen_service.mlperf.conf.parser",
+    "loadgen_service.service.storage.segments", "loadgen_service.service.auth.token_book",
+    "sut_server",
 ]  # fmt: skip
 
 if __name__ == "__main__":

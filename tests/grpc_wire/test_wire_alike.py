@@ -6,7 +6,7 @@ import pytest
 from grpc_wire import frames
 from grpc_wire.alike import ReadyMessage
 from grpc_wire.frames import LARGEST_STREAM_ID
-from grpc_wire.gzip_halves import GzipServerConnection
+from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.limits import GROUP_COUNT_MAX
 from grpc_wire.messages import frame_message
 from grpc_wire.server import REQUEST, ServerConnection

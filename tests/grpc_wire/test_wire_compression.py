@@ -18,7 +18,7 @@ from grpc_wire.compression import (
 )
 from grpc_wire.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, MessageFault
 from grpc_wire.events import DONE, MESSAGE, OPENED, REQUEST, ROOM
-from grpc_wire.gzip_halves import GzipClientConnection, GzipServerConnection, accepts_gzip
+from grpc_wire.gzip import GzipClientConnection, GzipServerConnection, accepts_gzip
 from grpc_wire.headers import HeaderBlock, request_headers
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection

@@ -6,8 +6,8 @@ import base64
 import contextlib
 
 import pytest
-from grpc_wire.blocks import RequestReader, ResponseReader, is_grpc
 from grpc_wire.errors import ConnectionFault, HeaderError, grpc_of_http, grpc_of_reset
+from grpc_wire.header_cache import RequestReader, ResponseReader, is_grpc
 from grpc_wire.headers import (
     encode_block,
     request_headers,

@@ -6,7 +6,7 @@ import pytest
 from grpc_wire import frames
 from grpc_wire.compression import compressed_message
 from grpc_wire.events import CANCELLED, CLOSED, REQUEST
-from grpc_wire.gzip_halves import GzipServerConnection
+from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.limits import IN_PLACE_BYTES_MIN
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from grpc_wire.events import DONE, REQUEST
-from grpc_wire.gzip_halves import GzipServerConnection
+from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.limits import LARGE_PIECE_BYTES
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection

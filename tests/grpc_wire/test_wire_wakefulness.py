@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from grpc_wire.wakefulness import LOOK_COUNT, SHARED_NS, SKIPPED_COUNT, Wakefulness
+from host_tuning.busy_poll import LOOK_COUNT, SHARED_NS, SKIPPED_COUNT, Wakefulness
 
 
 class Turns:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from grpc_wire import frames
-from grpc_wire.blocks import ResponseReader
 from grpc_wire.client import ClientConnection
+from grpc_wire.header_cache import ResponseReader
 from grpc_wire.headers import HeaderBlock, encode_block, request_headers
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection

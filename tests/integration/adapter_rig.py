@@ -11,9 +11,9 @@ import grpc
 import uvloop
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.adapters import open_suts
-from loadgen_service.sut.base import DONE, Event, Parts, SystemUnderTest
-from loadgen_service.sut.kserve_request import (
+from loadgen_service.sut.factory import open_suts
+from loadgen_service.sut.interface import DONE, Event, Parts, SystemUnderTest
+from loadgen_service.sut.kserve.grpc_request import (
     MODEL_INFER_PATH,
     RequestTensor,
     request_head,

@@ -13,11 +13,11 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service.core.sent_columns import received_columns
+from loadgen_service.core.records.column_codec import received_columns
 from loadgen_service.core.settings import Settings
-from loadgen_service.qsl.arena import ArenaFile, build_arena
+from loadgen_service.qsl.arena.builder import ArenaFile, build_arena
 from loadgen_service.qsl.tensors import TensorSpec
-from loadgen_service.service.live import sent_of
+from loadgen_service.service.collect.live_stats import sent_of
 
 WAIT_S = 20.0
 START_MARGIN_NS = 150_000_000

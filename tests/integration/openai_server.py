@@ -11,9 +11,9 @@ from sut_process import sut_server
 from test_adapters_streams import Pieces
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.adapters import open_suts
-from loadgen_service.sut.base import Parts, SystemUnderTest
-from loadgen_service.sut.openai_request import OpenAiBuilder, common_fields
+from loadgen_service.sut.factory import open_suts
+from loadgen_service.sut.interface import Parts, SystemUnderTest
+from loadgen_service.sut.openai.request import OpenAiBuilder, common_fields
 
 MODEL = "synthetic-stream"
 

@@ -17,7 +17,7 @@ from tls_authority import Authority
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SutError
-from loadgen_service.sut.base import DONE
+from loadgen_service.sut.interface import DONE
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

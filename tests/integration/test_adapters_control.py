@@ -8,7 +8,7 @@ from sut_process import sut_server
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.control import SutControl
+from loadgen_service.sut.grpc.control import SutControl
 
 
 def test_describe_tells_what_the_sut_is() -> None:

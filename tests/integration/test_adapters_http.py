@@ -21,12 +21,12 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError, UserError
-from loadgen_service.sut.adapters import open_suts
-from loadgen_service.sut.base import Parts
-from loadgen_service.sut.control import Answers
-from loadgen_service.sut.kserve_http import HttpInferBuilder
-from loadgen_service.sut.kserve_http_control import KserveHttpControl
-from loadgen_service.sut.kserve_request import RequestTensor
+from loadgen_service.sut.factory import open_suts
+from loadgen_service.sut.grpc.control import Answers
+from loadgen_service.sut.interface import Parts
+from loadgen_service.sut.kserve.grpc_request import RequestTensor
+from loadgen_service.sut.kserve.http_control import KserveHttpControl
+from loadgen_service.sut.kserve.http_request import HttpInferBuilder
 
 RUN_S = 110.0
 DIGIT = np.arange(64, dtype="<f4").tobytes()

@@ -10,11 +10,11 @@ import pytest
 from adapter_rig import WAIT_S, run
 from openai_server import openai_server, opened_openai, request
 
+from loadgen_service.core.records.token_rows import CountedBy
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.token_rows import CountedBy
 from loadgen_service.errors import SutError, UserError
-from loadgen_service.sut.http_pool import REST_S
-from loadgen_service.sut.openai_control import OpenAiControl
+from loadgen_service.sut.http.pool import REST_S
+from loadgen_service.sut.openai.control import OpenAiControl
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'

@@ -11,8 +11,8 @@ from sut_process import sut_server
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.adapters import open_suts
-from loadgen_service.sut.base import DONE, MESSAGE, SystemUnderTest
+from loadgen_service.sut.factory import open_suts
+from loadgen_service.sut.interface import DONE, MESSAGE, SystemUnderTest
 
 FLAGS = ("--model", "synthetic-stream", "--first-token-time", "constant:20")
 

@@ -20,7 +20,7 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "mlperf" / "script_sut.py"
 RUN_S = 80.0
 OFFICIAL = "import mlperf_loadgen as lg"
-OURS = "import loadgen_service.mlperf.binding as lg"
+OURS = "import loadgen_service.binding as lg"
 TOTAL, PERFORMANCE = 200, 64
 SEEDS = {"qsl_rng_seed": 11, "sample_index_rng_seed": 22, "schedule_rng_seed": 33}
 
@@ -196,7 +196,7 @@ def test_tensors_may_cross_the_network_to_a_script(tmp_path, monkeypatch, capfd)
     import threading
     import time
 
-    import loadgen_service.mlperf.binding as lg
+    import loadgen_service.binding as lg
 
     for name, value in (("WAY", "serve"), ("INPUTS", "x:FP32:4"), ("FLAGS", "--port 0")):
         monkeypatch.setenv(f"LOADGEN_BINDING_{name}", value)

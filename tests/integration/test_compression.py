@@ -24,11 +24,11 @@ from test_adapters_streams import Pieces
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.audit_logs import read_accuracy_log
-from loadgen_service.sut.adapters import open_suts
-from loadgen_service.sut.base import Event, Parts
-from loadgen_service.sut.compression import request_compressor
-from loadgen_service.sut.kserve_request import MODEL_INFER_PATH
+from loadgen_service.mlperf.audit.logs import read_accuracy_log
+from loadgen_service.sut.factory import open_suts
+from loadgen_service.sut.http.compression import request_compressor
+from loadgen_service.sut.interface import Event, Parts
+from loadgen_service.sut.kserve.grpc_request import MODEL_INFER_PATH
 
 RUN_S = 100.0
 GZIP = ("--request-compression", "gzip", "--accept-compression", "gzip")

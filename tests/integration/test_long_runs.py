@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.columns import NEVER, SERVER_COLUMNS, Status
-from loadgen_service.service.collector import Collector, Received
-from loadgen_service.service.store import RunDirectory
-from loadgen_service.worker.batches import batch_message
-from loadgen_service.worker.outbox import Outbox
-from loadgen_service.worker.record_log import RecordLog
+from loadgen_service.core.records.columns import NEVER, SERVER_COLUMNS, Status
+from loadgen_service.service.collect.collector import Collector, Received
+from loadgen_service.service.storage.run_directory import RunDirectory
+from loadgen_service.worker.records.record_log import RecordLog
+from loadgen_service.worker.uplink.batches import batch_message
+from loadgen_service.worker.uplink.outbox import Outbox
 
 SEAL_ROWS = 5_000
 """A worker at 50,000 queries a second seals so many ten times a second."""

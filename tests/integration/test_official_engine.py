@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from sut_process import sut_server
 
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 
 RUN_S = 80.0

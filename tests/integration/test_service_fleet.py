@@ -23,7 +23,7 @@ from sut_process import sut_server
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.core.summary import Summary, summary_from_json
+from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.fleet.local import LocalWorkers
 from loadgen_service.service.server import Service, serve
 
@@ -280,7 +280,7 @@ def test_workers_of_another_host_come_with_tls_and_token(
     )
 
     # As seen from another host, the service's files are not there: samples must be fetched.
-    monkeypatch.setattr("loadgen_service.service.preparation.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("loadgen_service.service.run.preparation.gethostname", lambda: "elsewhere")
 
     async def test() -> None:
         service = await serve(settings)

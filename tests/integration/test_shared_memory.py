@@ -18,7 +18,7 @@ from adapter_rig import ADAPTERS
 from sut_process import sut_server
 from tritonclient.utils import InferenceServerException
 
-from loadgen_service.mlperf.audit_logs import read_accuracy_log
+from loadgen_service.mlperf.audit.logs import read_accuracy_log
 
 RUN_S = 100.0
 DEADLINE_S = 20.0

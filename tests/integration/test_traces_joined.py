@@ -12,8 +12,8 @@ from otlp_receiver import attributes_of, otlp_receiver
 from sut_process import sut_server
 
 from loadgen_service import Settings, run
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
-from loadgen_service.core.tracing import TraceIds
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.tracing.sampling import TraceIds
 
 CLIENT, SERVER, INTERNAL = 3, 2, 1
 QUERIES = 60

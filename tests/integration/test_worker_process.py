@@ -18,9 +18,9 @@ from loadgen_proto import loadgen_pb2 as pb
 from sut_process import sut_server
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.core.arrivals import trace_to_bytes
-from loadgen_service.core.columns import Status
-from loadgen_service.core.plan import SampleCounts, plan_hash, plan_series, series_specs
+from loadgen_service.core.plan.arrivals import trace_to_bytes
+from loadgen_service.core.plan.plan import SampleCounts, plan_hash, plan_series, series_specs
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 
 WAIT_S = 20.0

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from loadgen_service.worker.promptness import ask_for_short_slices
-from loadgen_service.worker.waiting import Waiter, make_waiter
+from loadgen_service.worker.host.sched_slice import ask_for_short_slices
+from loadgen_service.worker.issue.timers import Waiter, make_waiter
 
 WAIT_S = 10.0
 POLICIES = ["timerfd", "poll"]

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from loadgen_service.core.columns import NEVER, REQUEST_COLUMNS, Status
-from loadgen_service.core.facts import RunFacts, SeriesFacts, WorkerFacts
-from loadgen_service.core.figures import series_figures
-from loadgen_service.core.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.facts.run import RunFacts, SeriesFacts, WorkerFacts
+from loadgen_service.core.figures.series import series_figures
+from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, Status
+from loadgen_service.core.records.request_table import RequestTable, assemble
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.table import RequestTable, assemble
-from loadgen_service.core.verdict import judge
-from loadgen_service.mlperf.log_inputs import Build, LogInputs, Notice, SeriesLog, series_log
+from loadgen_service.core.verdict.judge import judge
+from loadgen_service.mlperf.logs.inputs import Build, LogInputs, Notice, SeriesLog, series_log
 
 SAMPLES = Path(__file__).parent.parent / "data" / "mlperf"
 PREFIX = ":::MLLOG "

@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loadgen_service.mlperf.audit_logs import MARK, SCORE_KEYS
+from loadgen_service.mlperf.audit.logs import MARK, SCORE_KEYS
 from loadgen_service.mlperf.benchmarks import ROUNDS
-from loadgen_service.mlperf.submission_checks import VERIFY_LINES
-from loadgen_service.mlperf.submission_place import MEASUREMENT_FIELDS, ResultPlace, read_json
-from loadgen_service.mlperf.submission_system import NETWORK, REQUIRED
+from loadgen_service.mlperf.submission.checks import VERIFY_LINES
+from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultPlace, read_json
+from loadgen_service.mlperf.submission.system_description import NETWORK, REQUIRED
 
 LABEL = "SYNTHETIC: made to test a checker, not measured; never to be submitted"
 LABEL_FILE = "SYNTHETIC.txt"

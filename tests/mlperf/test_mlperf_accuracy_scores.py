@@ -13,10 +13,10 @@ from official_trace import SAMPLES
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.cli.main import main
-from loadgen_service.mlperf.accuracy_log import AccuracyEntry, accuracy_lines
-from loadgen_service.mlperf.audit_logs import LoggedAnswer, read_accuracy_log
-from loadgen_service.mlperf.submission_results import metric_of
-from loadgen_service.mlperf.submission_rules import TOKENS
+from loadgen_service.mlperf.audit.logs import LoggedAnswer, read_accuracy_log
+from loadgen_service.mlperf.logs.accuracy_log import AccuracyEntry, accuracy_lines
+from loadgen_service.mlperf.submission.result_checks import metric_of
+from loadgen_service.mlperf.submission.rules import TOKENS
 
 
 def logits(best: int, second: int, count: int = 10) -> bytes:

@@ -11,11 +11,11 @@ from submission_mending import log_line
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
-from loadgen_service.mlperf.audit_judge import LOG_PLACE, AuditWay, judge_audit
-from loadgen_service.mlperf.audit_logs import read_accuracy_log
-from loadgen_service.mlperf.conf_file import parse_conf
-from loadgen_service.mlperf.conf_keys import read_keys
-from loadgen_service.mlperf.submission_runs import (
+from loadgen_service.mlperf.audit.logs import read_accuracy_log
+from loadgen_service.mlperf.conf.keys import read_keys
+from loadgen_service.mlperf.conf.parser import parse_conf
+from loadgen_service.mlperf.submission.audit_verdict import LOG_PLACE, AuditWay, judge_audit
+from loadgen_service.mlperf.submission.runs import (
     accuracy_text,
     by_scenario,
     read_run,

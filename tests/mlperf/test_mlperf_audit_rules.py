@@ -10,14 +10,14 @@ import pytest
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
-from loadgen_service.mlperf.audit_logs import (
+from loadgen_service.mlperf.audit.logs import (
     DetailLog,
     LoggedAnswer,
     read_accuracy_log,
     read_detail_log,
 )
-from loadgen_service.mlperf.audit_report import AuditResult, report_lines, write_audit
-from loadgen_service.mlperf.audit_rules import (
+from loadgen_service.mlperf.audit.report import AuditResult, report_lines, write_audit
+from loadgen_service.mlperf.audit.rules import (
     equal_answers,
     equal_performance,
     no_caching,
@@ -25,9 +25,9 @@ from loadgen_service.mlperf.audit_rules import (
     token_rules,
     within_delta,
 )
-from loadgen_service.mlperf.audit_table import TESTS, audit_conf, audit_conf_text
-from loadgen_service.mlperf.conf_file import parse_conf
-from loadgen_service.mlperf.conf_keys import CONF_KEYS, read_keys
+from loadgen_service.mlperf.audit.table import TESTS, audit_conf, audit_conf_text
+from loadgen_service.mlperf.conf.keys import CONF_KEYS, read_keys
+from loadgen_service.mlperf.conf.parser import parse_conf
 
 SCORES = {
     "Offline": "result_samples_per_second",

@@ -11,9 +11,9 @@ from typing import Any
 import mlperf_loadgen
 import pytest
 
-import loadgen_service.mlperf.binding as ours
-from loadgen_service.core.official_settings import official_fields
+import loadgen_service.binding as ours
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.loadgen_mapping import official_fields
 from loadgen_service.errors import UserError
 
 FILES = {
@@ -118,7 +118,7 @@ def test_from_config_reads_what_the_official_one_reads(tmp_path, name, model, sc
     for file, text in FILES.items():
         (tmp_path / file).write_text(text)
     official = ask("mlperf_loadgen", tmp_path / name, model, scenario, 1)
-    own = ask("loadgen_service.mlperf.binding", tmp_path / name, model, scenario, 1)
+    own = ask("loadgen_service.binding", tmp_path / name, model, scenario, 1)
     assert own[0] == official[0]
     assert relevant(own[1], scenario) == relevant(official[1], scenario)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadgen_service.mlperf.conf_file import as_integer, as_number, parse_conf
+from loadgen_service.mlperf.conf.parser import as_integer, as_number, parse_conf
 
 
 @pytest.mark.parametrize(

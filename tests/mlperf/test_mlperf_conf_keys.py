@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadgen_service.mlperf.benchmarks import BENCHMARKS, ROUNDS, Benchmark
-from loadgen_service.mlperf.conf_file import parse_conf
-from loadgen_service.mlperf.conf_keys import (
+from loadgen_service.mlperf.conf.keys import (
     OFFICIAL_SCENARIO,
     ConfValue,
     builtin_keys,
     read_keys,
     seed_keys,
 )
-from loadgen_service.mlperf.conf_settings import AUDIT_MODEL
+from loadgen_service.mlperf.conf.parser import parse_conf
+from loadgen_service.mlperf.conf.settings import AUDIT_MODEL
 
 UINT64 = 2**64
 EXAMPLES_A_SCENARIO = 250

@@ -7,11 +7,11 @@ import pathlib
 import pytest
 import yaml
 
-from loadgen_service.cli.sources import read_settings
+from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 from loadgen_service.mlperf.benchmarks import BENCHMARKS, ROUNDS
-from loadgen_service.mlperf.conf_keys import OFFICIAL_SCENARIO
+from loadgen_service.mlperf.conf.keys import OFFICIAL_SCENARIO
 
 
 def write(folder: pathlib.Path, name: str, *lines: str) -> str:

@@ -24,10 +24,10 @@ from official_trace import (
     rebuilt,
 )
 
-from loadgen_service.mlperf.accuracy_log import AccuracyEntry, accuracy_lines
-from loadgen_service.mlperf.detail_log import detail_lines
-from loadgen_service.mlperf.log_inputs import LogInputs
-from loadgen_service.mlperf.summary_log import summary_lines
+from loadgen_service.mlperf.logs.accuracy_log import AccuracyEntry, accuracy_lines
+from loadgen_service.mlperf.logs.detail_log import detail_lines
+from loadgen_service.mlperf.logs.inputs import LogInputs
+from loadgen_service.mlperf.logs.summary_log import summary_lines
 
 # sample -> why it is not repeated here
 LEFT_OUT = {

@@ -13,11 +13,11 @@ import pytest
 from official_trace import SAMPLES, counts_of, our_settings, read_detail
 from pydantic import ValidationError
 
-from loadgen_service.core.peak_search import PeakSearch
-from loadgen_service.core.plan import SeriesSpec, peak_series, plan_series, series_specs
+from loadgen_service.core.plan.plan import SeriesSpec, peak_series, plan_series, series_specs
+from loadgen_service.core.search.peak_search import PeakSearch
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.log_parameters import effective_values, requested
-from loadgen_service.mlperf.log_values import json_text
+from loadgen_service.mlperf.logs.parameters import effective_values, requested
+from loadgen_service.mlperf.logs.values import json_text
 
 LOGS = sorted(path.name for path in SAMPLES.iterdir() if path.is_dir())
 PLANNED = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loadgen_service.core.plan import SampleCounts, plan_hash, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, plan_hash, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 
 SAMPLES: dict[str, Any] = json.loads((Path(__file__).parent / "sample_runs.json").read_text())

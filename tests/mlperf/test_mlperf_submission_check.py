@@ -10,11 +10,11 @@ import pytest
 from submission_mending import LABEL, log_line, mend, mend_log
 
 from loadgen_service.cli.main import main
-from loadgen_service.mlperf.submission_checks import check_submission
-from loadgen_service.mlperf.submission_layout import truncated
-from loadgen_service.mlperf.submission_place import ResultPlace
-from loadgen_service.mlperf.submission_rules import ACCURACY_PATTERNS, RULES, directory_name
-from loadgen_service.mlperf.submission_system import REQUIRED, system_misses, template
+from loadgen_service.mlperf.submission.checks import check_submission
+from loadgen_service.mlperf.submission.layout import truncated
+from loadgen_service.mlperf.submission.paths import ResultPlace
+from loadgen_service.mlperf.submission.rules import ACCURACY_PATTERNS, RULES, directory_name
+from loadgen_service.mlperf.submission.system_description import REQUIRED, system_misses, template
 
 Break = Callable[[ResultPlace], object]
 

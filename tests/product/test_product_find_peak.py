@@ -12,8 +12,8 @@ import numpy as np
 from product_runs import run
 from sut_process import sut_server
 
-from loadgen_service.core.peak_search import PeakSearch
-from loadgen_service.core.plan import SampleCounts, peak_series, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, peak_series, plan_series, series_specs
+from loadgen_service.core.search.peak_search import PeakSearch
 from loadgen_service.core.settings import Settings
 
 SERVICE_MS = 8.0

@@ -13,7 +13,8 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import finish_memory  # noqa: E402
 
-from loadgen_service.service import column_home, results  # noqa: E402
+from loadgen_service.service.results import writer  # noqa: E402
+from loadgen_service.service.storage import column_storage  # noqa: E402
 
 COUNT = 3_000
 
@@ -25,16 +26,16 @@ def test_columns_in_files_give_the_files_of_columns_in_memory(
     settings = finish_memory.settings_of(COUNT, scenario)
     asyncio.run(finish_memory.store(tmp_path, COUNT, settings))
     in_files: list[int] = []
-    true_in_file = column_home._in_file
+    true_in_file = column_storage._in_file
 
     def in_file(directory: Path, count: int, dtype: object) -> object:
         in_files.append(count)
         return true_in_file(directory, count, dtype)
 
-    monkeypatch.setattr(column_home, "_in_file", in_file)
+    monkeypatch.setattr(column_storage, "_in_file", in_file)
     written = []
     for free_bytes in (1 << 40, 0):
-        monkeypatch.setattr(results, "free_memory_bytes", lambda free=free_bytes: free)
+        monkeypatch.setattr(writer, "free_memory_bytes", lambda free=free_bytes: free)
         finish_memory.finish(tmp_path, COUNT, settings, "memory")
         names = ("records.parquet", "summary.json", "report.txt")
         written.append([(tmp_path / name).read_bytes() for name in names])

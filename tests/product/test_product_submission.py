@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "mlperf"))
 from submission_mending import LABEL, mend
 
 from loadgen_service.cli.main import main
-from loadgen_service.mlperf.audit_judge import AuditWay, judge_audit
-from loadgen_service.mlperf.audit_report import write_audit
-from loadgen_service.mlperf.submission_checks import check_submission
-from loadgen_service.mlperf.submission_place import MEASUREMENT_FIELDS, ResultPlace
-from loadgen_service.mlperf.submission_system import REQUIRED
+from loadgen_service.mlperf.audit.report import write_audit
+from loadgen_service.mlperf.submission.audit_verdict import AuditWay, judge_audit
+from loadgen_service.mlperf.submission.checks import check_submission
+from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultPlace
+from loadgen_service.mlperf.submission.system_description import REQUIRED
 
 
 @pytest.fixture(scope="module")

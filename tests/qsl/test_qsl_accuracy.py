@@ -10,7 +10,7 @@ from tritonclient.grpc import service_pb2
 from loadgen_service.core.settings import Settings
 from loadgen_service.qsl import Arena, TensorSpec, build_arena, open_library
 from loadgen_service.qsl.scoring import score_top
-from sut_server.zoo import onnx_path
+from sut_server.models.zoo import onnx_path
 
 BATCH = 4
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.qsl.answer_bytes import (
+from loadgen_service.qsl.logged_bytes import (
     answer_bytes,
     first_piece_bytes,
     piece_bytes,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen_service.errors import RunError, UserError
-from loadgen_service.qsl.arena import (
+from loadgen_service.qsl.arena.builder import (
     Arena,
     ArenaDownload,
     ArenaFile,

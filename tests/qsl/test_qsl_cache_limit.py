@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from loadgen_service.errors import UserError
-from loadgen_service.qsl.arena import Arena, ArenaDownload, build_arena
-from loadgen_service.qsl.cache_limit import IN_USE_S, UNUSED_S_MAX, limit_bytes, trim_arenas
+from loadgen_service.qsl.arena.builder import Arena, ArenaDownload, build_arena
+from loadgen_service.qsl.arena.eviction import IN_USE_S, UNUSED_S_MAX, limit_bytes, trim_arenas
 from loadgen_service.qsl.tensors import TensorSpec
 
 NOW_S = 2_000_000_000.0

@@ -9,9 +9,9 @@ import pytest
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
-from loadgen_service.qsl.lengths import parse_lengths
 from loadgen_service.qsl.library import open_library
-from loadgen_service.qsl.prompts import open_prompts, request_parameters
+from loadgen_service.qsl.sources.lengths import parse_lengths
+from loadgen_service.qsl.sources.prompts import open_prompts, request_parameters
 
 SUT = ["openai://127.0.0.1:1/v1"]
 

@@ -13,7 +13,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError, SutError, UserError
 from loadgen_service.qsl import TensorSpec, open_library
 from loadgen_service.qsl.library import QuerySampleLibrary
-from loadgen_service.qsl.sequence_file import read_sequence_file
+from loadgen_service.qsl.sources.sequence_file import read_sequence_file
 
 X = TensorSpec("X", "INT32", (-1, 2))
 
@@ -109,7 +109,7 @@ def test_a_mistake_is_one_line_that_names_its_place(
 def test_a_file_too_large_for_a_message_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_service.qsl.sequence_file.MOST_REQUESTS", 3)
+    monkeypatch.setattr("loadgen_service.qsl.sources.sequence_file.MOST_REQUESTS", 3)
     path = written(tmp_path, *([{"sequence": [{"sample": 0}, {"sample": 0}]}] * 2))
     with pytest.raises(UserError, match="has 4 requests, a run takes files of up to 3"):
         read_sequence_file(path)

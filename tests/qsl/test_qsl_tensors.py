@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor
 
 from loadgen_service.errors import SettingsError, SutError
+from loadgen_service.qsl.input_specs import fitted_shape, is_batched, parse_shape, wanted_tensors
 from loadgen_service.qsl.tensors import (
     DTYPES,
     TensorSpec,
@@ -17,7 +18,6 @@ from loadgen_service.qsl.tensors import (
     encode,
     encode_elements,
 )
-from loadgen_service.qsl.wanted import fitted_shape, is_batched, parse_shape, wanted_tensors
 
 IMAGE = TensorSpec("input", "FP32", (-1, 3, 224, 224))
 

@@ -15,18 +15,18 @@ import pytest
 from series_builder import Series, closed, fail_rows, server
 from test_report_text import failing, summary_of
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.figures import series_figures
+from loadgen_service.core.figures.series import series_figures
+from loadgen_service.core.records.columns import Status
+from loadgen_service.core.records.request_table import sample_table
+from loadgen_service.core.records.token_rows import CountedBy, TokenRows
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary import build_summary
-from loadgen_service.core.table import sample_table
-from loadgen_service.core.token_rows import CountedBy, TokenRows
-from loadgen_service.core.verdict import judge
-from loadgen_service.report import record_batches
-from loadgen_service.report.html import render_html
-from loadgen_service.report.record_batches import SeriesRecords, main_series, read_grid
-from loadgen_service.report.series_traces import read_traces
-from loadgen_service.service.results import RECORD_SCHEMA
+from loadgen_service.core.summary.run import build_summary
+from loadgen_service.core.verdict.judge import judge
+from loadgen_service.report import records_reader
+from loadgen_service.report.html.run_page import render_html
+from loadgen_service.report.records_reader import SeriesRecords, main_series, read_grid
+from loadgen_service.report.timeline import read_traces
+from loadgen_service.service.results.writer import RECORD_SCHEMA
 
 
 def written(made: Series, directory: Path) -> Path:
@@ -99,7 +99,7 @@ def test_pieces_never_cut_a_query(tmp_path, monkeypatch, rows):
     made = closed("multi_stream", 50)
     summary = summary_of(made)
     directory = written(made, tmp_path)
-    monkeypatch.setattr(record_batches, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(records_reader, "ROWS_AT_ONCE", rows)
     pieces = list(SeriesRecords(directory, 0).pieces(["status"]))
     seen = [set(piece["query_index"].tolist()) for piece in pieces]
     assert all(not (a & b) for a, b in itertools.pairwise(seen))

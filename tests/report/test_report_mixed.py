@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 from series_builder import Series, fail_rows, server
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import ErrorFacts
-from loadgen_service.core.mixed_summary import (
+from loadgen_service.core.facts.run import ErrorFacts
+from loadgen_service.core.records.columns import Status
+from loadgen_service.core.summary.mixed import (
     MixedSummary,
     StreamSummary,
     build_mixed,
     mixed_from_json,
     mixed_to_json,
 )
-from loadgen_service.core.summary import Summary, build_summary
+from loadgen_service.core.summary.run import Summary, build_summary
 from loadgen_service.errors import UserError
-from loadgen_service.report.mixed_page import render_mixed_html, render_mixed_text
+from loadgen_service.report.html.mixed_page import render_mixed_html, render_mixed_text
 
 
 def summary_of(series: Series, late_ns: int = 0) -> Summary:

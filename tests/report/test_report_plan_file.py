@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError
-from loadgen_service.report.plan_file import write_plan
+from loadgen_service.report.plan_parquet import write_plan
 
 COUNTS = SampleCounts(total=60, performance=24)
 

@@ -9,10 +9,10 @@ from series_builder import COUNTS, MS, Series, closed, fail_rows, records_of
 from test_report_html import page_of
 from test_report_text import summary_of
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import WorkerFacts
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs
-from loadgen_service.core.sequences import SequenceSet
+from loadgen_service.core.facts.run import WorkerFacts
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.plan.sequences import SequenceSet
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 from loadgen_service.report.text import render
 

@@ -9,9 +9,9 @@ from series_builder import Series, server
 from test_report_html import written
 from test_report_text import summary_of
 
-from loadgen_service.core.server_statistics import ModelReading, ServerFacts
-from loadgen_service.core.summary import Summary
-from loadgen_service.report.html import render_html
+from loadgen_service.core.facts.server_stats import ModelReading, ServerFacts
+from loadgen_service.core.summary.run import Summary
+from loadgen_service.report.html.run_page import render_html
 from loadgen_service.report.text import render
 
 MS = 1_000_000

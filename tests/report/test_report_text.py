@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 from series_builder import Series, closed, fail_rows, server
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.facts import ErrorFacts
+from loadgen_service.core.facts.run import ErrorFacts
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary import Summary, build_summary
+from loadgen_service.core.summary.run import Summary, build_summary
+from loadgen_service.report.formatting import say_count, say_rate, say_verdict, table
 from loadgen_service.report.text import render
 from loadgen_service.report.verdict_table import complaints, print_table, row
-from loadgen_service.report.wording import say_count, say_rate, say_verdict, table
 
 
 def summary_of(*series: Series, **run: object) -> Summary:

@@ -20,7 +20,7 @@ MODELS = {"digits": 0.0, "digits-slow": SLOW_S}
 
 def onnx_digits() -> Path:
     """The model file: 64 pixels in, ten logits out."""
-    from sut_server.zoo import onnx_path
+    from sut_server.models.zoo import onnx_path
 
     return Path(onnx_path("digits"))
 

@@ -7,7 +7,7 @@ import time
 
 import onnxruntime
 
-from sut_server.zoo import onnx_path
+from sut_server.models.zoo import onnx_path
 
 
 class SlowDigits:

@@ -12,8 +12,8 @@ from product_runs import Run
 from server_launch import Served
 from server_runs import counts_of, run, summary_of, unmet
 
-from loadgen_service.qsl.answer_bytes import answer_bytes
-from loadgen_service.qsl.array_data import open_digits
+from loadgen_service.qsl.logged_bytes import answer_bytes
+from loadgen_service.qsl.sources.arrays import open_digits
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 

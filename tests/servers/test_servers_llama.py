@@ -104,7 +104,7 @@ def test_the_streamed_text_is_the_text_of_a_plain_request(
     records = pq.read_table(tmp_path / "out" / "records.parquet").to_pydict()
     sample_of = dict(zip(records["request_index"], records["sample_index"], strict=True))
     from loadgen_service.core.settings import Settings
-    from loadgen_service.qsl.prompts import open_prompts
+    from loadgen_service.qsl.sources.prompts import open_prompts
 
     prompts = open_prompts(
         Settings(

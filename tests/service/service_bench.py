@@ -15,7 +15,7 @@ from service_fake_worker import FakeWorker
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.core.summary import Summary, summary_from_json
+from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.service.server import Service, serve
 
 DEADLINE_S = 30

@@ -14,9 +14,8 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service.core.arrivals import trace_from_bytes
-from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.core.plan import (
+from loadgen_service.core.plan.arrivals import trace_from_bytes
+from loadgen_service.core.plan.plan import (
     SampleCounts,
     peak_series,
     plan_hash,
@@ -24,6 +23,7 @@ from loadgen_service.core.plan import (
     series_specs,
     shard_rows,
 )
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
 from loadgen_service.core.settings import Settings
 
 ROWS_A_BATCH = 200

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.service.collector import Collector, CorruptBatch, Received
-from loadgen_service.service.live import LiveSeries
-from loadgen_service.service.segment_reader import read_columns, read_responses
-from loadgen_service.service.segments import frames
-from loadgen_service.service.store import RunDirectory
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
+from loadgen_service.service.collect.collector import Collector, CorruptBatch, Received
+from loadgen_service.service.collect.live_stats import LiveSeries
+from loadgen_service.service.storage.run_directory import RunDirectory
+from loadgen_service.service.storage.segment_reader import read_columns, read_responses
+from loadgen_service.service.storage.segments import frames
 
 
 def received(**body: object) -> Received:
@@ -97,7 +97,7 @@ def test_rows_and_responses_come_back_from_the_disk(tmp_path: Path) -> None:
 def test_batches_are_stored_as_they_came_however_many_share_an_fsync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_service.service.collector.GROUP_BYTES", 1000)
+    monkeypatch.setattr("loadgen_service.service.collect.collector.GROUP_BYTES", 1000)
     # A field that this version does not know, as a newer worker might send it.
     unknown = b"\xfa\x7f\x03abc"
     sent = [
@@ -121,7 +121,7 @@ def test_what_comes_soon_after_an_fsync_shares_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     interval_s = 0.02 if reason == "time" else 3600.0
-    monkeypatch.setattr("loadgen_service.service.collector.COMMIT_EVERY_S", interval_s)
+    monkeypatch.setattr("loadgen_service.service.collect.collector.COMMIT_EVERY_S", interval_s)
     told: list[str] = []
 
     async def test(collector: Collector) -> None:
@@ -130,7 +130,7 @@ def test_what_comes_soon_after_an_fsync_shares_the_next(
         if reason == "hurry":
             collector.hurry()
         elif reason == "much":
-            monkeypatch.setattr("loadgen_service.service.collector.URGENT_BYTES", 1000)
+            monkeypatch.setattr("loadgen_service.service.collect.collector.URGENT_BYTES", 1000)
             waiting.append(collector.offer(1, record_batch(1, list(range(100)))))
         elif reason == "close":
             await collector.close()
@@ -142,7 +142,7 @@ def test_what_comes_soon_after_an_fsync_shares_the_next(
 
 
 def test_the_next_series_is_in_no_hurry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen_service.service.collector.COMMIT_EVERY_S", 3600.0)
+    monkeypatch.setattr("loadgen_service.service.collect.collector.COMMIT_EVERY_S", 3600.0)
     told: list[str] = []
 
     async def test(collector: Collector) -> None:
@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_and_ends_nothing(
 
     async def test(collector: Collector) -> None:
         await collector.offer(0, record_batch(1, [0]))
-        monkeypatch.setattr("loadgen_service.service.segments.Segment.sync", refuse)
+        monkeypatch.setattr("loadgen_service.service.storage.segments.Segment.sync", refuse)
         ack = await collector.offer(0, record_batch(2, [1]))
         assert ack.sequence == 2
         assert "No space left on device" in ack.error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen_service.service.column_home import (
+from loadgen_service.service.storage.column_storage import (
     FINISHING_BYTES,
     ROOM_SHARE,
     column_maker,

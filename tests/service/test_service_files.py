@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_service.errors import RunError, UserError
-from loadgen_service.service.journal import JOURNAL_NAME, Journal, entries_of, read_journal
-from loadgen_service.service.segments import MAGIC, Segment, frames
-from loadgen_service.service.store import RunDirectory, RunStore
+from loadgen_service.service.storage.journal import JOURNAL_NAME, Journal, entries_of, read_journal
+from loadgen_service.service.storage.run_directory import RunDirectory, RunStore
+from loadgen_service.service.storage.segments import MAGIC, Segment, frames
 
 
 def write(path: Path, payloads: list[bytes]) -> None:
@@ -67,8 +67,8 @@ def test_a_long_segment_leaves_the_page_cache_as_it_grows(
         forgotten.append((start, size))
 
     page = mmap.PAGESIZE
-    monkeypatch.setattr("loadgen_service.service.segments.CACHED_BYTES", 4 * page)
-    monkeypatch.setattr("loadgen_service.service.segments.os.posix_fadvise", advise)
+    monkeypatch.setattr("loadgen_service.service.storage.segments.CACHED_BYTES", 4 * page)
+    monkeypatch.setattr("loadgen_service.service.storage.segments.os.posix_fadvise", advise)
     segment = Segment(tmp_path / "a.seg")
     for _ in range(8):
         segment.append(bytes(page))
@@ -84,8 +84,8 @@ def test_a_page_cache_that_keeps_everything_is_no_failure(
     def refuse(*_: int) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("loadgen_service.service.segments.CACHED_BYTES", 0)
-    monkeypatch.setattr("loadgen_service.service.segments.os.posix_fadvise", refuse)
+    monkeypatch.setattr("loadgen_service.service.storage.segments.CACHED_BYTES", 0)
+    monkeypatch.setattr("loadgen_service.service.storage.segments.os.posix_fadvise", refuse)
     segment = Segment(tmp_path / "a.seg")
     segment.append(bytes(3 * mmap.PAGESIZE))
     segment.sync()
@@ -117,7 +117,7 @@ def test_a_refused_write_leaves_no_half_frame(
             raise OSError(28, "No space left on device")
         return os.write(descriptor, b"".join(parts)[:left])
 
-    monkeypatch.setattr("loadgen_service.service.segments.os.writev", to_a_full_disk)
+    monkeypatch.setattr("loadgen_service.service.storage.segments.os.writev", to_a_full_disk)
     with pytest.raises(OSError, match="No space"):
         segment.append(b"never stored")
     assert path.stat().st_size == whole
@@ -134,7 +134,7 @@ def test_a_write_that_takes_a_part_is_gone_on_with(
     path = tmp_path / "a.seg"
     segment = Segment(path)
     monkeypatch.setattr(
-        "loadgen_service.service.segments.os.writev",
+        "loadgen_service.service.storage.segments.os.writev",
         lambda descriptor, parts: os.write(descriptor, b"".join(parts)[:taken]),
     )
     for payload in (b"one", b"", b"a longer one"):

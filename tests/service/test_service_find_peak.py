@@ -12,14 +12,14 @@ from loadgen_proto import loadgen_pb2 as pb
 from service_bench import Bench, summary_of, with_service
 from service_fake_worker import FakeWorker
 
-from loadgen_service.core.peak_search import PeakSearch
+from loadgen_service.core.search.peak_search import PeakSearch
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.core.summary import summary_from_json
-from loadgen_service.mlperf.audit_logs import read_detail_log
-from loadgen_service.service.recovery import recover_all
+from loadgen_service.core.summary.run import summary_from_json
+from loadgen_service.mlperf.audit.logs import read_detail_log
+from loadgen_service.service.run.recovery import recover_all
 from loadgen_service.service.server import serve
-from loadgen_service.service.store import RunStore
+from loadgen_service.service.storage.run_directory import RunStore
 
 SEARCH = {
     "mode": "find_peak",
@@ -152,7 +152,7 @@ def test_a_died_service_recovers_the_search(
 
     async def run() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("loadgen_service.service.conductor.write_results", die)
+            patched.setattr("loadgen_service.service.run.conductor.write_results", die)
             service = await serve(
                 ServeSettings(port=0, results=str(tmp_path / "results")), embedded=True
             )

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from metrics_server import Answer, answering, endless, metrics_server, silent, text_answer
 
-from loadgen_service.core.metrics_url import metrics_place
-from loadgen_service.service.metrics_fetch import ScrapeFailure, fetch
+from loadgen_service.core.settings.metrics_url import metrics_place
+from loadgen_service.service.scrape.fetch import ScrapeFailure, fetch
 
 
 def fetched(answer: Answer, deadline_s: float = 20.0) -> tuple[str, list[str]]:

@@ -10,8 +10,8 @@ import pytest
 from loadgen_proto import loadgen_pb2 as pb
 from service_bench import Bench, summary_of, with_service
 
-from loadgen_service.mlperf.audit_logs import read_accuracy_log, read_detail_log
-from loadgen_service.mlperf.write_logs import ACCURACY_FILE, DETAIL_FILE, SUMMARY_FILE, TRACE_FILE
+from loadgen_service.mlperf.audit.logs import read_accuracy_log, read_detail_log
+from loadgen_service.mlperf.logs.writer import ACCURACY_FILE, DETAIL_FILE, SUMMARY_FILE, TRACE_FILE
 
 LOGS = (SUMMARY_FILE, DETAIL_FILE, ACCURACY_FILE)
 

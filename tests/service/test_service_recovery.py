@@ -11,10 +11,10 @@ from service_fake_worker import FakeWorker, Faults
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.core.summary import summary_from_json
-from loadgen_service.service.recovery import recover_all
+from loadgen_service.core.summary.run import summary_from_json
+from loadgen_service.service.run.recovery import recover_all
 from loadgen_service.service.server import serve
-from loadgen_service.service.store import RunStore
+from loadgen_service.service.storage.run_directory import RunStore
 
 SETTINGS = Settings(
     sut=["grpc://127.0.0.1:9"],
@@ -35,7 +35,7 @@ def crash_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults:
 
     async def run() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("loadgen_service.service.conductor.write_results", die)
+            patched.setattr("loadgen_service.service.run.conductor.write_results", die)
             settings = ServeSettings(port=0, results=str(tmp_path / "results"))
             service = await serve(settings, embedded=True)
             worker = asyncio.create_task(

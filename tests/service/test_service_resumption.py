@@ -13,11 +13,11 @@ from service_fake_worker import FakeWorker, Faults
 from test_service_recovery import crash_while_writing
 
 from loadgen_service.core.settings.serve import ServeSettings
-from loadgen_service.core.summary import Summary, summary_from_json
-from loadgen_service.service.recovery import DIED
-from loadgen_service.service.resumption import NO_SECRETS, WENT_ON, find_resumption
+from loadgen_service.core.summary.run import Summary, summary_from_json
+from loadgen_service.service.run.recovery import DIED
+from loadgen_service.service.run.resumption import NO_SECRETS, WENT_ON, find_resumption
 from loadgen_service.service.server import serve
-from loadgen_service.service.store import RunStore
+from loadgen_service.service.storage.run_directory import RunStore
 
 Entries = list[dict[str, object]]
 

@@ -124,7 +124,7 @@ def test_failed_requests_are_rows_with_a_reason(bench: Any) -> None:
 def test_a_worker_that_never_ends_its_series_is_given_up(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_service.service.series.QUIET_MARGIN_NS", 0)
+    monkeypatch.setattr("loadgen_service.service.run.series_conductor.QUIET_MARGIN_NS", 0)
 
     async def test(bench: Bench) -> None:
         bench.worker(faults=Faults(never_done=True))

@@ -10,8 +10,8 @@ import pytest
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
-from loadgen_service.service.certificates import server_credentials
-from loadgen_service.service.security import (
+from loadgen_service.service.auth.certificates import server_credentials
+from loadgen_service.service.auth.policy import (
     PATH_FIELDS,
     is_loopback,
     require_allowed,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from loadgen_service.core.plan import SampleCounts, hash_plans, plan_series, series_specs
-from loadgen_service.core.sequences import SequenceSet
+from loadgen_service.core.plan.plan import SampleCounts, hash_plans, plan_series, series_specs
+from loadgen_service.core.plan.sequences import SequenceSet
 from loadgen_service.core.settings import Settings
-from loadgen_service.service.conductor import prepared_entry
-from loadgen_service.service.preparation import DataFacts, Prepared
-from loadgen_service.service.recovery import counts_from_journal
-from loadgen_service.service.results import RECORD_SCHEMA, record_schema
+from loadgen_service.service.results.writer import RECORD_SCHEMA, record_schema
+from loadgen_service.service.run.conductor import prepared_entry
+from loadgen_service.service.run.preparation import DataFacts, Prepared
+from loadgen_service.service.run.recovery import counts_from_journal
 
 PLAYED = SampleCounts(9, 4, SequenceSet.of([[0, 1, 8], [2]]))
 SETTINGS = Settings(scenario="concurrency", sequences="file.jsonl")

@@ -9,7 +9,7 @@ import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.errors import RunError
-from loadgen_service.service.sessions import OUTGOING_LIMIT, Sessions, Worker
+from loadgen_service.service.run.worker_sessions import OUTGOING_LIMIT, Sessions, Worker
 
 S = 1_000_000_000
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from loadgen_service.service.crew import Crew, Interrupted
-from loadgen_service.service.sessions import Sessions
-from loadgen_service.service.stream_gate import MORE_STREAMS, StreamGate, StreamPlace
+from loadgen_service.service.run.leased_workers import Crew, Interrupted
+from loadgen_service.service.run.start_barrier import MORE_STREAMS, StreamGate, StreamPlace
+from loadgen_service.service.run.worker_sessions import Sessions
 
 
 def gate(count: int, broken: list[int] | None = None) -> StreamGate:

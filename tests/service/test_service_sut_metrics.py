@@ -15,12 +15,12 @@ from service_bench import Bench, failed_findings, summary_of
 from service_fake_worker import Faults
 from test_service_recovery import SETTINGS, crash_while_writing
 
-from loadgen_service.core.summary import Summary, summary_from_json
-from loadgen_service.report.html import render_html
-from loadgen_service.service import metrics_scraping
-from loadgen_service.service.recovery import recover_all
-from loadgen_service.service.scraped_files import Reading, append_reading, read_readings
-from loadgen_service.service.store import RunStore
+from loadgen_service.core.summary.run import Summary, summary_from_json
+from loadgen_service.report.html.run_page import render_html
+from loadgen_service.service.results.scraped_files import Reading, append_reading, read_readings
+from loadgen_service.service.run import scraper
+from loadgen_service.service.run.recovery import recover_all
+from loadgen_service.service.storage.run_directory import RunStore
 
 # Written by hand after vLLM's documentation of its metrics; never served by a real vLLM here.
 VLLM = """\
@@ -43,13 +43,13 @@ LASTING = {"scenario": "concurrency", "min_duration_ms": 1000, "min_query_count"
 QUICK = {"sut_metrics_interval_ms": 100}
 
 
-DEADLINE_NS = metrics_scraping.deadline_ns
+DEADLINE_NS = scraper.deadline_ns
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with other tests may not answer within a tenth of a second."""
-    monkeypatch.setattr(metrics_scraping, "deadline_ns", lambda _: 5_000_000_000)
+    monkeypatch.setattr(scraper, "deadline_ns", lambda _: 5_000_000_000)
 
 
 async def vllm(server: MetricsServer, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +149,7 @@ def test_a_server_that_dies_in_the_run_leaves_what_it_said_and_counts_as_failed(
 def test_a_slow_server_misses_its_ticks_and_the_run_does_not_wait(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_scraping, "deadline_ns", DEADLINE_NS)
+    monkeypatch.setattr(scraper, "deadline_ns", DEADLINE_NS)
 
     async def slow(server: MetricsServer, writer: asyncio.StreamWriter) -> None:
         if len(server.requests) > 1:
@@ -173,7 +173,7 @@ def test_a_full_disk_ends_the_metrics_and_not_the_run(
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(metrics_scraping, "append_reading", refuse)
+    monkeypatch.setattr(scraper, "append_reading", refuse)
 
     async def test(bench: Bench) -> None:
         async with metrics_server(vllm) as server:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loadgen_service.core.columns import REQUEST_COLUMNS, Status
-from loadgen_service.core.facts import SeriesFacts, WorkerFacts
-from loadgen_service.service.ledger import Ledger
-from loadgen_service.worker.outbox import Outbox
+from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
+from loadgen_service.service.collect.batch_ledger import Ledger
+from loadgen_service.worker.uplink.outbox import Outbox
 
 RECONNECT_MS = 300.0
 SYNC_MS = 5.0

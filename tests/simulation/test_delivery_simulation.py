@@ -7,16 +7,16 @@ import os
 import pytest
 from delivery_world import Ended, play
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.plan import (
+from loadgen_service.core.plan.plan import (
     SampleCounts,
     SeriesPlan,
     plan_series,
     series_specs,
     shard_rows,
 )
+from loadgen_service.core.records.columns import Status
+from loadgen_service.core.records.request_table import assemble
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.table import assemble
 
 SETTINGS = Settings(scenario="server", target_qps=1000, min_duration_ms=300, min_query_count=300)
 WORKERS = 3

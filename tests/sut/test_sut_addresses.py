@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from loadgen_service.errors import SutError, UserError
-from loadgen_service.sut.addresses import SutAddress, parse_address, parse_addresses, resolve
+from loadgen_service.sut.net.addresses import SutAddress, parse_address, parse_addresses, resolve
 
 
 @pytest.mark.parametrize(

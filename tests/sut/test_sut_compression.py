@@ -13,20 +13,20 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
-from loadgen_service.sut.aio import GzipUse
-from loadgen_service.sut.base import Parts
-from loadgen_service.sut.compression import (
+from loadgen_service.sut.grpc.aio_client import GzipUse
+from loadgen_service.sut.http.compression import (
     InflatingAnswer,
     RequestCompressor,
     compressed_http,
     request_compressor,
 )
-from loadgen_service.sut.http_link import Answer
-from loadgen_service.sut.kserve_http import HttpInferAnswer, HttpInferBuilder
-from loadgen_service.sut.kserve_request import RequestTensor
-from loadgen_service.sut.openai_answer import OpenAiAnswer
-from loadgen_service.sut.openai_request import OpenAiBuilder
-from sut_server.kserve_http import read_request
+from loadgen_service.sut.http.connection import Answer
+from loadgen_service.sut.interface import Parts
+from loadgen_service.sut.kserve.grpc_request import RequestTensor
+from loadgen_service.sut.kserve.http_request import HttpInferAnswer, HttpInferBuilder
+from loadgen_service.sut.openai.request import OpenAiBuilder
+from loadgen_service.sut.openai.response import OpenAiAnswer
+from sut_server.http.kserve import read_request
 
 GZIP = {b"content-encoding": b"gzip"}
 SSE = {b"content-type": b"text/event-stream"}

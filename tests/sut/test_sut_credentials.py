@@ -8,7 +8,7 @@ import pytest
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
-from loadgen_service.sut.credentials import read_headers, read_text_headers, tls_context
+from loadgen_service.sut.net.credentials import read_headers, read_text_headers, tls_context
 
 
 def test_headers_come_from_text_environment_and_file(tmp_path: Path) -> None:

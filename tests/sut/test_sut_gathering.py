@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from grpc_wire.events import DONE
 
-from loadgen_service.sut.gathering import EVENTS_MAX, Gathering, Read
+from loadgen_service.sut.read_coalescer import EVENTS_MAX, Gathering, Read
 
 
 class Rig:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SettingsError
-from loadgen_service.sut.kserve_http import (
+from loadgen_service.sut.kserve.grpc_request import RequestTensor
+from loadgen_service.sut.kserve.http_request import (
     CODE_INTERNAL,
     HttpInferAnswer,
     HttpInferBuilder,
@@ -20,8 +21,7 @@ from loadgen_service.sut.kserve_http import (
     infer_response,
     model_path,
 )
-from loadgen_service.sut.kserve_request import RequestTensor
-from sut_server.kserve_http import infer_answer, read_request
+from sut_server.http.kserve import infer_answer, read_request
 
 
 def split(request: bytes) -> tuple[dict[str, str], bytes]:

@@ -10,10 +10,10 @@ import pytest
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
-from loadgen_service.sut.kserve_http import infer_head
-from loadgen_service.sut.kserve_json import JSON, JsonInferBuilder
-from loadgen_service.sut.kserve_request import RequestTensor
-from sut_server.kserve_http import read_request
+from loadgen_service.sut.kserve.grpc_request import RequestTensor
+from loadgen_service.sut.kserve.http_request import infer_head
+from loadgen_service.sut.kserve.json_request import JSON, JsonInferBuilder
+from sut_server.http.kserve import read_request
 
 
 def builder(datatype: str, shape: tuple[int, ...], *samples: bytes) -> JsonInferBuilder:

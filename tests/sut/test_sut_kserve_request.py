@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SettingsError
-from loadgen_service.sut.base import Parts
-from loadgen_service.sut.kserve_request import (
+from loadgen_service.sut.interface import Parts
+from loadgen_service.sut.kserve.grpc_request import (
     JOINED_BYTES_MAX,
     RequestBuilder,
     RequestTensor,

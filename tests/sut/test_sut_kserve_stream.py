@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.sut.base import DONE, MESSAGE, Event
-from loadgen_service.sut.kserve_stream import CODE_UNKNOWN, StreamReader
+from loadgen_service.sut.grpc.stream_reader import CODE_UNKNOWN, StreamReader
+from loadgen_service.sut.interface import DONE, MESSAGE, Event
 
 FAILED = service_pb2.ModelStreamInferResponse(error_message="out of memory").SerializeToString()
 PIECE = service_pb2.ModelStreamInferResponse(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from loadgen_service.core.token_rows import CountedBy
-from loadgen_service.sut.openai_answer import OpenAiAnswer, complaint
-from loadgen_service.sut.sse import SseReader
+from loadgen_service.core.records.token_rows import CountedBy
+from loadgen_service.sut.http.sse import SseReader
+from loadgen_service.sut.openai.response import OpenAiAnswer, complaint
 
 STREAMS = Path(__file__).parent.parent / "data" / "sse"
 SSE = {b"content-type": b"text/event-stream; charset=utf-8"}

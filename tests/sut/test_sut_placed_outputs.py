@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.core.columns import NEVER
-from loadgen_service.sut.base import CODE_CANCELLED, DONE, Cell, Event, Parts
+from loadgen_service.core.records.columns import NEVER
+from loadgen_service.sut.interface import CODE_CANCELLED, DONE, Cell, Event, Parts
 from loadgen_service.sut.null import NullSut
-from loadgen_service.sut.placed_outputs import OutputSlots, PlacedAnswers, PlacedSut
-from loadgen_service.sut.shared_requests import REGION_KEY
+from loadgen_service.sut.shm.outputs import OutputSlots, PlacedAnswers, PlacedSut
+from loadgen_service.sut.shm.requests import REGION_KEY
 
 SIZE = 16
 SLOT = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from loadgen_service.errors import UserError
-from loadgen_service.sut.addresses import parse_address
-from loadgen_service.sut.proxies import Proxy, is_excepted, proxy_of, read_proxy
-from loadgen_service.sut.tunnel import tunnel_fault
+from loadgen_service.sut.net.addresses import parse_address
+from loadgen_service.sut.net.connect_tunnel import tunnel_fault
+from loadgen_service.sut.net.proxy_env import Proxy, is_excepted, proxy_of, read_proxy
 
 ALL = {
     "grpc_proxy": "http://grpc:1",

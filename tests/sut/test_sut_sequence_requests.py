@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.sut.base import Parts
-from loadgen_service.sut.kserve_http import HttpInferBuilder
-from loadgen_service.sut.kserve_request import JOINED_BYTES_MAX, RequestBuilder, RequestTensor
-from loadgen_service.sut.sequence_requests import mark_of, marked_grpc, marked_http
+from loadgen_service.sut.interface import Parts
+from loadgen_service.sut.kserve.grpc_request import JOINED_BYTES_MAX, RequestBuilder, RequestTensor
+from loadgen_service.sut.kserve.http_request import HttpInferBuilder
+from loadgen_service.sut.kserve.sequence_params import mark_of, marked_grpc, marked_http
 
 SIZES = (8, JOINED_BYTES_MAX + 8)
 """Of a tensor: a request is one piece of bytes, and several."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.sut.server_timings import NAMES, find_timings
+from loadgen_service.sut.kserve.server_timings import NAMES, find_timings
 
 INT63 = st.integers(min_value=0, max_value=2**63 - 1)
 

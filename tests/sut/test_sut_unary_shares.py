@@ -10,8 +10,8 @@ import pytest
 from grpc_wire.events import DONE, MESSAGE
 from grpc_wire.headers import request_headers
 
-from loadgen_service.sut.addresses import parse_addresses
-from loadgen_service.sut.unary import MIX_TURNS, SHARES_MAX, WirePath, WireSut
+from loadgen_service.sut.grpc.client import MIX_TURNS, SHARES_MAX, WirePath, WireSut
+from loadgen_service.sut.net.addresses import parse_addresses
 
 
 class FakeWire:

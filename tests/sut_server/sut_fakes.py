@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from sut_server.calls import Call
+from sut_server.engines.calls import Call
 from sut_server.errors import CallError, Code
-from sut_server.models import Batch, ModelSpec
-from sut_server.tensors import TensorSpec
+from sut_server.models.registry import Batch, ModelSpec
+from sut_server.models.tensors import TensorSpec
 
 DEADLINE_S = 20.0
 

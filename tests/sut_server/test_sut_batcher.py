@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sut_server.batcher import Batcher
+from sut_server.engines.batcher import Batcher
 
 
 @dataclass

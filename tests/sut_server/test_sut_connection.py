@@ -6,16 +6,16 @@ import asyncio
 
 from grpc_wire.client import ClientConnection
 from grpc_wire.events import DONE
-from grpc_wire.flow import Piece
 from grpc_wire.headers import request_headers
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
+from grpc_wire.windows import Piece
 from sut_fakes import run
 
-from sut_server.calls import Call
-from sut_server.connection import Connections, KserveConnection
+from sut_server.engines.calls import Call
+from sut_server.engines.null import ReadyAnswer, null_spec, ready_answer
 from sut_server.errors import Code
-from sut_server.null import ReadyAnswer, null_spec, ready_answer
+from sut_server.grpc.connection import Connections, KserveConnection
 
 
 class MemoryTransport(asyncio.Transport):

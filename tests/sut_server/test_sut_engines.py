@@ -14,17 +14,17 @@ import pytest
 from sut_fakes import FakeModel, FakeSink, infer_message, output_of, refused, run, until
 from tritonclient.grpc import service_pb2
 
-from sut_server.batch_engine import BatchEngine, BatchLimits
-from sut_server.engines import Desk
+from sut_server.alarms import Alarms
+from sut_server.engines.batch import BatchEngine, BatchLimits
+from sut_server.engines.engine import Desk
+from sut_server.engines.faults import FaultPlan
+from sut_server.engines.null import NullEngine, null_spec, ready_answer
+from sut_server.engines.service_time import parse_service_time
+from sut_server.engines.synthetic import SyntheticEngine, SyntheticOptions, simple_spec
 from sut_server.errors import Code
-from sut_server.faults import FaultPlan
-from sut_server.infer_messages import InferRequest, decode_request
-from sut_server.models import Batch
-from sut_server.null import NullEngine, null_spec, ready_answer
-from sut_server.service_time import parse_service_time
+from sut_server.messages.infer import InferRequest, decode_request
+from sut_server.models.registry import Batch
 from sut_server.side_by_side import SideBySide
-from sut_server.synthetic import SyntheticEngine, SyntheticOptions, simple_spec
-from sut_server.waiting import Alarms
 
 
 class AlignedModel(FakeModel):

@@ -8,8 +8,8 @@ import json
 import pytest
 from test_sut_connection import MemoryTransport
 
-from sut_server.http_compression import HttpCompression
-from sut_server.http_connection import (
+from sut_server.http.compression import HttpCompression
+from sut_server.http.connection import (
     BODY_BYTES_MAX,
     HttpCall,
     HttpConnection,

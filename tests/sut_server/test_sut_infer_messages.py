@@ -12,15 +12,15 @@ from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import service_pb2
 
 from sut_server.errors import CallError, Code
-from sut_server.infer_messages import (
+from sut_server.messages.infer import (
     ResponseEncoder,
     Timings,
     checked_outputs,
     decode_request,
     varint,
 )
-from sut_server.models import ModelSpec
-from sut_server.tensors import DTYPES, TensorSpec, from_raw, to_raw
+from sut_server.models.registry import ModelSpec
+from sut_server.models.tensors import DTYPES, TensorSpec, from_raw, to_raw
 
 SPEC = ModelSpec(
     "twins",

@@ -10,14 +10,14 @@ import pytest
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
-from sut_server.engines import Desk
+from sut_server.engines.engine import Desk
+from sut_server.engines.null import NullEngine
 from sut_server.errors import CallError
-from sut_server.infer_messages import InferRequest, decode_request
-from sut_server.known_requests import REMEMBERED, REST_BYTES_MAX, KnownRequests
-from sut_server.models import ModelSpec
-from sut_server.null import NullEngine
-from sut_server.raw_contents import ModelInferRequest
-from sut_server.tensors import TensorSpec
+from sut_server.grpc.request_cache import REMEMBERED, REST_BYTES_MAX, KnownRequests
+from sut_server.messages.infer import InferRequest, decode_request
+from sut_server.messages.request_split import ModelInferRequest
+from sut_server.models.registry import ModelSpec
+from sut_server.models.tensors import TensorSpec
 
 SPEC = ModelSpec(
     "m",

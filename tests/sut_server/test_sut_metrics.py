@@ -8,11 +8,11 @@ import urllib.request
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from sut_server.engines import Desk
+from sut_server.engines.engine import Desk
+from sut_server.engines.null import NullEngine, null_spec
 from sut_server.errors import Code
-from sut_server.infer_messages import Timings
+from sut_server.messages.infer import Timings
 from sut_server.metrics import FiguresCollector, serve_metrics
-from sut_server.null import NullEngine, null_spec
 
 
 def engine_with_figures() -> NullEngine:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sut_server.errors import UsageError
-from sut_server.models import open_model
-from sut_server.python_model import PythonModel
+from sut_server.models.python import PythonModel
+from sut_server.models.registry import open_model
 
 GOOD = """
 import numpy as np

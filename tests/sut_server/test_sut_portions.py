@@ -12,8 +12,8 @@ from grpc_wire.server import ServerConnection
 from sut_fakes import run
 from test_sut_connection import MemoryTransport, Pair, done
 
-from sut_server.connection import KserveConnection
-from sut_server.null import null_spec, ready_answer
+from sut_server.engines.null import null_spec, ready_answer
+from sut_server.grpc.connection import KserveConnection
 from sut_server.portions import PORTION_COUNT_MAX, PORTIONS_MAX, WHOLE_COUNT_MAX, portion_bytes
 from sut_server.wakefulness import SOON_NS, NextRequest
 

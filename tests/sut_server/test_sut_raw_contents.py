@@ -9,10 +9,10 @@ import sys
 
 import pytest
 from google.protobuf.message import DecodeError
-from grpc_wire.freed_memory import keep_freed_memory
+from host_tuning.malloc import keep_freed_memory
 from tritonclient.grpc import service_pb2
 
-from sut_server.raw_contents import (
+from sut_server.messages.request_split import (
     FIELDS_MAX,
     LARGE_BYTES,
     SMALL_FIELDS_MAX,

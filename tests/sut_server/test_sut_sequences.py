@@ -12,22 +12,22 @@ import pytest
 from sut_fakes import FakeSink, run
 from tritonclient.grpc import service_pb2
 
-from sut_server.accumulator import AccumulatorEngine, accumulator_spec
-from sut_server.engines import Desk
+from sut_server.alarms import Alarms
+from sut_server.engines.accumulator import AccumulatorEngine, accumulator_spec
+from sut_server.engines.engine import Desk
+from sut_server.engines.faults import FaultPlan
+from sut_server.engines.service_time import parse_service_time
+from sut_server.engines.synthetic import SyntheticOptions
 from sut_server.errors import CallError, Code
-from sut_server.faults import FaultPlan
-from sut_server.infer_messages import decode_request
-from sut_server.kserve_http import read_request
-from sut_server.sequences import (
+from sut_server.http.kserve import read_request
+from sut_server.messages.infer import decode_request
+from sut_server.messages.sequence_params import (
     IDLE_NS,
     LIVE_MAX,
     LiveSequences,
     SequencePlace,
     sequence_place,
 )
-from sut_server.service_time import parse_service_time
-from sut_server.synthetic import SyntheticOptions
-from sut_server.waiting import Alarms
 
 
 def place(number: int, *flags: str) -> SequencePlace:

@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
+from sut_server.engines.faults import Fate, Fates, FaultPlan, Places
+from sut_server.engines.service_time import parse_service_time
 from sut_server.errors import UsageError
-from sut_server.faults import Fate, Fates, FaultPlan, Places
-from sut_server.service_time import parse_service_time
 
 MS = 1_000_000
 

@@ -11,13 +11,13 @@ from loadgen_proto import sut_pb2
 from sut_fakes import FakeModel, FakeSink, infer_message, output_of, refused, run
 from tritonclient.grpc import service_pb2
 
-from sut_server.batch_engine import BatchEngine, BatchLimits
-from sut_server.engines import Desk, Engine
+from sut_server.alarms import Alarms
+from sut_server.engines.batch import BatchEngine, BatchLimits
+from sut_server.engines.engine import Desk, Engine
+from sut_server.engines.null import NullEngine, null_spec
 from sut_server.errors import Code
-from sut_server.null import NullEngine, null_spec
-from sut_server.servicer import KSERVE, SUT, Identity, Servicer
+from sut_server.grpc.servicer import KSERVE, SUT, Identity, Servicer
 from sut_server.side_by_side import SideBySide
-from sut_server.waiting import Alarms
 
 
 class Served:

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from sut_fakes import FakeSink, output_of, run
 from tritonclient.grpc import service_pb2
 
-from sut_server.batch_engine import BatchEngine, BatchLimits
-from sut_server.engines import Desk
-from sut_server.infer_messages import InferRequest, decode_request
-from sut_server.models import Batch, ModelSpec
-from sut_server.raw_contents import ModelInferRequest
+from sut_server.alarms import Alarms
+from sut_server.engines.batch import BatchEngine, BatchLimits
+from sut_server.engines.engine import Desk
+from sut_server.messages.infer import InferRequest, decode_request
+from sut_server.messages.request_split import ModelInferRequest
+from sut_server.models.registry import Batch, ModelSpec
+from sut_server.models.tensors import Array, TensorSpec
 from sut_server.side_by_side import (
     BLOCK_BYTES_MAX,
     ELSEWHERE_MAX,
@@ -31,8 +33,6 @@ from sut_server.side_by_side import (
     adjoin,
     as_one,
 )
-from sut_server.tensors import Array, TensorSpec
-from sut_server.waiting import Alarms
 
 SIZE = IN_PLACE_BYTES_MIN + 4_000
 HEAD = 100

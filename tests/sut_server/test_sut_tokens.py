@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sut_server.engines.faults import FaultPlan
+from sut_server.engines.token_source import TokenSource
+from sut_server.engines.token_times import parse_token_times
 from sut_server.errors import UsageError
-from sut_server.faults import FaultPlan
 from sut_server.token_log import TokenLog
-from sut_server.token_source import TokenSource
-from sut_server.token_times import parse_token_times
 
 MS = 1_000_000
 

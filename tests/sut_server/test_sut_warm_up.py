@@ -15,12 +15,12 @@ import pytest
 from sut_fakes import FakeModel
 
 from sut_server import server
+from sut_server.engines.warm_up import warm_up, zeros
 from sut_server.errors import UsageError
 from sut_server.main import main
-from sut_server.models import Batch
+from sut_server.models.registry import Batch
+from sut_server.models.tensors import TensorSpec
 from sut_server.options import parse_options
-from sut_server.tensors import TensorSpec
-from sut_server.warm_up import warm_up, zeros
 
 
 class Noting(FakeModel):

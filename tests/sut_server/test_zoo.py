@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 from sut_server.errors import UsageError
-from sut_server.zoo import MODEL_NAMES, build, digits, onnx_path, torch_file
-from sut_server.zoo.efficientnet_lite0 import same_padding
-from sut_server.zoo.packages import package_file
+from sut_server.models.zoo import MODEL_NAMES, build, digits, onnx_path, torch_file
+from sut_server.models.zoo.efficientnet_lite0 import same_padding
+from sut_server.models.zoo.packages import package_file
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def triton_endpoints(tmp_path_factory):
         if "LOADGEN_TEST_TRITON" in os.environ:
             pytest.fail("LOADGEN_TEST_TRITON names no environment: make triton")
         pytest.skip("no Triton here: make triton")
-    from sut_server.zoo import onnx_path
+    from sut_server.models.zoo import onnx_path
 
     folder = tmp_path_factory.mktemp("triton")
     repository = make_repository(folder, onnx_path(MODEL))

@@ -15,15 +15,15 @@ from grpc_wire.headers import HeaderBlock, request_headers
 from test_triton_runs import TOP1, run
 from triton_server import environment_path, make_repository, triton
 
-from loadgen_service.sut.compression import compressed_http
-from loadgen_service.sut.kserve_http import HttpInferBuilder
-from loadgen_service.sut.kserve_request import (
+from loadgen_service.sut.http.compression import compressed_http
+from loadgen_service.sut.kserve.grpc_request import (
     MODEL_INFER_PATH,
     RequestTensor,
     request_head,
     request_parts,
 )
-from sut_server.zoo import onnx_path
+from loadgen_service.sut.kserve.http_request import HttpInferBuilder
+from sut_server.models.zoo import onnx_path
 
 pytestmark = pytest.mark.triton
 

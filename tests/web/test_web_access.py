@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.service.tokens import TokenBook, parse_tokens
+from loadgen_service.service.auth.token_book import TokenBook, parse_tokens
 from loadgen_service.web.access import SESSIONS_MAX, Access
 
 TOKEN = "0123456789abcdef"

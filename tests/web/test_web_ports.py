@@ -14,10 +14,10 @@ from service_fake_worker import Faults
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
-from loadgen_service.service.live import LiveSeries
-from loadgen_service.service.tokens import TokenBook
-from loadgen_service.service.totals import OTHER_SUT, SUTS_MAX, Sums
-from loadgen_service.web.exposition import BOUNDS_NS
+from loadgen_service.service.auth.token_book import TokenBook
+from loadgen_service.service.collect.live_stats import LiveSeries
+from loadgen_service.service.run.lifetime_totals import OTHER_SUT, SUTS_MAX, Sums
+from loadgen_service.web.prometheus import BOUNDS_NS
 from loadgen_service.web.server import WebServer, serve_web
 
 DEADLINE_S = 20.0
@@ -268,7 +268,7 @@ def test_addresses_beyond_the_limit_are_added_up():
 def test_bounds_are_edges_of_the_histogram():
     from numpy import array
 
-    from loadgen_service.core.histogram import bucket_indexes
+    from loadgen_service.core.stats.histogram import bucket_indexes
 
     bounds = array(BOUNDS_NS)
     assert (bucket_indexes(bounds) + 1 == bucket_indexes(bounds + 1)).all()

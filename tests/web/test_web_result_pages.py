@@ -16,10 +16,10 @@ for folder in ("core", "report", "compare"):
 
 from run_directories import server_run  # noqa: E402
 
-from loadgen_service.cli.compare_verb import main as compare  # noqa: E402
-from loadgen_service.cli.report_verb import main as report  # noqa: E402
-from loadgen_service.core.rate_sweep import SweepPoint  # noqa: E402
-from loadgen_service.report.sweep_page import render_sweep  # noqa: E402
+from loadgen_service.cli.verbs.compare import main as compare  # noqa: E402
+from loadgen_service.cli.verbs.report import main as report  # noqa: E402
+from loadgen_service.core.search.rate_sweep import SweepPoint  # noqa: E402
+from loadgen_service.report.html.sweep_page import render_sweep  # noqa: E402
 
 pytestmark = [pytest.mark.web, pytest.mark.timeout(240)]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from loadgen_service.core.columns import Status
-from loadgen_service.service.live import LiveSeries, figures_of
+from loadgen_service.core.records.columns import Status
+from loadgen_service.service.collect.live_stats import LiveSeries, figures_of
 from loadgen_service.web.timeline import POINTS_MAX, RUNS_MAX, Timeline, Timelines
 
 S, MS = 1_000_000_000, 1_000_000

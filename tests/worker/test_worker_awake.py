@@ -7,7 +7,7 @@ from pathlib import Path
 from worker_fakes import T0_NS, Rig
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.worker.waiting import FEW_COUNT, SOON_NS, awake_until_ns
+from loadgen_service.worker.issue.timers import FEW_COUNT, SOON_NS, awake_until_ns
 
 
 def rig_of(tmp_path: Path, concurrency: int) -> Rig:

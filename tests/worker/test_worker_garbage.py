@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from loadgen_service.worker import garbage
-from loadgen_service.worker.garbage import (
+from loadgen_service.worker.host import gc_control
+from loadgen_service.worker.host.gc_control import (
     FORCED_DEBT_COUNT,
     QUIET_DEBT_COUNT,
     QUIET_NS,
@@ -33,11 +33,11 @@ def test_debt_is_paid_in_quiet_moments_or_when_it_is_too_high(
 
 
 def test_the_collector_is_off_in_a_series_and_on_after_it() -> None:
-    garbage.freeze()
+    gc_control.freeze()
     try:
         assert not gc.isenabled()
         assert gc.get_freeze_count() > 0
     finally:
-        garbage.thaw()
+        gc_control.thaw()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0

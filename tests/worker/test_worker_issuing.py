@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_fakes import FakeClock, FakeSut, Rig
 
-from loadgen_service.core.plan import SampleCounts
+from loadgen_service.core.plan.plan import SampleCounts
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.base import Cell, Parts
-from loadgen_service.worker.fewest_out import FewestOut
-from loadgen_service.worker.issuing import TOGETHER_COUNT_MIN, Issuer
+from loadgen_service.sut.interface import Cell, Parts
+from loadgen_service.worker.issue.issuer import TOGETHER_COUNT_MIN, Issuer
+from loadgen_service.worker.issue.least_outstanding import FewestOut
 
 MANY = TOGETHER_COUNT_MIN
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs, shard_rows
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs, shard_rows
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.accuracy_sampling import logged_samples
-from loadgen_service.worker.kept_responses import kept_responses
+from loadgen_service.mlperf.logs.accuracy_sampling import logged_samples
+from loadgen_service.worker.records.response_sampling import kept_responses
 
 COUNTS = SampleCounts(100, 100)
 

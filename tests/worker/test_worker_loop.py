@@ -10,12 +10,12 @@ import pytest
 from tritonclient.grpc import service_pb2
 from worker_fakes import T0_NS, Rig
 
-from loadgen_service.core.columns import Status
-from loadgen_service.core.plan import SampleCounts
+from loadgen_service.core.plan.plan import SampleCounts
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.base import MESSAGE
-from loadgen_service.sut.server_timings import NAMES
-from loadgen_service.worker.loop import CHUNK_COUNT
+from loadgen_service.sut.interface import MESSAGE
+from loadgen_service.sut.kserve.server_timings import NAMES
+from loadgen_service.worker.issue.loop import CHUNK_COUNT
 
 MS = 1_000_000
 

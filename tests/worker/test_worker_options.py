@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadgen_service.errors import UserError
-from loadgen_service.worker.options import WorkerOptions, is_loopback, open_coordinator
 from loadgen_service.worker.process import parse_options
+from loadgen_service.worker.session.options import WorkerOptions, is_loopback, open_coordinator
 
 
 def test_the_token_comes_from_a_file_or_the_environment(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from worker_fakes import T0_NS, Rig
 
-from loadgen_service.core.columns import Status
+from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.base import MESSAGE
-from loadgen_service.sut.gathering import Gathering
-from loadgen_service.worker.series import Series
+from loadgen_service.sut.interface import MESSAGE
+from loadgen_service.sut.read_coalescer import Gathering
+from loadgen_service.worker.session.series import Series
 
 
 def rig_of(tmp_path: Path, keep_responses: bool = False, **given: Any) -> Rig:

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.columns import REQUEST_COLUMNS, SERVER_COLUMNS, Status
-from loadgen_service.core.sent_columns import received_columns
+from loadgen_service.core.records.column_codec import received_columns
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, SERVER_COLUMNS, Status
 from loadgen_service.errors import RunError
-from loadgen_service.service.live import sent_of
-from loadgen_service.worker.batches import (
+from loadgen_service.service.collect.live_stats import sent_of
+from loadgen_service.worker.records.record_log import Columns, RecordLog, SealedRows
+from loadgen_service.worker.uplink.batches import (
     SealedNothing,
     SealedResponses,
     batch_message,
     write_left_over,
 )
-from loadgen_service.worker.record_log import Columns, RecordLog, SealedRows
 
 
 def finish(columns: Columns) -> None:

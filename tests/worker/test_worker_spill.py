@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadgen_service.errors import RunError
-from loadgen_service.worker.spill import SpillFolder, remove_abandoned
+from loadgen_service.worker.records.spill import SpillFolder, remove_abandoned
 
 
 def test_a_folder_goes_with_its_owner(tmp_path: Path) -> None:

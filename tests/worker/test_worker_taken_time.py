@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.worker.taken_time import (
+from loadgen_service.worker.host.cpu_steal import (
     TICK_NS,
     TakenShares,
     TakenTime,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from loadgen_service.sut.wakefulness import SHARED_NS, SKIPPED_COUNT
-from loadgen_service.worker.waiting import NEAR_NS, TimerfdWaiter
+from loadgen_service.sut.grpc.busy_poll import SHARED_NS, SKIPPED_COUNT
+from loadgen_service.worker.issue.timers import NEAR_NS, TimerfdWaiter
 
 WELL_NEAR_NS = NEAR_NS // 2
 

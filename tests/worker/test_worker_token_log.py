@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from loadgen_service.core.token_rows import CountedBy
-from loadgen_service.worker.batches import batch_message
-from loadgen_service.worker.token_log import TokenLog
+from loadgen_service.core.records.token_rows import CountedBy
+from loadgen_service.worker.records.token_log import TokenLog
+from loadgen_service.worker.uplink.batches import batch_message
 
 
 def test_ended_streams_are_taken_with_their_rows_and_instants():

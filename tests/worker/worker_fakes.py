@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from loadgen_service.core.pacer import Pacer
-from loadgen_service.core.plan import SampleCounts, plan_series, series_specs, shard_rows
+from loadgen_service.core.pacing.pacer import Pacer
+from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs, shard_rows
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.base import DONE, Cell, Event, Parts
-from loadgen_service.worker.loop import SeriesLoop
-from loadgen_service.worker.record_log import RecordLog, SealedRows
-from loadgen_service.worker.shard import Shard
+from loadgen_service.sut.interface import DONE, Cell, Event, Parts
+from loadgen_service.worker.issue.loop import SeriesLoop
+from loadgen_service.worker.issue.shard import Shard
+from loadgen_service.worker.records.record_log import RecordLog, SealedRows
 
 T0_NS = 1_000_000_000_000
 

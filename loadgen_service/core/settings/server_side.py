@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from loadgen_service.core.metrics_url import metrics_place
+from loadgen_service.core.settings.metrics_url import metrics_place
 
 METRICS_TARGETS_MAX: Final = 64
 """Each has a connection of its own at every tick."""

@@ -1,0 +1,188 @@
+"""Where settings come from: flags, then environment, then a YAML file, then defaults.
+
+A task and LoadGen's files lie between: task and user.conf yield to all three, audit.config
+overrides them.
+
+Every mistake becomes one SettingsError line that names the setting and the place it was read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from loadgen_service.cli.flags import did_you_mean, flag_of, is_list, literal_choices, split_list
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import SettingsError
+from loadgen_service.mlperf.conf.settings import mlperf_layers
+
+ENVIRONMENT_PREFIX = "LOADGEN_"
+
+STREAMS = "streams"
+"""The key of a settings file under which the streams of a mixed run stand."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_settings(
+    model: type[Model],
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    config_path: str | None,
+    prefix: str = ENVIRONMENT_PREFIX,
+) -> Model:
+    """Join the three sources over the defaults and let ``model`` judge the result.
+
+    :raises SettingsError: unreadable file, unknown key, wrong value; one line.
+    """
+    layers = [(f"in {config_path}", read_yaml(model, config_path))] if config_path else []
+    return join_settings(model, layers, flags, environment, prefix)
+
+
+def join_settings(
+    model: type[Model],
+    layers: Sequence[tuple[str, Mapping[str, object]]],
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    prefix: str = ENVIRONMENT_PREFIX,
+) -> Model:
+    """``layers``: the place and the values of each part of a file, lowest first; then environment
+    and flags.
+
+    :raises SettingsError: wrong value; one line that names the place it was read from.
+    """
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    for place, given in layers:
+        _take(values, places, given, place)
+    for name, value in from_environment(model, environment, prefix).items():
+        _take(values, places, {name: value}, f"from {prefix}{name.upper()}")
+    for name, value in flags.items():
+        _take(values, places, {name: value}, f"from {flag_of(name)}")
+    if model is Settings:
+        values, places = _with_mlperf(*_with_task(values, places))
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(describe(model, error, places)) from None
+
+
+def _with_task(
+    values: dict[str, object], places: dict[str, str]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """What the user gave, over what the named task asks for."""
+    name = str(values.get("task") or "")
+    if not name:
+        return values, places
+    from loadgen_service.compare.task import load_task
+
+    words = {key: str(values.get(key) or "") for key in ("scenario", "mode")}
+    scenario = words["scenario"] or str(Settings.model_fields["scenario"].default)
+    asked = load_task(name).settings(scenario, words["mode"])
+    return {**asked, **values}, {**dict.fromkeys(asked, f"from task {name}"), **places}
+
+
+def _with_mlperf(
+    values: dict[str, object], places: dict[str, str]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """What the user gave, between the layers of LoadGen's files."""
+    below, above = mlperf_layers(values)
+    return (
+        {**below.values, **values, **above.values},
+        {**below.places, **places, **above.places},
+    )
+
+
+def read_yaml(model: type[BaseModel], path: str) -> dict[str, object]:
+    """The mapping in a settings file, its keys checked against the fields of ``model``."""
+    content = load_mapping(path)
+    if STREAMS in content:
+        raise SettingsError(
+            f"--config {path}: streams: only `loadgen run` takes several streams at once, without "
+            "--each; leave them out here"
+        )
+    return known_settings(model, content, f"--config {path}")
+
+
+def load_mapping(path: str) -> dict[str, object]:
+    """The mapping in a YAML file, as it stands there. Raises SettingsError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+        raise SettingsError(f"--config {path}: {reason}") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise SettingsError(f"--config {path}{where}: not valid YAML") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"--config {path}: must be a mapping of settings, NAME: VALUE")
+    return content
+
+
+def known_settings(
+    model: type[BaseModel], content: Mapping[str, object], where: str
+) -> dict[str, object]:
+    """``content`` with its lists split. Raises SettingsError for a key that is no setting."""
+    for key in content:
+        if key not in model.model_fields:
+            hint = did_you_mean(str(key), model.model_fields)
+            raise SettingsError(f"{where}: unknown setting {key}{hint}")
+    return {
+        name: split_list(name, value) if is_list(model.model_fields[name]) else value
+        for name, value in content.items()
+    }
+
+
+def from_environment(
+    model: type[BaseModel], environment: Mapping[str, str], prefix: str
+) -> dict[str, object]:
+    """Fields named as ``LOADGEN_TARGET_QPS``; other variables are not ours to judge."""
+    found: dict[str, object] = {}
+    for name, field in model.model_fields.items():
+        value = environment.get(prefix + name.upper())
+        if value is not None:
+            found[name] = split_list(name, value) if is_list(field) else value
+    return found
+
+
+def describe(model: type[BaseModel], error: ValidationError, places: Mapping[str, str]) -> str:
+    """The first mistake in one line, and how many more there are."""
+    mistakes = error.errors(include_url=False)
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return _one_line(model, mistakes[0], places) + more
+
+
+def _one_line(model: type[BaseModel], mistake: ErrorDetails, places: Mapping[str, str]) -> str:
+    message = mistake["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if not mistake["loc"]:
+        return message
+    name = str(mistake["loc"][0])
+    place = places.get(name, "by default")
+    return f"{name}: {_plain(message)}, got {mistake['input']!r} {place}" + did_you_mean(
+        str(mistake["input"]), literal_choices(model.model_fields[name])
+    )
+
+
+def _plain(message: str) -> str:
+    # pydantic speaks of "Input"; the user knows the setting's name
+    return message.replace("Input should be", "must be").replace(", unable to parse string as", ":")
+
+
+def _take(
+    values: dict[str, object],
+    places: dict[str, str],
+    more: Mapping[str, object],
+    place: str,
+) -> None:
+    values.update(more)
+    places.update(dict.fromkeys(more, place))

@@ -1,0 +1,200 @@
+"""``loadgen run``: one run, from its settings to its verdict and exit code.
+
+The run itself happens in a LoadGen service: one started inside with local workers, or one that
+already serves (``--service``). A settings file with ``streams`` makes it a mixed run: several
+models or servers at once, a verdict for each (docs/mixed.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
+from loadgen_service.cli.ray_fleet import add_fleet_flags, ray_fleet
+from loadgen_service.cli.settings_sources import read_settings
+from loadgen_service.core.settings import Settings
+from loadgen_service.errors import SettingsError, UserError
+
+if TYPE_CHECKING:
+    from loadgen_service.cli.local_service import LocalPorts
+    from loadgen_service.cli.run_watcher import Ended
+    from loadgen_service.cli.service_client import ServiceClient
+    from loadgen_service.core.settings.mixed_streams import StreamSettings
+
+TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"
+
+LINGER_MS: Final = 20_000
+"""Longer than Prometheus' customary interval of 15 s."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run; prints the verdict, or JSON, on stdout and progress on stderr."""
+    parser = run_parser("loadgen run", __doc__ or "")
+    parser.add_argument("--each", action="store_true", help="every SUT of --sut gets the whole "
+                        "load by itself, and its own verdict")  # fmt: skip
+    given = parser.parse_strictly(argv)
+    if not given.each and (streams := _streams(given)):
+        return _run_mixed(given, streams)
+    settings = read_settings(Settings, given_flags(given, Settings), os.environ, given.config)
+    if not settings.sut:
+        raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
+    if given.service:
+        _ports(given)
+    if given.service or given.advertise:
+        ray_fleet(given, settings.lease_timeout_ms)
+    if not settings.model:
+        raise SettingsError("model: name the model to ask, such as --model resnet50")
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if given.each:
+            from loadgen_service.cli.verbs.run_each import run_each
+
+            return runner.run(run_each(given, settings))
+        ended = runner.run(_run(given, settings))
+    return _tell(ended, as_json=given.json)
+
+
+def _streams(given: argparse.Namespace) -> list[StreamSettings]:
+    """Those of a settings file that names some."""
+    if not given.config:
+        return []
+    from loadgen_service.cli.mixed_settings import read_streams
+
+    return read_streams(given.config, given_flags(given, Settings), os.environ)
+
+
+def _run_mixed(given: argparse.Namespace, streams: list[StreamSettings]) -> int:
+    import uvloop
+
+    from loadgen_service.cli.verbs.run_mixed import run_mixed
+
+    if given.service:
+        _ports(given)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run_mixed(given, streams))
+
+
+def run_parser(prog: str, description: str) -> OneLineParser:
+    """The flags of a run: its settings, where it happens, what is shown."""
+    parser = model_parser(prog, description, Settings)
+    group = parser.add_argument_group("service: where the run happens, if not in this process")
+    group.add_argument("--service", default="", metavar="HOST:PORT", help="a LoadGen service")
+    group.add_argument("--token-file", default="", metavar="FILE", help="its token; or the "
+                       "environment variable LOADGEN_TOKEN")  # fmt: skip
+    group.add_argument("--service-tls-ca", default="", metavar="FILE", help="PEM: its authority")
+    group.add_argument(
+        "--service-tls-cert", default="", metavar="FILE", help="PEM: our certificate"
+    )
+    group.add_argument("--service-tls-key", default="", metavar="FILE", help="PEM: its key")
+    group.add_argument("--insecure", action="store_true", help="plain text to another host")
+    add_fleet_flags(parser)
+    _add_port_flags(parser)
+    shown = parser.add_argument_group("output")
+    shown.add_argument("--results", default="results", metavar="DIR", help="holds run directories")
+    shown.add_argument("--quiet", action="store_true", help="no progress")
+    shown.add_argument("--json", action="store_true", help="print summary.json instead of a table")
+    return parser
+
+
+def _add_port_flags(parser: OneLineParser) -> None:
+    group = parser.add_argument_group("seeing: ports on 127.0.0.1 while it runs, without --service")
+    group.add_argument("--http-port", type=int, metavar="N", help="live page and /metrics; 0 picks "
+                       "a free port and says which")  # fmt: skip
+    group.add_argument("--metrics-port", type=int, metavar="N", help="/metrics alone")
+    group.add_argument("--metrics-linger-ms", type=int, default=LINGER_MS, metavar="MS", help="how "
+                       "long the end waits for a last scrape of the final figures; 0: not at all "
+                       f"(default {LINGER_MS} with --metrics-port)")  # fmt: skip
+
+
+def _ports(given: argparse.Namespace) -> LocalPorts:
+    """Raises SettingsError for flags that do not fit each other."""
+    from loadgen_service.cli.local_service import LocalPorts
+
+    for flag in ("http_port", "metrics_port"):
+        port = getattr(given, flag)
+        if port is not None and not 0 <= port <= 65535:
+            raise SettingsError(f"{flag} {port}: give a port from 0 to 65535")
+        if port is not None and given.service:
+            raise SettingsError(f"{flag}: the run happens at --service; give it to `loadgen serve`")
+    linger_ms = max(0, given.metrics_linger_ms) if given.metrics_port is not None else 0
+    return LocalPorts(given.http_port, given.metrics_port, linger_ms / 1000)
+
+
+async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
+    from loadgen_service.cli.progress_view import choose_view
+    from loadgen_service.cli.run_watcher import run_to_end
+
+    view = choose_view(given.quiet)
+    try:
+        async with open_service(given, settings, view.say) as client:
+            ended = await run_to_end(client, settings, view)
+            if given.service and settings.out and ended.summary_json:
+                await client.fetch(ended.run_id, Path(settings.out))
+                ended = ended.moved_to(settings.out)
+    finally:
+        view.close()
+    return ended
+
+
+@asynccontextmanager
+async def open_service(
+    given: argparse.Namespace, settings: Settings, say: Callable[[str], None]
+) -> AsyncIterator[ServiceClient]:
+    """The service that ``given`` names, else one in this process with workers here or on the
+    cluster that it names.
+    """
+    if not given.service:
+        from loadgen_service.cli.local_service import local_service
+
+        ports, fleet = _ports(given), ray_fleet(given, settings.lease_timeout_ms)
+        async with local_service(settings.workers, given.results, say, ports, fleet) as client:
+            yield client
+        return
+    from loadgen_service.cli.service_client import ClientTls, open_client
+
+    token = read_token(given.token_file)
+    tls = ClientTls(given.service_tls_ca, given.service_tls_cert, given.service_tls_key)
+    client = open_client(given.service, token, tls, given.insecure)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def read_token(path: str) -> str:
+    """The token in a file, else in the environment, else none. Raises UserError."""
+    if not path:
+        return os.environ.get(TOKEN_VARIABLE, "").strip()
+    try:
+        token = Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UserError(f"token_file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"token_file {path}: not text; write the one token there") from None
+    if len(token.split()) != 1 or not token.isascii():
+        # the service's own file, with names and rights, is no user's
+        raise UserError(f"token_file {path}: write one token there, and nothing else")
+    return token
+
+
+def _tell(ended: Ended, as_json: bool) -> int:
+    if ended.error:
+        print(f"loadgen run: {ended.error}", file=sys.stderr)
+    if as_json:
+        if ended.summary_json:
+            print(ended.summary_json, end="")
+    elif ended.summary_json:
+        from loadgen_service.core.summary.run import summary_from_json
+        from loadgen_service.report.verdict_table import print_table, stdout_console
+
+        print_table(stdout_console(), [summary_from_json(ended.summary_json)])
+        print(f"results: {ended.directory}")
+    return ended.exit_code

@@ -1,0 +1,277 @@
+"""Exact figures of one series out of its request table: counts, rates, distributions, breakdowns.
+
+Decides which requests and which unit (query or sample) a figure covers; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from loadgen_service.core.facts.run import SeriesFacts
+from loadgen_service.core.figures.bursts import BurstFigures, burst_figures, burst_latencies
+from loadgen_service.core.figures.loadgen import (
+    EarlyStopping,
+    Latencies,
+    LoadgenFigures,
+    limit_stopping,
+    loadgen_figures,
+    per_second,
+    stream_stopping,
+)
+from loadgen_service.core.figures.network_hops import Hops, request_hops
+from loadgen_service.core.figures.sequences import SequenceFigures, sequence_figures
+from loadgen_service.core.figures.streams import StreamFigures, stream_figures
+from loadgen_service.core.figures.times import Rows, Times, row_times
+from loadgen_service.core.figures.tokens import TokenFigures, token_figures
+from loadgen_service.core.plan.plan import SeriesPlan
+from loadgen_service.core.records.columns import NEVER, Status
+from loadgen_service.core.records.query_rows import BoolArray, Counts, QueryRows, query_rows
+from loadgen_service.core.records.request_table import (
+    Column,
+    Int64Array,
+    RequestTable,
+    samples_in_rows,
+)
+from loadgen_service.core.records.token_rows import TokenRows
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.stats.percentiles import Distribution, pieces_of
+
+
+@dataclass(frozen=True, slots=True)
+class PartFigures:
+    """What one SUT or one worker did. ``latency_ns``: of its completed requests."""
+
+    index: int
+    requests: Counts
+    samples: Counts
+    completed_samples_per_second: float | None
+    latency_ns: Distribution | None
+    times: Times
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFigures:
+    """Everything that the judge and the summary need of one series.
+
+    ``latency_ns`` covers completed ``latency_unit``s ("query", offline "sample") and counts from
+    the scheduled instant. ``elapsed_ns``: from the start to the last good answer, in a concurrency
+    run the window. Rates divide by it. ``outside_window_count``: queries of a concurrency run that
+    began after the stop instant and are in the counts only. ``tokens``: where the settings ask for
+    LoadGen's token rules.
+    """
+
+    queries: Counts
+    requests: Counts
+    samples: Counts
+    latency_unit: str
+    latency_ns: Distribution | None
+    times: Times
+    elapsed_ns: int | None
+    completed_qps: float | None
+    completed_samples_per_second: float | None
+    loadgen: LoadgenFigures
+    bursts: BurstFigures | None
+    suts: tuple[PartFigures, ...]
+    workers: tuple[PartFigures, ...]
+    unaccounted_count: int
+    duplicate_count: int
+    foreign_count: int
+    unexpected_count: int
+    outside_window_count: int = 0
+    streams: StreamFigures | None = None
+    tokens: TokenFigures | None = None
+    sequences: SequenceFigures | None = None
+
+
+def series_figures(
+    settings: Settings,
+    plan: SeriesPlan,
+    table: RequestTable,
+    facts: SeriesFacts,
+    tokens: TokenRows | None = None,
+) -> SeriesFigures:
+    """Figures of one series. Empty tables give zero counts and None for every distribution.
+
+    ``tokens``: arrivals of streamed answers, where there were any.
+    """
+    sample_counts = samples_in_rows(plan, table.row)
+    all_queries = query_rows(plan, table)
+    windowed = SCENARIOS[settings.scenario].duration_clock == "window"
+    window_ns = _window_ns(table, facts) if windowed else None
+    queries = _began_by(all_queries, window_ns)
+    latencies = _latencies(settings, table, queries, sample_counts)
+    elapsed_ns = window_ns if windowed else _last_answer(table)
+    bursts = _burst_latencies(settings, plan, table, queries)
+    counts = Counts.of(all_queries.status)
+    hops = request_hops(table, facts)
+    whole = _part(Rows(table), hops, sample_counts, elapsed_ns)
+    own = loadgen_figures(
+        settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
+    )
+    return SeriesFigures(
+        queries=counts,
+        requests=whole.requests,
+        samples=whole.samples,
+        latency_unit="sample" if SCENARIOS[settings.scenario].pulled else "query",
+        latency_ns=Distribution.of(latencies.completed_ns),
+        times=whole.times,
+        elapsed_ns=elapsed_ns,
+        completed_qps=_query_rate(all_queries, elapsed_ns),
+        completed_samples_per_second=whole.completed_samples_per_second,
+        loadgen=own,
+        bursts=burst_figures(settings, table) if bursts else None,
+        suts=tuple(_parts(table, hops, table.sut_index, sample_counts, elapsed_ns, whole)),
+        workers=tuple(_parts(table, hops, table.worker_index, sample_counts, elapsed_ns, whole)),
+        unaccounted_count=_unaccounted(table, facts),
+        duplicate_count=table.duplicate_count,
+        foreign_count=table.foreign_count,
+        unexpected_count=table.unexpected_count,
+        outside_window_count=len(all_queries.status) - len(queries.status),
+        streams=stream_figures(settings, plan, table, tokens, elapsed_ns) if tokens else None,
+        tokens=token_figures(settings, table, own, _query_latencies(queries))
+        if settings.use_token_latencies
+        else None,
+        sequences=sequence_figures(plan, table, facts),
+    )
+
+
+def _query_latencies(queries: QueryRows) -> Latencies:
+    return Latencies(queries.latency_ns, Counts.of(queries.status).unanswered)
+
+
+def _completed(table: RequestTable) -> BoolArray:
+    done: BoolArray = table.status == Status.COMPLETED
+    return done
+
+
+def _last_answer(table: RequestTable) -> int | None:
+    done = _completed(table)
+    return int(table.completed_ns.max(where=done, initial=NEVER)) if done.any() else None
+
+
+def _window_ns(table: RequestTable, facts: SeriesFacts) -> int | None:
+    """End of a closed loop's measured window: the broadcast stop, else the last answer."""
+    if facts.stop_ns is not None:
+        return facts.stop_ns
+    return _last_answer(table)
+
+
+def _began_by(queries: QueryRows, window_ns: int | None) -> QueryRows:
+    """The queries that began within the window; all of them without one."""
+    if window_ns is None or not len(queries.status):
+        return queries
+    inside = queries.scheduled_ns <= window_ns
+    count = np.count_nonzero(inside)
+    # in plan order, so mostly the first ones: those need no copy
+    rows = slice(count) if inside[:count].all() else inside
+    return QueryRows(
+        queries.status[rows],
+        queries.scheduled_ns[rows],
+        queries.issued_ns[rows],
+        queries.completed_ns[rows],
+    )
+
+
+def _latencies(
+    settings: Settings, table: RequestTable, queries: QueryRows, sample_counts: Int64Array
+) -> Latencies:
+    """Latencies of the judged unit: every sample's in Offline, every query's elsewhere."""
+    if not SCENARIOS[settings.scenario].pulled:
+        return _query_latencies(queries)
+    done = _completed(table)
+    latency = table.completed_ns[done] - table.scheduled_ns[done]
+    unanswered = Counts.of(table.status, sample_counts).unanswered
+    return Latencies(np.repeat(latency, sample_counts[done]), unanswered)
+
+
+def _burst_latencies(
+    settings: Settings, plan: SeriesPlan, table: RequestTable, queries: QueryRows
+) -> Latencies | None:
+    if SCENARIOS[settings.scenario].due != "bursts":
+        return None
+    return burst_latencies(settings, queries)
+
+
+def _stopping(
+    settings: Settings, latencies: Latencies, bursts: Latencies | None
+) -> EarlyStopping | None:
+    kind = SCENARIOS[settings.scenario].early_stopping
+    if kind == "estimate":
+        only_sample = not SCENARIOS[settings.scenario].splits_queries
+        return stream_stopping(settings, latencies, also_99=only_sample)
+    if kind == "limit":
+        return limit_stopping(settings, latencies, "samples")
+    if kind == "bursts" and bursts is not None:
+        return limit_stopping(settings, bursts, "bursts")
+    return None
+
+
+def _query_rate(queries: QueryRows, elapsed_ns: int | None) -> float | None:
+    """Completions up to ``elapsed_ns`` a second; 0 where nothing completed in a known time."""
+    if elapsed_ns is None:
+        return None
+    inside = (queries.status == Status.COMPLETED) & (queries.completed_ns <= elapsed_ns)
+    return per_second(int(np.count_nonzero(inside)), elapsed_ns)
+
+
+def _unaccounted(table: RequestTable, facts: SeriesFacts) -> int:
+    """Lost requests of workers that are alive: they were issued, and their records are missing."""
+    gone = [worker.worker_index for worker in facts.workers if worker.lost]
+    known = [worker.worker_index for worker in facts.workers]
+    lost = table.worker_index[table.status == Status.LOST]
+    return int(np.count_nonzero(np.isin(lost, known) & ~np.isin(lost, gone)))
+
+
+def _parts(
+    table: RequestTable,
+    hops: Hops | None,
+    key: Column,
+    sample_counts: Int64Array,
+    elapsed_ns: int | None,
+    whole: PartFigures,
+) -> Iterator[PartFigures]:
+    """One breakdown: the rows grouped by ``key``, those without one (below 0) left out."""
+    if len(key) and key.min() == key.max():
+        if key[0] >= 0:
+            yield replace(whole, index=int(key[0]))
+        return
+    present = {int(index) for piece in pieces_of(len(key)) for index in np.unique(key[piece])}
+    for index in sorted(index for index in present if index >= 0):
+        rows = Rows(table, np.flatnonzero(key == index))
+        yield replace(_part(rows, hops, sample_counts, elapsed_ns), index=index)
+
+
+def _part(
+    rows: Rows, hops: Hops | None, sample_counts: Int64Array, elapsed_ns: int | None
+) -> PartFigures:
+    """Figures of some rows; its index says that they are nobody's in particular."""
+    return PartFigures(
+        index=-1,
+        requests=_counts(rows),
+        samples=_counts(rows, sample_counts),
+        completed_samples_per_second=_sample_rate(rows, sample_counts, elapsed_ns),
+        latency_ns=rows.latency(),
+        times=row_times(rows, hops),
+    )
+
+
+def _counts(rows: Rows, weights: Int64Array | None = None) -> Counts:
+    if weights is None:
+        return Counts.of(rows.of(rows.table.status))
+    return Counts.of(rows.of(rows.table.status), rows.of(weights))
+
+
+def _sample_rate(rows: Rows, weights: Int64Array, elapsed_ns: int | None) -> float | None:
+    """As ``_query_rate``, of samples."""
+    if elapsed_ns is None:
+        return None
+    table, count = rows.table, 0
+    for piece in pieces_of(len(rows)):
+        done = rows.of(table.status, piece) == Status.COMPLETED
+        inside = done & (rows.of(table.completed_ns, piece) <= elapsed_ns)
+        count += int(rows.of(weights, piece)[inside].sum())
+    return per_second(count, elapsed_ns)

@@ -1,0 +1,146 @@
+"""Distributions of times between the instants of requests, read a piece of rows at a time.
+
+Of a table of any size no column is copied: what is held is the table and a piece.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen_service.core.figures.network_hops import Hops
+from loadgen_service.core.records.columns import NEVER, Status
+from loadgen_service.core.records.request_table import Int64Array, RequestTable
+from loadgen_service.core.stats.percentiles import Distribution
+
+_ALL: Final = slice(None)
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Distributions in ns over requests; None where nothing was measured.
+
+    issue_delay = issued - scheduled = late (taken - scheduled: the generator's own) + blocked
+    (issued - taken: a full window, no free stream, a broken connection). service = completed -
+    issued, of completed requests. server_*: the SUT's own timings; network = service less the time
+    between the SUT's receiving and sending = to_sut + from_sut. These two mix two hosts' clocks and
+    are true within hop_error_ns, the largest of any request.
+    """
+
+    issue_delay_ns: Distribution | None
+    late_ns: Distribution | None
+    blocked_ns: Distribution | None
+    service_ns: Distribution | None
+    first_response_ns: Distribution | None
+    server_queue_ns: Distribution | None
+    server_compute_ns: Distribution | None
+    server_total_ns: Distribution | None
+    network_ns: Distribution | None
+    to_sut_ns: Distribution | None = None
+    from_sut_ns: Distribution | None = None
+    hop_error_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a table, by their places in it, ascending; None: all of them."""
+
+    table: RequestTable
+    places: Int64Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.table) if self.places is None else len(self.places)
+
+    def of(self, column: npt.NDArray[Any], piece: slice = _ALL) -> npt.NDArray[Any]:
+        """What a column of the table holds in these rows, or in a piece of them."""
+        return column[piece] if self.places is None else column[self.places[piece]]
+
+    def latency(self) -> Distribution | None:
+        """Of completed requests, from the scheduled instant."""
+        table = self.table
+
+        def values_in(piece: slice) -> Int64Array:
+            spans = self.of(table.completed_ns, piece) - self.of(table.scheduled_ns, piece)
+            return _those(spans, self._done(piece))
+
+        return Distribution.of_rows(len(self), values_in)
+
+    def between(
+        self, start: Int64Array | None, end: Int64Array | None, *, is_done: bool = False
+    ) -> Distribution | None:
+        """Distribution of end - start where both happened; ``is_done``: of completed requests."""
+        if start is None or end is None:
+            return None
+
+        def values_in(piece: slice) -> Int64Array:
+            begun, ended = self.of(start, piece), self.of(end, piece)
+            both = (begun != NEVER) & (ended != NEVER)
+            if is_done:
+                both &= self._done(piece)
+            return _those(ended - begun, both)
+
+        return Distribution.of_rows(len(self), values_in)
+
+    def known(self, column: Int64Array | None) -> Distribution | None:
+        """Distribution of a column that holds spans, where they are known."""
+        if column is None:
+            return None
+
+        def values_in(piece: slice) -> Int64Array:
+            values = self.of(column, piece)
+            return _those(values, values != NEVER)
+
+        return Distribution.of_rows(len(self), values_in)
+
+    def outside_server(
+        self, received: Int64Array | None, sent: Int64Array | None
+    ) -> Distribution | None:
+        """Service time less the time in the SUT: two intervals, each of one host's clock."""
+        if received is None or sent is None:
+            return None
+        table = self.table
+
+        def values_in(piece: slice) -> Int64Array:
+            issued, completed, came, left = (
+                self.of(column, piece)
+                for column in (table.issued_ns, table.completed_ns, received, sent)
+            )
+            known = (issued != NEVER) & (completed != NEVER) & (came != NEVER) & (left != NEVER)
+            return _those((completed - issued) - (left - came), known & self._done(piece))
+
+        return Distribution.of_rows(len(self), values_in)
+
+    def _done(self, piece: slice) -> BoolArray:
+        done: BoolArray = self.of(self.table.status, piece) == Status.COMPLETED
+        return done
+
+
+def _those(values: Int64Array, wanted: BoolArray) -> Int64Array:
+    return values if wanted.all() else values[wanted]
+
+
+def row_times(rows: Rows, hops: Hops | None) -> Times:
+    """All distributions of some rows."""
+    table, server = rows.table, rows.table.server
+    received, sent = server.get("server_received_ns"), server.get("server_sent_ns")
+    none = np.empty(0, dtype=np.int64)
+    places = _ALL if rows.places is None else rows.places
+    to_sut, from_sut, error = hops.select(places) if hops else (none, none, none)
+    return Times(
+        issue_delay_ns=rows.between(table.scheduled_ns, table.issued_ns),
+        late_ns=rows.between(table.scheduled_ns, table.taken_ns),
+        blocked_ns=rows.between(table.taken_ns, table.issued_ns),
+        service_ns=rows.between(table.issued_ns, table.completed_ns, is_done=True),
+        first_response_ns=rows.between(table.scheduled_ns, table.first_response_ns),
+        server_queue_ns=rows.known(server.get("server_queue_ns")),
+        server_compute_ns=rows.known(server.get("server_compute_ns")),
+        server_total_ns=rows.between(received, sent),
+        network_ns=rows.outside_server(received, sent),
+        to_sut_ns=Distribution.of(to_sut),
+        from_sut_ns=Distribution.of(from_sut),
+        hop_error_ns=int(error.max()) if len(error) else None,
+    )

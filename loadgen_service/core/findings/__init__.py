@@ -1,5 +1,0 @@
-"""What a verdict is made of: one finding a condition, each with what was measured and required."""
-
-from loadgen_service.core.findings.finding import Finding
-
-__all__ = ["Finding"]

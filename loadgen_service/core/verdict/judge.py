@@ -1,0 +1,117 @@
+"""The verdict on one series: LoadGen's four conditions, and ours beside them.
+
+``loadgen_valid`` is LoadGen's judgement and nothing else; ``valid`` is ours, with every finding.
+Where nothing is judged both are None, with the reason. Measures nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from loadgen_service.core.facts.run import RunFacts, SeriesFacts
+from loadgen_service.core.figures.series import SeriesFigures
+from loadgen_service.core.plan.plan import SeriesPlan
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings import Settings
+from loadgen_service.core.verdict.findings import (
+    ending,
+    generator,
+    loadgen,
+    official,
+    records,
+    tokens,
+)
+from loadgen_service.core.verdict.findings.finding import Finding
+
+LOADGEN_SCENARIOS: Final = frozenset({"single_stream", "multi_stream", "server", "offline"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``loadgen_valid`` None: ``loadgen_note`` says why LoadGen does not judge this series.
+
+    ``invalid_reason``: one line naming the findings that were not met; where ``valid`` is None, why
+    nothing is judged; else empty.
+    """
+
+    loadgen_valid: bool | None
+    valid: bool | None
+    findings: tuple[Finding, ...] = ()
+    invalid_reason: str = ""
+    loadgen_note: str = ""
+
+
+def judge(settings: Settings, plan: SeriesPlan, figures: SeriesFigures, facts: RunFacts) -> Verdict:
+    """Judge one series of a run; ``facts`` must hold the series' own facts."""
+    if plan.spec.kind == "warmup":
+        return Verdict(None, None, (), "warm-up: not judged", "warm-up: not judged")
+    series = series_facts(facts, plan.spec.index)
+    conditions, note = _loadgen_part(settings, plan, figures)
+    findings = (
+        *conditions,
+        *_service_part(settings, plan, figures, facts, series, conditions),
+        *official.official_findings(settings, plan, figures, facts),
+    )
+    failed = [finding for finding in findings if not finding.met]
+    own = [finding for finding in conditions if finding.source == "loadgen"]
+    return Verdict(
+        loadgen_valid=None if note else all(finding.met for finding in own),
+        valid=not failed,
+        findings=findings,
+        invalid_reason="; ".join(
+            f"{finding.name}: {finding.measured}, required {finding.required}" for finding in failed
+        ),
+        loadgen_note=note,
+    )
+
+
+def series_facts(facts: RunFacts, series_index: int) -> SeriesFacts:
+    """The facts of one series. Raises ValueError if the run has none of it."""
+    for series in facts.series:
+        if series.series_index == series_index:
+            return series
+    raise ValueError(f"no facts of series {series_index}")
+
+
+def _loadgen_part(
+    settings: Settings, plan: SeriesPlan, figures: SeriesFigures
+) -> tuple[list[Finding], str]:
+    """The measured conditions, and why LoadGen would not judge them (empty: it would)."""
+    if plan.spec.kind == "accuracy":
+        return [], "LoadGen judges no speed in accuracy mode"
+    conditions = loadgen.loadgen_findings(settings, plan, figures)
+    row = SCENARIOS[settings.scenario]
+    if not row.latency_judged and settings.latency_limit_ns:
+        conditions.append(loadgen.latency(settings, figures, source_is_loadgen=False))
+    if settings.scenario not in LOADGEN_SCENARIOS:
+        return conditions, f"LoadGen has no {settings.scenario} scenario"
+    if row.due == "arrivals" and settings.arrivals != "poisson":
+        return conditions, f"LoadGen has no {settings.arrivals} arrivals, only poisson"
+    return conditions, ""
+
+
+def _service_part(
+    settings: Settings,
+    plan: SeriesPlan,
+    figures: SeriesFigures,
+    facts: RunFacts,
+    series: SeriesFacts,
+    conditions: list[Finding],
+) -> list[Finding]:
+    """Our own conditions, in the order in which a reader should look at them."""
+    minima = [f.met for f in conditions if f.name in ("min_duration", "min_query_count")]
+    findings = [
+        records.error_budget(settings, figures, series),
+        records.accounting(figures, facts),
+        records.workers_lost(series),
+        ending.ended_early(series, minima_met=all(minima)),
+        ending.interrupted(facts, series),
+    ]
+    if figures.tokens is not None and settings.scenario in LOADGEN_SCENARIOS:
+        findings.insert(0, tokens.token_answers(settings, figures.tokens))
+    if plan.spec.kind == "accuracy":
+        scored = ending.accuracy(settings, facts)
+        first = [scored] if scored else []
+        return [*first, ending.all_issued(figures), *findings]
+    return [*generator.generator_findings(settings, figures, series), *findings]

@@ -1,0 +1,250 @@
+"""report.html: one run on one page that opens offline; the verdict and its reasons come first.
+
+Says what the summary and the records hold, in the order in which a reader asks; judges nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from loadgen_service.core.records.columns import CODE_BROKEN_CONNECTION
+from loadgen_service.core.summary.parts import SeriesSummary, SutSummary
+from loadgen_service.core.summary.run import Summary
+from loadgen_service.errors import UserError
+from loadgen_service.report.formatting import (
+    say_count,
+    say_metric,
+    say_ns,
+    say_peak,
+    say_rate,
+    say_verdict,
+)
+from loadgen_service.report.html import plots
+from loadgen_service.report.html.page import Page, badge, bullets, html_table, paragraph, tiles
+from loadgen_service.report.html.scraped_section import scraped_section
+from loadgen_service.report.html.sequence_section import sequence_section
+from loadgen_service.report.html.tables import (
+    counts_table,
+    distributions_table,
+    findings_table,
+    hop_bar,
+    identity_tables,
+    series_table,
+    suts_table,
+)
+from loadgen_service.report.html.token_sections import token_sections
+from loadgen_service.report.records_reader import main_series
+from loadgen_service.report.server_stats import (
+    HEAD,
+    STATISTICS_WORDS,
+    statistics_lacking,
+    statistics_remarks,
+    statistics_rows,
+)
+from loadgen_service.report.timeline import SeriesTraces, read_traces
+
+REPORT_FILE: Final = "report.html"
+
+
+def render_html(summary: Summary, directory: Path) -> str:
+    """The whole file; ``directory`` holds records.parquet. Bounded in size and memory."""
+    series = main_series(summary)
+    page = Page(f"{say_verdict(summary.valid, summary.state)} {summary.scenario} {summary.run_id}")
+    _head(page, summary)
+    _reasons(page, summary)
+    if series:
+        _measured(page, summary, series, directory)
+    scraped_section(page, summary, directory)
+    _notes(page, summary)
+    for title, words, table in identity_tables(summary):
+        page.section(title, table, words=words)
+    return page.html()
+
+
+def _head(page: Page, summary: Summary) -> None:
+    model = str(summary.settings.get("model") or "-")
+    verdict = say_verdict(summary.valid, summary.state)
+    because = [f"because {summary.invalid_reason}"] if summary.invalid_reason else []
+    latency, samples = summary.latency_ns, summary.counts.samples
+    missed = samples.failed + samples.timed_out + samples.lost
+    boxes = [("measured", say_metric(summary.metric))] if summary.metric else []
+    if peak := say_peak(summary):
+        boxes.insert(0, ("found", peak))
+    boxes += [(name, f"{value:.4g}") for name, value in (summary.accuracy or {}).items()]
+    if latency:
+        boxes += [("median latency", say_ns(latency.p50)), ("p99 latency", say_ns(latency.p99))]
+    boxes += [
+        ("queries/s completed", say_rate(summary.completed_qps)),
+        ("samples completed", say_count(samples.completed)),
+        ("failed, timed out, lost", say_count(missed)),
+    ]
+    page.section(
+        f"{summary.scenario}, {summary.mode}: model {model}",
+        badge(verdict),
+        *(paragraph(line) for line in because),
+        paragraph(
+            f"Run {summary.run_id}, started {summary.started_at or 'never'}. "
+            f"LoadGen's own verdict: {say_verdict(summary.loadgen_valid)}"
+            + (f" ({summary.loadgen_note})." if summary.loadgen_note else ".")
+        ),
+        tiles(boxes),
+    )
+
+
+def _reasons(page: Page, summary: Summary) -> None:
+    if summary.findings:
+        page.section(
+            "Why this verdict",
+            findings_table(summary.findings),
+            words="Every condition that was judged. The run is VALID only if all of them are met; "
+            "those that were not come first, with what to do about them.",
+        )
+
+
+def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Path) -> None:
+    try:
+        traces = read_traces(directory, series)
+    except UserError as error:
+        page.section("Records", paragraph(f"The plots are missing: {error}"))
+        return
+    if len(summary.series) > 1:
+        page.section(
+            "Series",
+            series_table(summary.series),
+            words=f"The run had several. What follows is of series {series.series_index}, "
+            f"{series.name or series.kind}.",
+        )
+    _latency(page, summary, series, traces)
+    token_sections(page, series, traces)
+    sequence_section(page, series)
+    _schedule(page, series, traces)
+    _hops(page, series, traces)
+    _server_statistics(page, series)
+    _systems(page, series, traces)
+    _failures(page, series, traces)
+
+
+def _latency(page: Page, summary: Summary, series: SeriesSummary, traces: SeriesTraces) -> None:
+    limit = next((f.required for f in series.findings if f.name == "latency"), "")
+    limit_ns = _limit_ns(summary) if limit else None
+    curve = plots.tail_plot(
+        [(f"{series.latency_unit} latency", traces.latency)], limit_ns, _percentile(series)
+    )
+    page.section(
+        "Latency",
+        page.plot(curve),
+        distributions_table(series),
+        words="Which share of answers took at least so long. Read it from the left: at p99 one "
+        "answer in a hundred took longer. Both axes are logarithmic, and every one of the "
+        "longest 300 latencies is a point, the very last included. Time counts from the instant "
+        "at which the query was due, so a stall shows in full. Only answered ones are drawn.",
+    )
+    by = "answered" if series.latency_unit == "sample" else "due"
+    page.section(
+        "Latency over time",
+        page.plot(plots.latency_plot(traces.latency, limit_ns)),
+        words=f"Each point covers a short span of the run, placed where its queries were {by}. "
+        "A level line is a steady system; a rising one a queue that grows; a single peak a stall.",
+    )
+
+
+def _limit_ns(summary: Summary) -> int | None:
+    from loadgen_service.core.settings import Settings
+
+    known = {k: v for k, v in summary.settings.items() if k in ("scenario", "target_latency_ms")}
+    return Settings.model_validate(known).latency_limit_ns or None
+
+
+def _percentile(series: SeriesSummary) -> float:
+    return series.loadgen.target_percentile
+
+
+def _schedule(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
+    delay = series.issue_delay_ns
+    said = f" Over the run: p99 {say_ns(delay.p99)}, at most {say_ns(delay.max)}." if delay else ""
+    page.section(
+        "Schedule against issue",
+        page.plot(plots.delay_plot(traces.delay)),
+        words="How long after its due instant a request really left. Near nothing means that the "
+        "load was what the plan says; more means that this generator, or a connection that took "
+        "no more, changed the load, and the figures are not the system's alone." + said,
+    )
+    page.section(
+        "Throughput",
+        page.plot(plots.rate_plot(traces)),
+        page.plot(plots.outstanding_plot(traces)),
+        counts_table(series.counts),
+        words="Requests a second that were due, that left, and that came back. Where answers fall "
+        "below what was issued, requests wait: the lower plot shows how many were out.",
+    )
+
+
+def _hops(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
+    told = series.server_compute_ns is not None
+    said = (
+        "On average, where the time of a request went: late and blocked are before it left, "
+        "waiting and computing are as the server reports them, the network and the rest is what "
+        "remains."
+        if told
+        else "On average, where the time of a request went: late and blocked are before it left. "
+        "This server does not report its own times, so they cannot be told from the network's."
+    )
+    page.section("Where the time went", hop_bar(series), page.plot(plots.hop_plot(traces)),
+                 words=said)  # fmt: skip
+
+
+def _server_statistics(page: Page, series: SeriesSummary) -> None:
+    rows = statistics_rows(series.suts)
+    if rows:
+        said = [*statistics_remarks(series.suts), *statistics_lacking(series.suts)]
+        page.section(
+            "Inside the server",
+            html_table(["SUT, model", *HEAD], rows),
+            bullets(said) if said else "",
+            words=STATISTICS_WORDS,
+        )
+
+
+def _systems(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
+    parts = [suts_table(series.suts)]
+    words = "The system under test as it names itself, and what was measured of it."
+    if len(traces.suts) > 1:
+        names = {sut.sut_index: _short(sut) for sut in series.suts}
+        parts.insert(0, page.plot(plots.sut_plot(traces, names)))
+        words = "Each system under test by itself; they had the same kind of load at the same time."
+        if len(series.suts) > len(traces.suts):
+            words += f" The first {len(traces.suts)} are drawn."
+    page.section("Systems under test", *parts, words=words)
+
+
+def _short(sut: SutSummary) -> str:
+    return f"{sut.sut_index} {sut.address}"
+
+
+def _failures(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
+    if not any(counts.any() for counts in traces.failures.values()):
+        page.section("Errors", paragraph("None: every issued request was answered well."))
+        return
+    rows = [
+        [
+            "broken connection" if error.code == CODE_BROKEN_CONNECTION else f"gRPC {error.code}",
+            say_count(error.count),
+            str(error.sut_index),
+            error.message or "no text",
+        ]
+        for error in series.errors
+    ]
+    page.section(
+        "Errors",
+        page.plot(plots.failure_plot(traces)),
+        html_table(["kind", "count", "SUT", "message"], rows) if rows else "",
+        words="When requests ended without a good answer. They count as infinitely late in the "
+        "verdict and are in no latency above.",
+    )
+
+
+def _notes(page: Page, summary: Summary) -> None:
+    said = [*summary.notes, *(f"missing records: {gap}" for gap in summary.gaps)]
+    if said:
+        page.section("Notes", bullets(said), words="What this run did differently, or lacks.")

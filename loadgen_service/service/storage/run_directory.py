@@ -1,0 +1,134 @@
+"""Run directories: their names, what lies in them, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadgen_service.core.summary.mixed import MIXED_FILE
+from loadgen_service.errors import RunError, UserError
+from loadgen_service.service.storage.journal import JOURNAL_NAME
+
+STREAMS_FOLDER = "streams"
+"""Below a mixed run's directory: a run directory for each stream, by its name."""
+
+RESULT_FILES = (
+    MIXED_FILE,
+    "settings.yaml",
+    "summary.json",
+    "report.txt",
+    "report.html",
+    "records.parquet",
+    "responses.parquet",
+    "tokens.parquet",
+    "sut_metrics.parquet",
+    "mlperf_log_summary.txt",
+    "mlperf_log_detail.txt",
+    "mlperf_log_accuracy.json",
+    "mlperf_log_trace.json",
+    JOURNAL_NAME,
+)
+
+
+def new_run_id() -> str:
+    """Eight hexadecimal characters; unique enough for one folder of results."""
+    return secrets.token_hex(4)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The files of one run. Nothing is read or made until a method asks for it."""
+
+    path: Path
+
+    def series(self, series_index: int) -> Path:
+        """Folder of one series."""
+        return self.path / "series" / f"{series_index:02d}"
+
+    def segment(self, series_index: int, worker_index: int) -> Path:
+        """Batches of one worker in one series."""
+        return self.series(series_index) / f"worker-{worker_index:04d}.seg"
+
+    def segments(self, series_index: int) -> list[tuple[int, Path]]:
+        """``(worker_index, path)`` of every segment of a series, by worker."""
+        found = sorted(self.series(series_index).glob("worker-*.seg"))
+        return [(int(path.stem.removeprefix("worker-")), path) for path in found]
+
+    def write_whole(self, name: str, write: Callable[[Path], None]) -> Path:
+        """Let ``write`` make a temporary file, then rename it to ``name``: whole or not at all.
+
+        Raises RunError naming the file where the disk refuses.
+        """
+        target, temporary = self.path / name, self.path / f".{name}.partial"
+        try:
+            write(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise RunError(
+                f"{target}: {error.strerror or error}; free some space and try again"
+            ) from None
+        return target
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write one text file whole."""
+        return self.write_whole(name, lambda path: _write_text(path, text))
+
+    def drop_segments(self) -> None:
+        """Forget the batches: records.parquet holds what they held."""
+        shutil.rmtree(self.path / "series", ignore_errors=True)
+
+    @property
+    def is_finished(self) -> bool:
+        """True once a summary was written."""
+        return any((self.path / name).exists() for name in ("summary.json", MIXED_FILE))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+class RunStore:
+    """The folder that holds the run directories of a service."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def create(self, scenario: str, run_id: str, out: str = "") -> RunDirectory:
+        """Make the directory of a new run: ``out``, else ``<UTC time>-<scenario>-<id>``.
+
+        Raises UserError where ``out`` already holds a run or cannot be made.
+        """
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        path = Path(out) if out else self._folder / f"{stamp}-{scenario}-{run_id}"
+        if (path / JOURNAL_NAME).exists() or RunDirectory(path).is_finished:
+            raise UserError(f"out {path}: already holds a run; name another folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"out {path}: {error.strerror}; name another folder") from None
+        return RunDirectory(path)
+
+    def unfinished(self) -> list[RunDirectory]:
+        """Runs that have a journal and no summary: the service died while they ran."""
+        runs = self._unfinished(f"*/{JOURNAL_NAME}")
+        return [run for run in runs if not (run.path / STREAMS_FOLDER).is_dir()]
+
+    def unfinished_mixed(self) -> list[tuple[RunDirectory, list[RunDirectory]]]:
+        """Mixed runs that the service died in, each with its unfinished streams."""
+        return [
+            (run, self._unfinished(f"{run.path.name}/{STREAMS_FOLDER}/*/{JOURNAL_NAME}"))
+            for run in self._unfinished(f"*/{JOURNAL_NAME}")
+            if (run.path / STREAMS_FOLDER).is_dir()
+        ]
+
+    def _unfinished(self, pattern: str) -> list[RunDirectory]:
+        found = (RunDirectory(path.parent) for path in self._folder.glob(pattern))
+        return sorted((run for run in found if not run.is_finished), key=lambda run: run.path)

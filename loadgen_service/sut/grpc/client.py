@@ -1,0 +1,369 @@
+"""The wire adapter: unary and streaming calls over our own HTTP/2, on plain or TLS sockets.
+
+It reads the clock once per read and once per hand-over, keeps calls in order when there is no room,
+and connects again when a connection ends. It never retries a call and owns no decision about load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grpc_wire.client import ClientConnection
+from grpc_wire.events import DONE
+from grpc_wire.headers import HeaderBlock
+
+from loadgen_service.core.records.columns import NEVER
+from loadgen_service.errors import SutError
+from loadgen_service.sut.grpc.connection import Link
+from loadgen_service.sut.grpc.stream_reader import StreamReader
+from loadgen_service.sut.interface import CODE_BROKEN_CONNECTION, Cell, Event, Parts, Sink
+from loadgen_service.sut.net.addresses import SutAddress
+from loadgen_service.sut.net.connect_tunnel import connect
+from loadgen_service.sut.net.proxy_env import Proxy
+
+FIRST_BACKOFF_S: Final = 0.05
+LONGEST_BACKOFF_S: Final = 2.0
+
+RECONNECT_PATIENCE_NS: Final = 1_000_000_000
+"""With every connection down, a call waits so long for one and then fails with code 255."""
+
+MIX_TURNS: Final = 8
+"""After a connection came back, calls rotate until each open one was replaced so many times: the
+shares of all connections are then equal within e^-8."""
+
+SHARES_MAX: Final = 1024
+"""Reads whose answers opened no call yet; calls given up while they waited leave some behind."""
+
+TRACEPARENT: Final = b"traceparent"
+
+CONNECT_ERRORS: Final = (OSError, ssl.SSLError, SutError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class WirePath:
+    """How to reach one SUT: network endpoints in turn, ready headers, TLS if any."""
+
+    address: SutAddress
+    endpoints: Sequence[tuple[str, int]]
+    headers: HeaderBlock
+    connection_count: int
+    connect_timeout_ns: int
+    tls: ssl.SSLContext | None = None
+    tls_server_name: str = ""
+    streaming: bool = False
+    """Calls are ModelStreamInfer's: any number of answers."""
+    keep_answers: bool = False
+    """Join a stream's answers and report them at its end."""
+    proxy: Proxy | None = None
+    """Asked for a tunnel to ``address`` where one stands on the way."""
+    keep_shares: bool = False
+    """A call that an answer opens goes out where the answer came in (closed loops)."""
+    make_wire: Callable[[], ClientConnection] = ClientConnection
+    """The client half of each connection."""
+
+
+class WireSut:
+    """A SUT over ``connection_count`` connections to each of its endpoints.
+
+    Calls rotate over the connections that have room. Where none has, they wait in order; with no
+    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail. With ``keep_shares`` as many
+    calls as were answered on a connection go out there next: calls in flight stay spread as they
+    were, and a write carries as many as the read did.
+    """
+
+    def __init__(
+        self, path: WirePath, sink: Sink, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.address = str(path.address)
+        self.blocked_count = 0
+        self._path = path
+        self._streaming = path.streaming
+        self._reader = StreamReader(self.cancel, path.keep_answers) if path.streaming else None
+        self._sink = sink
+        self._clock = clock
+        self._links: list[Link] = []
+        self._retiring: set[Link] = set()
+        self._dirty: list[Link] = []
+        self._turn = 0
+        self._answered: Link | None = None
+        self._answered_count = 0
+        self._shares: deque[tuple[Link, int]] = deque(maxlen=SHARES_MAX)
+        """Connections and the calls answered there, beside those of ``_answered``."""
+        self._mix_count = 0
+        self.waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
+        self._reason = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    # ------------------------------------------------------------ for the loop
+    @property
+    def waiting_count(self) -> int:
+        """Calls taken over and not handed over yet."""
+        return len(self.waiting)
+
+    @property
+    def link_count(self) -> int:
+        """Connections that can take calls."""
+        return len(self._links)
+
+    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+        """See ``base.SystemUnderTest``."""
+        if self.waiting:
+            return self._wait(key, parts, taken_ns)
+        links = self._links
+        link = links[0] if len(links) == 1 else self._next_link()
+        if not (
+            link is not None
+            and link.is_writable
+            and link.wire.call(key, self._path.headers, parts, streaming=self._streaming)
+        ):
+            self._answered_count = 0
+            link = self._call_somewhere(key, self._path.headers, parts)
+            if link is None:
+                return self._wait(key, parts, taken_ns)
+        cell = link.cell
+        if cell is None or cell[0] != taken_ns:
+            cell = link.new_cell(taken_ns)
+            self._dirty.append(link)
+        return cell
+
+    def issue_together(
+        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
+    ) -> Cell | None:
+        """See ``base.IssuesTogether``: where there is one connection, and room for all of them."""
+        links = self._links
+        if self.waiting or len(links) != 1 or self._streaming or not links[0].is_writable:
+            return None
+        link = links[0]
+        if not link.wire.calls(keys, self._path.headers, messages, each_bytes):
+            return None
+        cell = link.cell
+        if cell is None or cell[0] != taken_ns:
+            cell = link.new_cell(taken_ns)
+            self._dirty.append(link)
+        return cell
+
+    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+        """See ``base.SystemUnderTest``; it is flushed at once, with all that came before it."""
+        cell = [taken_ns, NEVER]
+        headers = self._path.headers.with_field(TRACEPARENT, traceparent.encode())
+        self.waiting[key] = (parts, cell, headers)
+        self._drain_waiting(taken_ns)
+        self.blocked_count += key in self.waiting
+        return cell
+
+    def flush(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        for link in self._dirty:
+            link.flush()
+        self._dirty.clear()
+
+    def cancel(self, key: int) -> None:
+        """See ``base.SystemUnderTest``."""
+        if self.waiting.pop(key, None) is not None:
+            return
+        for link in (*self._links, *self._retiring):
+            link.cancel(key)
+
+    def sweep(self, now_ns: int) -> None:
+        """See ``base.SystemUnderTest``."""
+        if not self.waiting:
+            return
+        if self._links:
+            self._drain_waiting(now_ns)
+            return
+        text = f"no connection to {self.address}: {self._reason}"
+        events: list[Event] = []
+        for key, (_, cell, _) in self.waiting.items():
+            if now_ns - cell[0] < RECONNECT_PATIENCE_NS:
+                break
+            events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
+        for event in events:
+            del self.waiting[event[1]]
+        if events:
+            self._sink(now_ns, events)
+
+    # ------------------------------------------------------------ room
+    def _next_link(self) -> Link | None:
+        if self._answered_count > 0:
+            self._answered_count -= 1
+            return self._answered
+        if self._shares:
+            self._answered, count = self._shares.popleft()
+            self._answered_count = count - 1
+            return self._answered
+        return self._rotate()
+
+    def _rotate(self) -> Link | None:
+        links = self._links
+        if not links:
+            return None
+        self._turn = turn = (self._turn + 1) % len(links)
+        return links[turn]
+
+    def _call_somewhere(self, key: int, headers: HeaderBlock, parts: Parts) -> Link | None:
+        """Open the call on one connection after the other, the one of an answer first."""
+        link = self._next_link()
+        for _ in range(len(self._links) + 1):
+            if (
+                link is not None
+                and link.is_writable
+                and link.wire.call(key, headers, parts, streaming=self._streaming)
+            ):
+                return link
+            self._answered_count = 0
+            link = self._rotate()
+        return None
+
+    def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+        self.blocked_count += 1
+        cell = [taken_ns, NEVER]
+        self.waiting[key] = (parts, cell, self._path.headers)
+        return cell
+
+    def _drain_waiting(self, now_ns: int) -> None:
+        """Hand over waiting calls, oldest first, as far as there is room."""
+        while self.waiting:
+            key, (parts, cell, headers) = next(iter(self.waiting.items()))
+            link = self._call_somewhere(key, headers, parts)
+            if link is None:
+                break
+            link.add_cell(cell)
+            self._dirty.append(link)
+            del self.waiting[key]
+        self.flush()
+
+    # ------------------------------------------------------------ what links report
+    def on_events(self, now_ns: int, events: Sequence[Event], link: Link | None = None) -> None:
+        """A link received answers; None: they end with it."""
+        if self._reader is not None:
+            events = self._reader.read(events)
+        if self._path.keep_shares and link is not None and link not in self._retiring:
+            self._note_share(link, events)
+        self._sink(now_ns, events)
+
+    def _note_share(self, link: Link, events: Sequence[Event]) -> None:
+        """As many calls as ended here go out here next, unless connections are being mixed."""
+        ended = sum(event[0] == DONE for event in events) if self._streaming else len(events)
+        if self._mix_count > 0:
+            self._mix_count -= ended
+        elif ended:
+            self._shares.append((link, ended))
+
+    def on_progress(self, link: Link, now_ns: int) -> None:
+        """A link was read or became writable: there may be room, or it may be going away."""
+        if self.waiting:
+            self._drain_waiting(now_ns)
+        if not link.wire.is_draining:
+            return
+        if link in self._links:
+            self._links.remove(link)
+            self._retiring.add(link)
+            self._replace(link, "the server sent GOAWAY")
+        if link in self._retiring and link.wire.open_count == 0:
+            link.close()
+
+    def on_lost(self, link: Link, now_ns: int, events: Sequence[Event], reason: str) -> None:
+        """A link's transport ended; ``events`` settle its calls."""
+        self._retiring.discard(link)
+        if link in self._dirty:
+            self._dirty.remove(link)
+        if link in self._links:
+            self._links.remove(link)
+            self._replace(link, reason)
+        if events:
+            self.on_events(now_ns, events)
+
+    # ------------------------------------------------------------ connecting
+    async def open(self) -> None:
+        """Connect every connection, or raise ``SutError`` naming the first that failed."""
+        path = self._path
+        for endpoint in path.endpoints:
+            for _ in range(path.connection_count):
+                try:
+                    self._links.append(await self._connect(endpoint))
+                except CONNECT_ERRORS as error:
+                    await self.close()
+                    raise SutError(connect_failure(self.address, error)) from None
+
+    async def _connect(self, endpoint: tuple[str, int]) -> Link:
+        path = self._path
+        connecting = connect(
+            lambda: Link(self, endpoint, self._clock, path.tls is None, path.make_wire),
+            endpoint,
+            path.tls,
+            path.tls_server_name or path.address.host,
+            (path.proxy, path.address) if path.proxy else None,
+        )
+        timeout_s = path.connect_timeout_ns / 1e9
+        link = await asyncio.wait_for(connecting, timeout_s)
+        try:
+            await asyncio.wait_for(link.ready, timeout_s)
+        except CONNECT_ERRORS:
+            link.close()
+            raise
+        return link
+
+    def _replace(self, link: Link, reason: str) -> None:
+        self._reason = reason
+        if self._is_closed:
+            return
+        task = asyncio.get_running_loop().create_task(self._reconnect(link.endpoint))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reconnect(self, endpoint: tuple[str, int]) -> None:
+        pause_s = FIRST_BACKOFF_S
+        while not self._is_closed:
+            try:
+                link = await self._connect(endpoint)
+            except CONNECT_ERRORS as error:
+                self._reason = _reason(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
+                continue
+            self._links.append(link)
+            self._shares.clear()
+            self._answered_count = 0
+            self._mix_count = MIX_TURNS * sum(one.wire.open_count for one in self._links)
+            self._drain_waiting(self._clock())
+            return
+
+    async def close(self) -> None:
+        """See ``base.SystemUnderTest``."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in (*self._links, *self._retiring):
+            link.close()
+        self._links.clear()
+        self._retiring.clear()
+        self.waiting.clear()
+
+
+def connect_failure(address: str, error: BaseException) -> str:
+    """One line for a SUT that cannot be reached."""
+    if isinstance(error, SutError):
+        return str(error)
+    return f"sut: cannot reach {address}: {_reason(error)}; is it running, and is --sut right?"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); see --tls-ca"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error})"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error) or type(error).__name__).lower()
+    return str(error) or type(error).__name__

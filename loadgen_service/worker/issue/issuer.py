@@ -1,0 +1,91 @@
+"""Handing requests over: which payload goes to which SUT, one by one or many at once.
+
+Decides no pace and keeps no record; the loop says when, and is told which cell each request has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from loadgen_service.sut.interface import Cell, IssuesTogether, SystemUnderTest
+from loadgen_service.worker.issue.least_outstanding import FewestOut
+from loadgen_service.worker.issue.shard import Shard
+
+TOGETHER_COUNT_MIN: Final = 5
+"""Fewer requests cost less one by one."""
+
+
+class Issuer:
+    """Issues a shard's requests. ``pending`` gets the cell of each, by position.
+
+    ``pulled``: the SUT by number that each open request went to, where SUTs take what they can.
+    ``has_one_sut``: all go to the first.
+    """
+
+    def __init__(
+        self, shard: Shard, suts: Sequence[SystemUnderTest], pending: dict[int, Cell]
+    ) -> None:
+        self._shard = shard
+        self._suts = suts
+        self._pending = pending
+        self.pulled: dict[int, int] = {}
+        self._fewest_out = FewestOut(len(suts))
+        self._choose = self._pull if shard.pulled and len(suts) > 1 else shard.sut_of
+        self.has_one_sut = self._choose is None
+        self._together = [
+            sut.issue_together if isinstance(sut, IssuesTogether) else None for sut in suts
+        ]
+
+    def issue(self, positions: Sequence[int], now_ns: int) -> None:
+        """Hand the requests over, all taken at ``now_ns``."""
+        for sut, keys in self.by_sut(positions):
+            self.issue_to(sut, keys, now_ns)
+
+    def by_sut(self, positions: Sequence[int]) -> Iterable[tuple[int, Sequence[int]]]:
+        """The positions that each SUT, by number, gets, in order: what one write can carry."""
+        choose = self._choose
+        if choose is None:
+            return ((0, positions),)
+        chosen: dict[int, list[int]] = {}
+        for key in positions:
+            chosen.setdefault(choose(key), []).append(key)
+        return chosen.items()
+
+    def issue_to(self, sut: int, positions: Sequence[int], now_ns: int) -> None:
+        """Hand requests over to the SUT that ``by_sut`` named for them."""
+        target, pending, together = self._suts[sut], self._pending, self._together[sut]
+        if together is not None and len(positions) >= TOGETHER_COUNT_MIN:
+            keys, shard = list(positions), self._shard
+            cell = together(keys, shard.payloads_of(positions), now_ns, shard.payload_bytes)
+            if cell is not None:
+                for key in keys:
+                    pending[key] = cell
+                target.flush()
+                return
+        issue, payload_of = target.issue, self._shard.payload_of
+        for key in positions:
+            pending[key] = issue(key, payload_of(key), now_ns)
+        target.flush()
+
+    def cancel(self, key: int) -> None:
+        """Have its SUT forget the request."""
+        self._suts[self.sut_of(key)].cancel(key)
+
+    def sut_of(self, key: int) -> int:
+        """The SUT, by number, that an open request went to."""
+        if self._shard.pulled:
+            return self.pulled.get(key, 0)
+        return self._shard.sut_of(key) if self._shard.sut_of is not None else 0
+
+    def end(self, key: int) -> int:
+        """The request is settled: its SUT may take another. Returns the SUT's number."""
+        sut = self.pulled.pop(key, None)
+        if sut is None:
+            return 0
+        self._fewest_out.end(sut)
+        return sut
+
+    def _pull(self, key: int) -> int:
+        sut = self.pulled[key] = self._fewest_out.take()
+        return sut

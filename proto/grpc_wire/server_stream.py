@@ -1,0 +1,81 @@
+"""One request as a server reads it: messages, limits and windows of one stream. It decides what
+is wrong; the connection acts.
+"""
+
+from __future__ import annotations
+
+from grpc_wire.errors import INTERNAL, UNIMPLEMENTED, MessageFault
+from grpc_wire.header_cache import RequestHead
+from grpc_wire.messages import Deframer
+from grpc_wire.windows import Piece
+
+
+class Request:
+    """A stream with more to remember than that its unary request was delivered.
+
+    ``block`` is empty where the request must not be learned as the usual one.
+    """
+
+    __slots__ = (
+        "_deframer",
+        "_received",
+        "block",
+        "head",
+        "is_ended",
+        "is_half_closed",
+        "is_known",
+        "is_started",
+        "message",
+        "streaming",
+        "usual_size",
+    )
+
+    def __init__(
+        self, head: RequestHead, block: bytes, max_message_bytes: int, *, streaming: bool = False
+    ) -> None:
+        self.head = head
+        self.block = block
+        self.streaming = streaming
+        self.message: Piece | None = None  # of a unary call, once whole
+        self.usual_size = 0  # bytes of the one DATA frame; -1: there were more, or padding
+        self.is_half_closed = False  # the client has ended its side
+        self.is_known = False  # the application has heard of this stream
+        self.is_started = False  # our HEADERS have gone
+        self.is_ended = False  # our END_STREAM is queued
+        self._deframer = Deframer(max_message_bytes, UNIMPLEMENTED)
+        self._received = 0  # DATA not given back to the stream's window
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes kept here: part of a message, or a whole one that END_STREAM has yet to follow."""
+        return self._deframer.held_bytes + len(self.message or b"")
+
+    def take_data(self, size: int, data: Piece, start: int, stop: int) -> list[Piece]:
+        """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
+
+        A unary call's message is kept. Raises MessageFault.
+        """
+        self.usual_size = -1 if self.usual_size or size != stop - start else size
+        self._received += size
+        messages = self._deframer.feed(data, start, stop)
+        if self.streaming or not messages:
+            return messages
+        if len(messages) > 1 or self.message is not None:
+            raise MessageFault(INTERNAL, "more than one message in a unary request")
+        self.message = messages[0]
+        return []
+
+    def refill(self, stream_window: int) -> int:
+        """Return the bytes to give back to the stream's window, -1 if the client overran it."""
+        received = self._received
+        if received * 2 <= stream_window:
+            return 0
+        self._received = 0
+        return received if received <= stream_window else -1
+
+    def check_whole(self) -> None:
+        """The client has ended its side; raises MessageFault if a message is missing."""
+        if self._deframer.held_bytes:
+            raise MessageFault(INTERNAL, "the request ends within a message")
+        if self.message is None and not self.streaming:
+            raise MessageFault(INTERNAL, "request without a message")
