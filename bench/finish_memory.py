@@ -64,7 +64,7 @@ async def store(folder: Path, count: int, settings: Settings) -> None:
         rows = np.arange(start, min(start + BATCH_ROWS, count))
         due = rows * (10**9 // QPS) if plan.unbounded else plan.scheduled_ns[rows]
         done = due + drawn.exponential(1e6, len(rows)).astype(np.int64)
-        given = {"row": rows, "scheduled_ns": due, "taken_ns": due, "issued_ns": due + 1_000,
+        given = {"row": rows, "scheduled_ns": due, "released_ns": due, "issued_ns": due + 1_000,
                  "first_response_ns": done, "completed_ns": done + 1_000,
                  "status": np.full(len(rows), Status.COMPLETED)}  # fmt: skip
         columns = [

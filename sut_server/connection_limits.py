@@ -21,7 +21,7 @@ HANDSHAKE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class PatienceLimits:
+class ConnectionLimits:
     """``slow_s``: for a request under way, or answers not read. ``idle_s``: for neither."""
 
     connections_max: int = 1_024
@@ -59,10 +59,10 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class Patience:
+class ConnectionWatch:
     """The connections of one server. ``ended`` counts those that were ended here."""
 
-    limits: PatienceLimits
+    limits: ConnectionLimits
     ended: int = 0
     _seen: dict[Watched, _Seen] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from sut_server.connection_limits import PatienceLimits
+from sut_server.connection_limits import ConnectionLimits
 from sut_server.engines.faults import FaultPlan
 from sut_server.engines.service_time import parse_service_time
 from sut_server.engines.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, SyntheticOptions
@@ -17,7 +17,7 @@ from sut_server.errors import UsageError
 
 NS_PER_US: Final = 1_000
 NS_PER_MS: Final = 1_000_000
-USUAL_PATIENCE: Final = PatienceLimits()
+DEFAULT_CONNECTION_LIMITS: Final = ConnectionLimits()
 MAX_PORT: Final = 65_535
 
 
@@ -58,7 +58,7 @@ class ServeOptions:
     warm_up: bool = False
     compression: bool = False
     """gzip is taken, and given to callers that read it."""
-    patience: PatienceLimits = USUAL_PATIENCE
+    connection_limits: ConnectionLimits = DEFAULT_CONNECTION_LIMITS
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -93,7 +93,9 @@ def parse_options(argv: Sequence[str]) -> ServeOptions:
         shared_memory=flags.shared_memory,
         warm_up=flags.warm_up,
         compression=flags.compression == "gzip",
-        patience=PatienceLimits(flags.max_connections, flags.slow_limit_s, flags.idle_limit_s),
+        connection_limits=ConnectionLimits(
+            flags.max_connections, flags.slow_limit_s, flags.idle_limit_s
+        ),
     )
 
 
@@ -228,7 +230,7 @@ def _add_security(group: argparse._ArgumentGroup) -> None:
         default=65_536,
         help="open calls a connection that callers are told of (%(default)s)",
     )
-    usual = USUAL_PATIENCE
+    usual = DEFAULT_CONNECTION_LIMITS
     add(
         "--max-connections",
         type=_positive,

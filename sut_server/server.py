@@ -16,10 +16,10 @@ from wsgiref.simple_server import WSGIServer
 
 from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.server import ServerConnection
-from host_tuning.busy_poll import Wakefulness
+from host_tuning.busy_poll import BusyPoll
 
 from sut_server.alarms import Alarms
-from sut_server.connection_limits import HANDSHAKE_S, Patience
+from sut_server.connection_limits import HANDSHAKE_S, ConnectionWatch
 from sut_server.engines.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
 from sut_server.engines.batch import BatchEngine, BatchLimits
 from sut_server.engines.engine import Desk, Engine
@@ -82,7 +82,7 @@ class Server:
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
         }
-        self._patience = Patience(options.patience)
+        self._connection_watch = ConnectionWatch(options.connection_limits)
         self._regions = Regions() if options.shared_memory else None
         self._servicer = Servicer(self.engines, self._identity(), self._loop, self._regions)
         self._connections = self._make_connections()
@@ -102,7 +102,9 @@ class Server:
 
     def _http_shared(self, handle: Handle) -> HttpShared:
         compression = HttpCompression(handle, self._options.compression)
-        return HttpShared(compression.handle, time.monotonic_ns, patience=self._patience)
+        return HttpShared(
+            compression.handle, time.monotonic_ns, connection_watch=self._connection_watch
+        )
 
     def warm_up(self) -> None:
         """Let each model that runs on threads run once, and have its memory in huge pages.
@@ -123,7 +125,7 @@ class Server:
         if context is not None and options.tls is not None:
             watch = CertificateWatch(context, options.tls, _tell)
             self._watching.append(self._loop.create_task(watch.run()))
-        self._watching.append(self._loop.create_task(self._patience.run()))
+        self._watching.append(self._loop.create_task(self._connection_watch.run()))
         make = partial(KserveConnection, self._connections)
         self._listener = await self._listen(make, "--port", address, options.port, context)
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -282,7 +284,7 @@ class Server:
             handle=self._servicer.handle,
             handle_streamed=self._servicer.handle_streamed,
             clock_ns=time.monotonic_ns,
-            patience=self._patience,
+            connection_watch=self._connection_watch,
             tracer=self._tracer,
             memory=self._places.memory,
             make_wire=partial(
@@ -296,9 +298,7 @@ class Server:
             null = self.engines[NULL]
             shared.ready_path, shared.ready = INFER_PATH, ReadyAnswer(null.spec)
             shared.count_ready = null.figures.receive_answered
-            awake = Wakefulness(
-                self._loop.call_soon, time.monotonic_ns, os.sched_yield, shared.look
-            )
+            awake = BusyPoll(self._loop.call_soon, time.monotonic_ns, os.sched_yield, shared.look)
             shared.next_request = NextRequest(awake.until)
         return shared
 

@@ -19,8 +19,8 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_service.core.records.column_codec import sent_columns
 from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
 from loadgen_service.service.collect.collector import Collector, Received
-from loadgen_service.service.collect.live_stats import LiveSeries
-from loadgen_service.service.storage.run_directory import RunStore, new_run_id
+from loadgen_service.service.collect.live_stats import LiveStats
+from loadgen_service.service.storage.run_directory import RunDirectories, new_run_id
 
 ROWS = 4096
 IN_FLIGHT = 256
@@ -33,7 +33,7 @@ def batch_bytes(sequence: int) -> bytes:
     values = {
         "row": np.arange(start, start + ROWS),
         "scheduled_ns": np.arange(ROWS) * 1000,
-        "taken_ns": np.arange(ROWS) * 1000 + 100,
+        "released_ns": np.arange(ROWS) * 1000 + 100,
         "issued_ns": np.arange(ROWS) * 1000 + 200,
         "first_response_ns": np.arange(ROWS) * 1000 + 90_000,
         "completed_ns": np.arange(ROWS) * 1000 + 90_000,
@@ -64,9 +64,9 @@ def rss_bytes() -> int:
 
 async def main(seconds: float, folder: str) -> None:
     """Feed one collector for ``seconds``."""
-    directory = RunStore(Path(folder)).create("server", new_run_id(), "")
+    directory = RunDirectories(Path(folder)).create("server", new_run_id(), "")
     collector = Collector(directory, lambda: None)
-    collector.begin_series(0, LiveSeries(0))
+    collector.begin_series(0, LiveStats(0))
     ready = [batch_bytes(sequence) for sequence in range(1, 129)]
     sequence, waiting, memory = 0, [], []
     started = time.monotonic()

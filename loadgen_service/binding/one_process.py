@@ -32,7 +32,7 @@ from loadgen_service.core.summary.run import Summary
 from loadgen_service.errors import SettingsError
 from loadgen_service.mlperf.logs.accuracy_sampling import logged_samples
 from loadgen_service.service.results.writer import Material, write_results
-from loadgen_service.service.storage.run_directory import RunDirectory, RunStore, new_run_id
+from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory, new_run_id
 
 ONE_QUERY_AT_ONCE: Final = 1 << 40
 """Offline hands the whole query over in one call, as LoadGen does."""
@@ -66,7 +66,7 @@ class OneProcessRun:
         self._queue = AnswerQueue()
         self._current: PacedSeries | None = None
         self._run_id = new_run_id()
-        store = RunStore(Path(script.results))
+        store = RunDirectories(Path(script.results))
         self.directory: RunDirectory = store.create(settings.scenario, self._run_id, script.out)
 
     # ------------------------------------------------------------ the script's answers

@@ -153,14 +153,14 @@ class PacedSeries:
             self._pacer.fail(len(late), self._now_ns())
 
     def _add_row(self, position: int, now_ns: int, status: Status, token_count: int) -> None:
-        taken_ns, issued_ns = self._out.pop(position)
+        released_ns, issued_ns = self._out.pop(position)
         plan, rows = self._plan, self._rows
         query = position // plan.requests_per_query
         scheduled_ns = (
-            taken_ns if SCENARIOS[plan.scenario].closed else int(plan.scheduled_ns[query])
+            released_ns if SCENARIOS[plan.scenario].closed else int(plan.scheduled_ns[query])
         )
         first_ns = self._first_ns.pop(position, now_ns)
-        instants = (scheduled_ns, taken_ns, issued_ns, first_ns, now_ns)
+        instants = (scheduled_ns, released_ns, issued_ns, first_ns, now_ns)
         values = (position, *instants, int(status), 0, 0, token_count)
         for name, value in zip(REQUEST_COLUMNS, values, strict=True):
             rows[name].append(value)

@@ -11,7 +11,7 @@ from loadgen_service.compare.score import Score, figures_of, scores
 from loadgen_service.compare.systems import System, common_scenarios, refusals
 from loadgen_service.compare.task import Task
 from loadgen_service.core.stats.bootstrap import CONFIDENCE
-from loadgen_service.core.verdict.findings.cpu_contention import taken_notes
+from loadgen_service.core.verdict.findings.cpu_contention import contention_notes
 from loadgen_service.errors import UserError
 
 
@@ -80,7 +80,7 @@ def _host_notes(systems: Sequence[System]) -> list[str]:
         for system in systems
         for name, run in system.runs.items()
         if run.series is not None
-        for note in taken_notes(run.series.workers)
+        for note in contention_notes(run.series.workers)
     ]
 
 

@@ -44,7 +44,7 @@ _COLUMNS: Final = (
     *LATENCY_COLUMNS,
     "request_index",
     "sut_index",
-    "taken_ns",
+    "released_ns",
     "first_response_ns",
     *SERVER_COLUMNS,
 )
@@ -118,10 +118,10 @@ class SeriesTraces:
         counts += np.bincount(self.latency.slice_of(instants), minlength=SLICES)
 
     def _add_hops(self, piece: Columns) -> None:
-        good = (piece["status"] == Status.COMPLETED) & (piece["taken_ns"] >= 0)
+        good = (piece["status"] == Status.COMPLETED) & (piece["released_ns"] >= 0)
         one = {name: column[good] for name, column in piece.items()}
-        self._add_hop("late_ns", one, one["taken_ns"] - one["scheduled_ns"])
-        self._add_hop("blocked_ns", one, one["issued_ns"] - one["taken_ns"])
+        self._add_hop("late_ns", one, one["released_ns"] - one["scheduled_ns"])
+        self._add_hop("blocked_ns", one, one["issued_ns"] - one["released_ns"])
         self._add_parts_of_service(one)
 
     def _add_parts_of_service(self, one: Columns) -> None:

@@ -19,14 +19,14 @@ from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import RunError, SettingsError, UserError
 from loadgen_service.service.auth.policy import require_allowed
 from loadgen_service.service.run.conductor import RunConductor
-from loadgen_service.service.run.leased_workers import NS_PER_MS, Crew
+from loadgen_service.service.run.leased_workers import NS_PER_MS, LeasedWorkers
 from loadgen_service.service.run.lifetime_totals import Totals
 from loadgen_service.service.run.mixed_run import MixedRun, make_mixed
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import Resumption
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Sessions
-from loadgen_service.service.storage.run_directory import RunStore, new_run_id
+from loadgen_service.service.storage.run_directory import RunDirectories, new_run_id
 
 COME_BACK_NS = 15_000_000_000
 """Workers of a run whose service died knock three times a second, and give up after 30 s."""
@@ -46,7 +46,7 @@ class Coordinator:
     """
 
     def __init__(
-        self, serve: ServeSettings, sessions: Sessions, store: RunStore, *, trusted: bool
+        self, serve: ServeSettings, sessions: Sessions, store: RunDirectories, *, trusted: bool
     ) -> None:
         self._serve = serve
         self._store = store
@@ -112,7 +112,9 @@ class Coordinator:
         ]
         for worker, entry in zip(workers, resumption.workers, strict=True):
             worker.run_id, worker.index = run.run_id, entry["worker_index"]
-        run.crew = Crew(self.sessions, workers, run.settings.heartbeat_lost_ms * NS_PER_MS)
+        run.leased = LeasedWorkers(
+            self.sessions, workers, run.settings.heartbeat_lost_ms * NS_PER_MS
+        )
         self.runs[run.run_id] = run
         self._resumptions[run.run_id] = resumption
         self._queue.put_nowait(run)

@@ -36,7 +36,7 @@ from loadgen_service.service.run.recovery import recover_all
 from loadgen_service.service.run.resumption import find_resumption
 from loadgen_service.service.run.worker_sessions import Sessions
 from loadgen_service.service.servicer import FleetServicer, LoadGenServicer
-from loadgen_service.service.storage.run_directory import RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories
 
 DRAIN_S = 30.0
 """How long a stopping service lets its run drain and write."""
@@ -100,7 +100,7 @@ async def serve(settings: ServeSettings, *, embedded: bool = False) -> Service:
     require_safe_bind(settings, bool(tokens))
     credentials = server_credentials(settings)
     results = Path(settings.results)
-    store = RunStore(results)
+    store = RunDirectories(results)
     resumption = None if embedded else await asyncio.to_thread(find_resumption, store)
     spared = resumption.run.directory.path if resumption else None
     recovered = [] if embedded else await asyncio.to_thread(recover_all, store, spared)

@@ -26,7 +26,7 @@ Sink = Callable[[int, Sequence[Event]], None]
 """Called with one instant (absolute monotonic ns, read once per wake-up) and what it brought."""
 
 Cell = list[int]
-"""``[taken_ns, issued_ns]``, shared by the calls handed over together; -1 until they are."""
+"""``[released_ns, issued_ns]``, shared by the calls handed over together; -1 until they are."""
 
 TAKEN: Final = 0
 ISSUED: Final = 1
@@ -73,10 +73,10 @@ class SystemUnderTest(Protocol):
     async def open(self) -> None:
         """Connect, or raise ``SutError`` with one line."""
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """Take over one call; hand it over at the next ``flush``, or as soon as there is room."""
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """``issue`` with a W3C trace context in the request's headers; it may take longer."""
 
     def flush(self) -> None:
@@ -97,7 +97,7 @@ class IssuesTogether(Protocol):
     """What an adapter may offer beside: many calls at the price of a few."""
 
     def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
+        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int, each_bytes: int
     ) -> Cell | None:
         """``issue`` for all; they share a cell. None: nothing was done, take them one by one.
 

@@ -40,17 +40,17 @@ class NullSut:
     async def open(self) -> None:
         """See ``base.SystemUnderTest``."""
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
-        cell = [taken_ns, NEVER]
+        cell = [released_ns, NEVER]
         self._cells.append(cell)
         self._events.append((DONE, key, 0, self._answer, ""))
         self._open.add(key)
         return cell
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``; nobody reads the context."""
-        return self.issue(key, parts, taken_ns)
+        return self.issue(key, parts, released_ns)
 
     def flush(self) -> None:
         """See ``base.SystemUnderTest``."""

@@ -18,7 +18,7 @@ Read = tuple[int, Sequence[Event]]
 """The instant (absolute monotonic ns) of a read, and what it brought."""
 
 
-class Gathering:
+class ReadCoalescer:
     """A sink that passes reads on in groups: at EVENTS_MAX events, or once the turn is over."""
 
     def __init__(

@@ -30,7 +30,7 @@ from loadgen_service.web.access import Access, Refused, session_in
 from loadgen_service.web.app import Page, metrics_app, page_app
 from loadgen_service.web.live_events import Pulse
 from loadgen_service.web.prometheus import make_registry
-from loadgen_service.web.uvicorn_timeouts import CONNECTIONS_MAX, HEAD_BYTES_MAX, PatientProtocol
+from loadgen_service.web.uvicorn_timeouts import CONNECTIONS_MAX, HEAD_BYTES_MAX, TimeoutProtocol
 
 START_S: Final = 10.0
 CLOSE_S: Final = 2
@@ -196,7 +196,7 @@ async def _until(is_met: Callable[[], bool], cause: str) -> None:
 def _config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=TimeoutProtocol,
         h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         limit_concurrency=CONNECTIONS_MAX,
         ws="none",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen_service.core.stats.histogram import Histogram
-from loadgen_service.service.collect.live_stats import LiveSeries, Tally
+from loadgen_service.service.collect.live_stats import LiveStats, Tally
 from loadgen_service.service.run.run import Run
 
 POINTS_MAX: Final = 1200
@@ -51,7 +51,7 @@ class Timeline:
     _at_ns: int = 0
     _answered_ns: int = 0
     _skipped: int = 0
-    _live: LiveSeries | None = None
+    _live: LiveStats | None = None
     _all: _Seen = field(default_factory=_Seen)
     _delay_ns: Histogram = field(default_factory=Histogram)
     _suts: dict[int, _Seen] = field(default_factory=dict)
@@ -76,12 +76,12 @@ class Timeline:
         self.points.append(self._point(live, len(run.sut_addresses), now_ns))
         self._thin()
 
-    def _begin(self, live: LiveSeries, t0_ns: int) -> None:
+    def _begin(self, live: LiveStats, t0_ns: int) -> None:
         self._t0_ns = self._t0_ns or t0_ns
         self._live, self._at_ns, self._answered_ns = live, t0_ns, 0
         self._all, self._delay_ns, self._suts = _Seen(), Histogram(), {}
 
-    def _point(self, live: LiveSeries, sut_count: int, now_ns: int) -> Point:
+    def _point(self, live: LiveStats, sut_count: int, now_ns: int) -> Point:
         seconds = self._seconds(live, now_ns)
         window, delay = _since(live.all, self._all), live.issue_delay_ns.since(self._delay_ns)
         suts = [self._sut(live, index, seconds) for index in range(sut_count)]
@@ -102,7 +102,7 @@ class Timeline:
         self._all, self._delay_ns = _Seen.of(live.all), live.issue_delay_ns.copy()
         return point
 
-    def _seconds(self, live: LiveSeries, now_ns: int) -> float:
+    def _seconds(self, live: LiveStats, now_ns: int) -> float:
         """What the counts are divided by: from the last answer of the point before to the last one.
 
         By the clock where nothing came; so a run's end, which lies between two points, shows no
@@ -114,7 +114,7 @@ class Timeline:
         self._answered_ns = live.last_completed_ns
         return max(1e-3, between_ns / NS_PER_S)
 
-    def _sut(self, live: LiveSeries, index: int, seconds: float) -> dict[str, Number]:
+    def _sut(self, live: LiveStats, index: int, seconds: float) -> dict[str, Number]:
         tally, seen = live.by_sut.get(index, Tally()), self._suts.get(index, _Seen())
         self._suts[index] = _Seen.of(tally)
         return {

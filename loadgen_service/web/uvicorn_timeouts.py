@@ -20,7 +20,7 @@ LEFT_OVER_BYTES_MAX: Final = 4 << 20
 """Of a body that was answered before its end: enough for an honest caller to read the answer."""
 
 
-class PatientProtocol(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """Closes a connection that spends two looks in a row, ``head_s`` apart, in one head."""
 
     head_s = HEAD_S

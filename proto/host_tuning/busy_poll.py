@@ -20,7 +20,7 @@ LOOK_COUNT: Final = 8
 ten microseconds more."""
 
 
-class Wakefulness:
+class BusyPoll:
     """A callback that is always ready until an instant, and gives way in each turn."""
 
     def __init__(

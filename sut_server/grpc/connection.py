@@ -29,7 +29,7 @@ from grpc_wire.messages import frame_message, frame_prefix
 from grpc_wire.server import ServerConnection
 from grpc_wire.windows import WRITEV_PIECES_MAX, Piece, unsent
 
-from sut_server.connection_limits import Patience, PatienceLimits
+from sut_server.connection_limits import ConnectionLimits, ConnectionWatch
 from sut_server.engines.calls import Call
 from sut_server.engines.null import FIRST_INPUT, ReadyAnswer
 from sut_server.errors import Code
@@ -78,7 +78,9 @@ class Connections:
     memory: Callable[[int], memoryview] = lambda size_bytes: memoryview(bytearray(size_bytes))
     """Gives so many writable bytes for a large request."""
     open: set[KserveConnection] = field(default_factory=set)
-    patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
+    connection_watch: ConnectionWatch = field(
+        default_factory=lambda: ConnectionWatch(ConnectionLimits())
+    )
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     """What is read stays here until it is taken in, before anything else is read."""
 
@@ -140,7 +142,7 @@ class KserveConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._shared.open.add(self)
-        if not self._shared.patience.admit(self):
+        if not self._shared.connection_watch.admit(self):
             self.abort()
             return
         plain = transport.get_extra_info("socket")
@@ -292,7 +294,7 @@ class KserveConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
-        self._shared.patience.forget(self)
+        self._shared.connection_watch.forget(self)
         self._transport = None
         self._fd = -1
         self._wire.eof()

@@ -40,7 +40,7 @@ class _Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownRequest:
+class CachedRequest:
     """What requests with the same rest have in common."""
 
     engine: Engine
@@ -65,13 +65,13 @@ class KnownRequest:
         )
 
 
-class KnownRequests:
+class RequestCache:
     """The requests that came before, by their rest."""
 
     def __init__(self) -> None:
-        self._by_rest: dict[bytes, KnownRequest] = {}
+        self._by_rest: dict[bytes, CachedRequest] = {}
 
-    def find(self, request: ModelInferRequest) -> KnownRequest | None:
+    def find(self, request: ModelInferRequest) -> CachedRequest | None:
         """What is known of such a request."""
         return None if request.cut is None else self._by_rest.get(request.cut.rest)
 
@@ -99,7 +99,7 @@ class KnownRequests:
             )
             for name, array in checked.inputs.items()
         )
-        self._by_rest[cut.rest] = KnownRequest(engine, _without_contents(checked), tensors)
+        self._by_rest[cut.rest] = CachedRequest(engine, _without_contents(checked), tensors)
 
 
 def _without_contents(checked: InferRequest) -> InferRequest:

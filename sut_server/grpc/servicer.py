@@ -23,7 +23,7 @@ from sut_server.engines.calls import Call
 from sut_server.engines.engine import Engine
 from sut_server.errors import CallError, Code
 from sut_server.grpc import metadata
-from sut_server.grpc.request_cache import KnownRequests
+from sut_server.grpc.request_cache import RequestCache
 from sut_server.grpc.shared_memory_calls import shared_memory_methods
 from sut_server.messages.infer import InferRequest, decode_request
 from sut_server.messages.request_split import ModelInferRequest
@@ -60,7 +60,7 @@ class Servicer:
         self._regions = regions
         self._engines = engines
         self._identity = identity
-        self._known = KnownRequests()
+        self._known = RequestCache()
         self._loop = loop
         self.is_ready = True
         self._methods: dict[bytes, tuple[type, Callable[[Call, Any], Any]]] = {

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import httptools
 from grpc_wire.compression import Deflater
 
-from sut_server.connection_limits import Patience, PatienceLimits
+from sut_server.connection_limits import ConnectionLimits, ConnectionWatch
 
 BODY_BYTES_MAX: Final = 64 << 20
 _PIPELINED_MAX: Final = 16
@@ -115,7 +115,9 @@ class HttpShared:
         connection
     )
     open: set[HttpConnection] = field(default_factory=set)
-    patience: Patience = field(default_factory=lambda: Patience(PatienceLimits()))
+    connection_watch: ConnectionWatch = field(
+        default_factory=lambda: ConnectionWatch(ConnectionLimits())
+    )
 
 
 class HttpConnection(asyncio.Protocol):
@@ -177,7 +179,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._shared.open.add(self)
-        if not self._shared.patience.admit(self):
+        if not self._shared.connection_watch.admit(self):
             self.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -196,7 +198,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
-        self._shared.patience.forget(self)
+        self._shared.connection_watch.forget(self)
         self._transport = None
         call, self._call = self._call, None
         if call is not None:

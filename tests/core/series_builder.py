@@ -46,7 +46,7 @@ def records_of(
     columns = {
         "row": rows,
         "scheduled_ns": due,
-        "taken_ns": due + 20_000,
+        "released_ns": due + 20_000,
         "issued_ns": due + 30_000,
         "first_response_ns": due + latency_ns,
         "completed_ns": due + latency_ns,

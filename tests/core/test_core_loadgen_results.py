@@ -28,7 +28,7 @@ def measured(settings: Settings, official: dict[str, Any], scale: float) -> tupl
         made.plan,
         rows,
         scheduled_ns=scheduled,
-        taken_ns=issued,
+        released_ns=issued,
         issued_ns=issued,
         first_response_ns=completed,
         completed_ns=completed,

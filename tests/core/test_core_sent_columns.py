@@ -81,11 +81,11 @@ def test_a_run_without_failures_takes_little(closed: bool, row_bytes: int) -> No
     count = 1000
     values: dict[str, Any] = {name: np.zeros(count) for name in REQUEST_COLUMNS}
     values["row"] = np.arange(count)
-    for place, name in enumerate(("scheduled_ns", "taken_ns", "issued_ns", "completed_ns")):
+    for place, name in enumerate(("scheduled_ns", "released_ns", "issued_ns", "completed_ns")):
         values[name] = np.arange(count) * 1000 + place
     values["first_response_ns"] = values["completed_ns"]
     if closed:
-        values["scheduled_ns"] = values["taken_ns"]
+        values["scheduled_ns"] = values["released_ns"]
     sent = sent_columns({name: values[name].astype(ALL[name]) for name in REQUEST_COLUMNS})
     size = sum(len(one.content) for one in sent)
     bases = 8 * (4 if closed else 5)
@@ -106,10 +106,10 @@ NARROW = b"\0" * 8 + b"\1\0" * 3
         ([SentColumn("issued_ns", b"\0" * 16)], "column issued_ns has 16 bytes"),
         ([SentColumn("issued_ns", b"")], "column issued_ns has 0 bytes"),
         ([SentColumn("status", b"\1\1")], "column status has 2 bytes"),
-        ([SentColumn("taken_ns", b"", "scheduled_ns"), ROWS], "scheduled_ns, and cannot be"),
-        ([SentColumn("taken_ns", b"", "taken_ns")], "the same as taken_ns, and cannot be"),
-        ([ROWS, SentColumn("taken_ns", b"\0" * 24, "row")], "the same as row, and cannot be"),
-        ([ROWS, SentColumn("taken_ns", b"", "row", 2)], "the same as row, and cannot be"),
+        ([SentColumn("released_ns", b"", "scheduled_ns"), ROWS], "scheduled_ns, and cannot be"),
+        ([SentColumn("released_ns", b"", "released_ns")], "the same as released_ns, and cannot be"),
+        ([ROWS, SentColumn("released_ns", b"\0" * 24, "row")], "the same as row, and cannot be"),
+        ([ROWS, SentColumn("released_ns", b"", "row", 2)], "the same as row, and cannot be"),
         ([ROWS, SentColumn("status", b"", "row")], "column status is said to be the same as row"),
         ([SentColumn("row", NARROW[:-1], width=2)], "column row has 13 bytes for 3 rows of 2"),
         ([SentColumn("row", NARROW, width=4)], "column row has 14 bytes for 3 rows of 4"),

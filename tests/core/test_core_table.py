@@ -37,7 +37,7 @@ def test_rows_after_the_last_issue_are_not_issued() -> None:
     table = made.table()
     assert (table.status[600:] == Status.NOT_ISSUED).all()
     assert (table.scheduled_ns[600:] == made.plan.scheduled_ns[600:]).all()
-    assert (table.taken_ns[600:] == NEVER).all()
+    assert (table.released_ns[600:] == NEVER).all()
     assert (table.sut_index[600:] == 0).all()
 
 

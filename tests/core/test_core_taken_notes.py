@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadgen_service.core.facts.run import WorkerFacts
-from loadgen_service.core.verdict.findings.cpu_contention import taken_notes, taken_words
+from loadgen_service.core.verdict.findings.cpu_contention import contention_notes, contention_words
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ from loadgen_service.core.verdict.findings.cpu_contention import taken_notes, ta
     ],
 )  # fmt: skip
 def test_small_shares_are_not_worth_a_word(stolen, waited, words):
-    assert taken_words(WorkerFacts(0, stolen_share=stolen, waited_share=waited)) == words
+    assert contention_words(WorkerFacts(0, stolen_share=stolen, waited_share=waited)) == words
 
 
 def test_each_worker_that_suffered_has_a_line():
     workers = [WorkerFacts(0, host="a"), WorkerFacts(1, host="b", stolen_share=0.02)]
-    (note,) = taken_notes(workers)
+    (note,) = contention_notes(workers)
     assert note.startswith("worker 1 on b: the hypervisor took 2.0%")
     assert "pauses" in note

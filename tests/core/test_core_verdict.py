@@ -90,16 +90,16 @@ def test_the_error_advice_fits_the_kind_of_failure(status: Status, word: str) ->
 
 def test_a_late_generator_fails_the_run_whatever_the_latencies() -> None:
     made = server()
-    made.records["taken_ns"][:50] = made.records["scheduled_ns"][:50] + 4 * MS
-    made.records["issued_ns"] = made.records["taken_ns"] + 10_000
+    made.records["released_ns"][:50] = made.records["scheduled_ns"][:50] + 4 * MS
+    made.records["issued_ns"] = made.records["released_ns"] + 10_000
     assert made.unmet() == ["generator_late"]
     assert made.verdict().loadgen_valid is True
 
 
 def test_a_late_generator_names_who_took_its_processor() -> None:
     made = server()
-    made.records["taken_ns"][:50] = made.records["scheduled_ns"][:50] + 4 * MS
-    made.records["issued_ns"] = made.records["taken_ns"] + 10_000
+    made.records["released_ns"][:50] = made.records["scheduled_ns"][:50] + 4 * MS
+    made.records["issued_ns"] = made.records["released_ns"] + 10_000
     made.workers = [replace(made.workers[0], stolen_share=0.072, waited_share=0.01)]
     advice = finding(made, "generator_late").advice
     assert "of worker 0, the hypervisor took 7.2% of its processors' time" in advice
@@ -108,8 +108,8 @@ def test_a_late_generator_names_who_took_its_processor() -> None:
 
 def test_the_lateness_budget_grows_with_the_latency_limit() -> None:
     made = server(target_latency_ms=500)
-    made.records["taken_ns"] = made.records["scheduled_ns"] + 9 * MS
-    made.records["issued_ns"] = made.records["taken_ns"]
+    made.records["released_ns"] = made.records["scheduled_ns"] + 9 * MS
+    made.records["issued_ns"] = made.records["released_ns"]
     assert made.verdict().valid is True
 
 
@@ -197,7 +197,7 @@ def test_single_stream_whose_estimate_is_infinite_is_not_met() -> None:
 
 def test_closed_loops_are_not_judged_for_lateness() -> None:
     made = closed("single_stream", 200)
-    made.records["taken_ns"] += 50 * MS
+    made.records["released_ns"] += 50 * MS
     names = [found.name for found in made.verdict().findings]
     assert "generator_late" not in names
     assert "latency" not in names
@@ -253,11 +253,11 @@ def test_one_late_query_makes_its_burst_late() -> None:
 def test_a_burst_may_take_its_usual_time_to_go_out() -> None:
     made = burst()
     within = np.arange(len(made.records["row"])) % 5
-    made.records["taken_ns"] = made.records["scheduled_ns"] + within * MS
-    made.records["issued_ns"] = made.records["taken_ns"]
+    made.records["released_ns"] = made.records["scheduled_ns"] + within * MS
+    made.records["issued_ns"] = made.records["released_ns"]
     assert made.verdict().valid is True
-    made.records["taken_ns"][:50] += 5 * MS
-    made.records["issued_ns"] = made.records["taken_ns"]
+    made.records["released_ns"][:50] += 5 * MS
+    made.records["issued_ns"] = made.records["released_ns"]
     assert made.unmet() == ["generator_late"]
 
 

@@ -108,10 +108,11 @@ def imported(folders: list[Path]) -> set[str]:
     return found - set(sys.stdlib_module_names)
 
 
+PROTO = ("grpc_wire", "host_tuning", "loadgen_proto")
+
+
 def test_image_of_sut_server_holds_what_its_code_imports() -> None:
-    shipped = imported(
-        [ROOT / "sut_server", ROOT / "proto/grpc_wire", ROOT / "proto/loadgen_proto"]
-    )
+    shipped = imported([ROOT / "sut_server", *(ROOT / "proto" / name for name in PROTO)])
     names = {
         line.partition("#")[0].strip()
         for file in ("sut-server.txt", "models.txt")
@@ -119,7 +120,7 @@ def test_image_of_sut_server_holds_what_its_code_imports() -> None:
     }
     wanted = {PACKAGES.get(name, name) for name in shipped}
     assert "uvloop" in wanted
-    assert wanted - names - {"sut_server", "grpc_wire", "loadgen_proto"} == set()
+    assert wanted - names - {"sut_server", *PROTO} == set()
 
 
 def test_triton_repository_names_models_of_sut_server() -> None:

@@ -48,7 +48,7 @@ from sut_server.engines.engine import Desk
 from sut_server.engines.null import NullEngine
 from sut_server.engines.synthetic import simple_spec
 from sut_server.errors import CallError
-from sut_server.grpc.request_cache import KnownRequests
+from sut_server.grpc.request_cache import RequestCache
 from sut_server.http.connection import HttpConnection, HttpShared
 from sut_server.http.kserve import UNFIT, read_request
 from sut_server.http.openai import BadRequest, read_wish
@@ -194,7 +194,7 @@ def infer_request(data: bytes) -> None:
     with contextlib.suppress(DecodeError, CallError):
         read = ModelInferRequest.FromString(data)
         checked = decode_request(read.message, SPEC, 8, None, read.raw)
-        known = KnownRequests()
+        known = RequestCache()
         known.remember(read, ENGINE, checked)
         found = known.find(read)
         assert found is None or found.read(read) is not None

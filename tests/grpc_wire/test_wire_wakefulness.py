@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from host_tuning.busy_poll import LOOK_COUNT, SHARED_NS, SKIPPED_COUNT, Wakefulness
+from host_tuning.busy_poll import LOOK_COUNT, SHARED_NS, SKIPPED_COUNT, BusyPoll
 
 
 class Turns:
@@ -13,13 +13,13 @@ class Turns:
     def __init__(self, look: Callable[[], bool] | None = None) -> None:
         self.ready: list[Callable[[], None]] = []
         self.now_ns = 1_000
-        self.taken_ns = 0
+        self.released_ns = 0
         self.given_count = 0
-        self.wakefulness = Wakefulness(self.ready.append, lambda: self.now_ns, self._give_way, look)
+        self.wakefulness = BusyPoll(self.ready.append, lambda: self.now_ns, self._give_way, look)
 
     def _give_way(self) -> None:
         self.given_count += 1
-        self.now_ns += self.taken_ns
+        self.now_ns += self.released_ns
 
     def turn(self) -> None:
         self.ready.pop()()
@@ -53,7 +53,7 @@ def test_an_instant_in_the_past_lets_it_sleep() -> None:
 
 def test_where_others_want_the_processor_most_waits_sleep() -> None:
     turns = Turns()
-    turns.taken_ns = SHARED_NS + 1
+    turns.released_ns = SHARED_NS + 1
     turns.wakefulness.until(10**9)
     turns.turn()
     for _ in range(SKIPPED_COUNT):
@@ -61,7 +61,7 @@ def test_where_others_want_the_processor_most_waits_sleep() -> None:
         turns.wakefulness.until(10**9)
     assert not turns.ready
     turns.wakefulness.until(10**9)
-    turns.taken_ns = SHARED_NS
+    turns.released_ns = SHARED_NS
     turns.turn()
     assert len(turns.ready) == 1
 

@@ -36,8 +36,8 @@ def test_every_call_is_answered_once(adapter: str, connections: int) -> None:
             for key, (_, _, code, message, text) in answers.by_key.items():
                 assert (code, text) == (0, "")
                 assert service_pb2.ModelInferResponse.FromString(message).model_name == "null"
-                taken_ns, issued_ns = cells[key]
-                assert taken_ns <= issued_ns <= answers.instants[key]
+                released_ns, issued_ns = cells[key]
+                assert released_ns <= issued_ns <= answers.instants[key]
             assert sut.waiting_count == 0
 
     with sut_server("--model", "null") as server:

@@ -182,13 +182,13 @@ def test_with_no_server_calls_wait_a_while_and_fail_by_name() -> None:
             async with asyncio.timeout(WAIT_S):
                 while sut.link_count:  # type: ignore[attr-defined]
                     await asyncio.sleep(0.01)
-            taken_ns = time.monotonic_ns()
-            sut.issue(1, request(), taken_ns)
+            released_ns = time.monotonic_ns()
+            sut.issue(1, request(), released_ns)
             sut.flush()
             async with asyncio.timeout(WAIT_S):
                 while not answers.by_key:
                     await asyncio.sleep(0.01)
-                    sut.sweep(taken_ns + 2_000_000_000)
+                    sut.sweep(released_ns + 2_000_000_000)
             assert answers.by_key[1][2] == 255
             assert "no connection to openai://" in answers.by_key[1][4]
 

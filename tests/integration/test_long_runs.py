@@ -61,7 +61,7 @@ class LongRun:
         for name in SERVER_COLUMNS:
             columns[name][rows] = NEVER
         columns["row"][rows] = np.arange(self.written, self.written + count)
-        columns["scheduled_ns"][rows] = columns["taken_ns"][rows] = due
+        columns["scheduled_ns"][rows] = columns["released_ns"][rows] = due
         columns["issued_ns"][rows] = due + 30_000
         columns["first_response_ns"][rows] = columns["completed_ns"][rows] = due + 900_000
         columns["status"][rows] = Status.COMPLETED

@@ -260,7 +260,7 @@ def _table(
     columns = {
         "row": np.arange(count),
         "scheduled_ns": trace.scheduled[piece] - start,
-        "taken_ns": trace.issued[piece] - start,
+        "released_ns": trace.issued[piece] - start,
         "issued_ns": trace.issued[piece] - start,
         "first_response_ns": np.where(
             trace.first[piece] == NEVER, NEVER, trace.first[piece] - start

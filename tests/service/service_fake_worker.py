@@ -256,7 +256,7 @@ class FakeWorker:
         values = {
             "row": rows,
             "scheduled_ns": scheduled,
-            "taken_ns": scheduled,
+            "released_ns": scheduled,
             "issued_ns": scheduled + 1_000,
             "first_response_ns": scheduled + self.answer_ns,
             "completed_ns": scheduled + self.answer_ns,

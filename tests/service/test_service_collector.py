@@ -13,7 +13,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
 from loadgen_service.service.collect.collector import Collector, CorruptBatch, Received
-from loadgen_service.service.collect.live_stats import LiveSeries
+from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.storage.run_directory import RunDirectory
 from loadgen_service.service.storage.segment_reader import read_columns, read_responses
 from loadgen_service.service.storage.segments import frames
@@ -150,7 +150,7 @@ def test_the_next_series_is_in_no_hurry(tmp_path: Path, monkeypatch: pytest.Monk
         for number in (1, 2):
             await collector.offer(0, record_batch(number, [number]))
         assert len(told) == 2
-        collector.begin_series(1, LiveSeries())
+        collector.begin_series(1, LiveStats())
         waiting = [collector.offer(0, record_batch(number, [number])) for number in (3, 4)]
         await asyncio.sleep(0.05)
         assert not any(one.done() for one in waiting)

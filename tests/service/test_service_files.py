@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen_service.errors import RunError, UserError
 from loadgen_service.service.storage.journal import JOURNAL_NAME, Journal, entries_of, read_journal
-from loadgen_service.service.storage.run_directory import RunDirectory, RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
 from loadgen_service.service.storage.segments import MAGIC, Segment, frames
 
 
@@ -173,7 +173,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_named_folder_is_used_once(tmp_path: Path) -> None:
-    store = RunStore(tmp_path / "results")
+    store = RunDirectories(tmp_path / "results")
     made = store.create("server", "0001", str(tmp_path / "mine"))
     Journal(made.path).write("run")
     with pytest.raises(UserError, match="already holds a run"):
@@ -181,12 +181,12 @@ def test_a_named_folder_is_used_once(tmp_path: Path) -> None:
 
 
 def test_default_names_carry_time_scenario_and_id(tmp_path: Path) -> None:
-    name = RunStore(tmp_path).create("burst", "abcd").path.name
+    name = RunDirectories(tmp_path).create("burst", "abcd").path.name
     assert name.endswith("Z-burst-abcd")
 
 
 def test_only_runs_without_summary_are_unfinished(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
+    store = RunDirectories(tmp_path)
     done, torn = store.create("server", "0001"), store.create("server", "0002")
     for directory in (done, torn):
         Journal(directory.path).write("run")

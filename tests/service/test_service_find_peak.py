@@ -19,7 +19,7 @@ from loadgen_service.core.summary.run import summary_from_json
 from loadgen_service.mlperf.audit.logs import read_detail_log
 from loadgen_service.service.run.recovery import recover_all
 from loadgen_service.service.server import serve
-from loadgen_service.service.storage.run_directory import RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories
 
 SEARCH = {
     "mode": "find_peak",
@@ -173,7 +173,7 @@ def test_a_died_service_recovers_the_search(
                 await service.stop(drain_s=0)
 
     asyncio.run(run())
-    store = RunStore(tmp_path / "results")
+    store = RunDirectories(tmp_path / "results")
     (directory,) = store.unfinished()
     recover_all(store)
     summary = summary_from_json((directory.path / "summary.json").read_text())

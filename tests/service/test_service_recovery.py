@@ -14,7 +14,7 @@ from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.core.summary.run import summary_from_json
 from loadgen_service.service.run.recovery import recover_all
 from loadgen_service.service.server import serve
-from loadgen_service.service.storage.run_directory import RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories
 
 SETTINGS = Settings(
     sut=["grpc://127.0.0.1:9"],
@@ -59,7 +59,7 @@ def test_results_are_made_from_journal_and_segments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash_while_writing(tmp_path, monkeypatch, Faults())
-    store = RunStore(tmp_path / "results")
+    store = RunDirectories(tmp_path / "results")
     (directory,) = store.unfinished()
     assert b"secret" not in (directory.path / "journal.jsonl").read_bytes()
     (said,) = recover_all(store)
@@ -76,7 +76,7 @@ def test_a_torn_segment_costs_only_its_tail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash_while_writing(tmp_path, monkeypatch, Faults())
-    store = RunStore(tmp_path / "results")
+    store = RunDirectories(tmp_path / "results")
     (directory,) = store.unfinished()
     (_, segment) = directory.segments(0)[0]
     segment.write_bytes(segment.read_bytes()[:-100])
@@ -98,4 +98,4 @@ def test_a_run_that_never_loaded_is_left_alone(tmp_path: Path) -> None:
         await service.stop(drain_s=0)
 
     asyncio.run(run())
-    assert recover_all(RunStore(tmp_path / "results")) == []
+    assert recover_all(RunDirectories(tmp_path / "results")) == []

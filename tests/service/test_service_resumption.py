@@ -17,7 +17,7 @@ from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import NO_SECRETS, WENT_ON, find_resumption
 from loadgen_service.service.server import serve
-from loadgen_service.service.storage.run_directory import RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories
 
 Entries = list[dict[str, object]]
 
@@ -40,7 +40,7 @@ def serve_again(tmp_path: Path) -> tuple[list[str], pb.RunStatus]:
 
 
 def change_journal(tmp_path: Path, change: Callable[[Entries], Entries]) -> None:
-    (directory,) = RunStore(tmp_path / "results").unfinished()
+    (directory,) = RunDirectories(tmp_path / "results").unfinished()
     path = directory.path / "journal.jsonl"
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(entry) + "\n" for entry in change(entries)))
@@ -68,7 +68,7 @@ def test_a_run_whose_results_only_were_missing_gets_them_whole(
     assert WENT_ON in summary.notes
     assert NO_SECRETS in summary.notes  # the header was given literally
     assert "secret" not in status.summary_json
-    assert RunStore(tmp_path / "results").unfinished() == []
+    assert RunDirectories(tmp_path / "results").unfinished() == []
 
 
 def test_workers_that_stay_away_are_lost_and_the_service_is_named(
@@ -102,7 +102,7 @@ def test_what_cannot_be_gone_on_with_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Entries], Entries]
 ) -> None:
     crash_while_writing(tmp_path, monkeypatch, Faults())
-    store = RunStore(tmp_path / "results")
+    store = RunDirectories(tmp_path / "results")
     assert find_resumption(store) is not None
     change_journal(tmp_path, change)
     assert find_resumption(store) is None
@@ -113,7 +113,7 @@ def test_a_worker_that_forgot_the_run_is_lost_at_once_and_free_again(
 ) -> None:
     crash_while_writing(tmp_path, monkeypatch, Faults())
     change_journal(tmp_path, without("series"))
-    (resumption,) = [find_resumption(RunStore(tmp_path / "results"))]
+    (resumption,) = [find_resumption(RunDirectories(tmp_path / "results"))]
     assert resumption is not None
 
     async def run() -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from loadgen_service.service.run.leased_workers import Crew, Interrupted
+from loadgen_service.service.run.leased_workers import Interrupted, LeasedWorkers
 from loadgen_service.service.run.start_barrier import MORE_STREAMS, StreamGate, StreamPlace
 from loadgen_service.service.run.worker_sessions import Sessions
 
@@ -61,14 +61,14 @@ def test_only_the_first_measured_series_meets_the_others() -> None:
 def test_all_wait_for_one_start_and_results_for_the_last_to_leave() -> None:
     async def scenario() -> list[int]:
         sessions, meeting = Sessions(), gate(3)
-        crew = Crew(sessions, (), 0)
+        leased = LeasedWorkers(sessions, (), 0)
         looked: list[int] = []
 
         async def come(index: int, turns: int) -> int:
             for _ in range(turns):
                 await asyncio.sleep(0)
             place = StreamPlace(meeting, index)
-            started = await place.meet(crew, 5, lambda: looked.append(index), lambda: False)
+            started = await place.meet(leased, 5, lambda: looked.append(index), lambda: False)
             meeting.leave(index)
             await meeting.all_left()
             assert all(meeting.has_left(i) for i in range(3))
@@ -85,7 +85,7 @@ def test_all_wait_for_one_start_and_results_for_the_last_to_leave() -> None:
 def test_a_stopped_stream_does_not_wait_for_the_others() -> None:
     async def scenario() -> None:
         place = StreamPlace(gate(2), 0)
-        await place.meet(Crew(Sessions(), (), 0), 5, lambda: None, lambda: True)
+        await place.meet(LeasedWorkers(Sessions(), (), 0), 5, lambda: None, lambda: True)
 
     with pytest.raises(Interrupted):
         asyncio.run(scenario())

@@ -20,7 +20,7 @@ from loadgen_service.report.html.run_page import render_html
 from loadgen_service.service.results.scraped_files import Reading, append_reading, read_readings
 from loadgen_service.service.run import scraper
 from loadgen_service.service.run.recovery import recover_all
-from loadgen_service.service.storage.run_directory import RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories
 
 # Written by hand after vLLM's documentation of its metrics; never served by a real vLLM here.
 VLLM = """\
@@ -47,7 +47,7 @@ DEADLINE_NS = scraper.deadline_ns
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with other tests may not answer within a tenth of a second."""
     monkeypatch.setattr(scraper, "deadline_ns", lambda _: 5_000_000_000)
 
@@ -235,8 +235,8 @@ def test_a_run_of_a_dead_service_gets_its_metrics_too(
         wanted = SETTINGS.model_copy(update={"sut_metrics": [url]})
         patched.setattr("test_service_recovery.SETTINGS", wanted)
         crash_while_writing(tmp_path, monkeypatch, Faults())
-    (directory,) = RunStore(tmp_path / "results").unfinished()
-    recover_all(RunStore(tmp_path / "results"))
+    (directory,) = RunDirectories(tmp_path / "results").unfinished()
+    recover_all(RunDirectories(tmp_path / "results"))
     summary = summary_from_json((directory.path / "summary.json").read_bytes())
     (target,) = summary.sut_metrics or ()
     assert target.url == url

@@ -15,7 +15,7 @@ import numpy as np
 
 from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
 from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
-from loadgen_service.service.collect.batch_ledger import Ledger
+from loadgen_service.service.collect.batch_ledger import BatchLedger
 from loadgen_service.worker.uplink.outbox import Outbox
 
 RECONNECT_MS = 300.0
@@ -70,14 +70,14 @@ class Service:
 
     clock: Clock
     disk: list[Stored] = field(default_factory=list)
-    ledgers: dict[int, Ledger] = field(default_factory=dict)
+    ledgers: dict[int, BatchLedger] = field(default_factory=dict)
     waiting: list[Stored] = field(default_factory=list)
     life: int = 0
     is_up: bool = True
     gaps: list[str] = field(default_factory=list)
 
-    def ledger(self, worker: int) -> Ledger:
-        return self.ledgers.setdefault(worker, Ledger(worker))
+    def ledger(self, worker: int) -> BatchLedger:
+        return self.ledgers.setdefault(worker, BatchLedger(worker))
 
     def die(self) -> None:
         """SIGKILL: what was not synced is gone, and every connection with it."""

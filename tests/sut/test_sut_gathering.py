@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from grpc_wire.events import DONE
 
-from loadgen_service.sut.read_coalescer import EVENTS_MAX, Gathering, Read
+from loadgen_service.sut.read_coalescer import EVENTS_MAX, Read, ReadCoalescer
 
 
 class Rig:
@@ -15,7 +15,7 @@ class Rig:
     def __init__(self) -> None:
         self.reported: list[list[Read]] = []
         self.soon: list[Callable[[], None]] = []
-        self.gathering = Gathering(self._take, self.soon.append)
+        self.gathering = ReadCoalescer(self._take, self.soon.append)
 
     def _take(self, reads: Sequence[Read]) -> None:
         self.reported.append(list(reads))
@@ -71,7 +71,7 @@ def test_what_comes_while_reads_are_reported_is_not_lost() -> None:
         if len(rig.reported) == 1:
             rig.read(2)
 
-    rig.gathering = Gathering(take, rig.soon.append)
+    rig.gathering = ReadCoalescer(take, rig.soon.append)
     rig.read(1)
     rig.end_turn()
     rig.end_turn()

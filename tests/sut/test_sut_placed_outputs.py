@@ -86,13 +86,13 @@ class Recording(NullSut):
         super().__init__(ignore)
         self.given: list[tuple[int, str]] = []
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         self.given.append((key, ""))
-        return [taken_ns, NEVER]
+        return [released_ns, NEVER]
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         self.given.append((key, traceparent))
-        return [taken_ns, NEVER]
+        return [released_ns, NEVER]
 
     def flush(self) -> None:
         pass

@@ -48,8 +48,8 @@ class FakeLink:
         self.is_writable = True
         self.cell: list[int] | None = None
 
-    def new_cell(self, taken_ns: int) -> list[int]:
-        self.cell = [taken_ns, -1]
+    def new_cell(self, released_ns: int) -> list[int]:
+        self.cell = [released_ns, -1]
         return self.cell
 
     def add_cell(self, cell: list[int]) -> None:

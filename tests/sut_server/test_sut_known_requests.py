@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 from sut_server.engines.engine import Desk
 from sut_server.engines.null import NullEngine
 from sut_server.errors import CallError
-from sut_server.grpc.request_cache import REMEMBERED, REST_BYTES_MAX, KnownRequests
+from sut_server.grpc.request_cache import REMEMBERED, REST_BYTES_MAX, RequestCache
 from sut_server.messages.infer import InferRequest, decode_request
 from sut_server.messages.request_split import ModelInferRequest
 from sut_server.models.registry import ModelSpec
@@ -58,8 +58,8 @@ def decoded(request: ModelInferRequest) -> InferRequest:
     return decode_request(request.message, SPEC, 8, None, request.raw)
 
 
-def remembered(message: Any) -> KnownRequests:
-    known, request = KnownRequests(), read(message)
+def remembered(message: Any) -> RequestCache:
+    known, request = RequestCache(), read(message)
     known.remember(request, ENGINE, decoded(request))
     return known
 
@@ -160,13 +160,13 @@ def test_what_stands_in_the_rest_is_not_remembered() -> None:
     one = ModelSpec("m", "test", (SPEC.inputs[1],), SPEC.outputs)
     message = service_pb2.ModelInferRequest(model_name="m")
     message.inputs.add(name="b", datatype="INT64", shape=[1]).contents.int64_contents.append(at)
-    known, request = KnownRequests(), read(message)
+    known, request = RequestCache(), read(message)
     known.remember(request, ENGINE, decode_request(request.message, one, 8, None, request.raw))
     assert known.find(request) is None
 
 
 def test_changing_requests_do_not_fill_the_memory() -> None:
-    known = KnownRequests()
+    known = RequestCache()
     message = drawn_message(random.Random(8))
     for number in range(2 * REMEMBERED + 10):
         message.parameters["p"].int64_param = number

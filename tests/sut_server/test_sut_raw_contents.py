@@ -107,7 +107,7 @@ def test_freed_memory_is_kept_and_used_again() -> None:
     """In a process of its own: what it asks for lasts."""
     code = """
 import resource
-from grpc_wire.freed_memory import keep_freed_memory
+from host_tuning.malloc import keep_freed_memory
 keep_freed_memory(256 << 20)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

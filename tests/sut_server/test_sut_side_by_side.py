@@ -262,7 +262,7 @@ def test_a_batch_that_adjoins_is_not_joined_and_each_caller_gets_its_own_row() -
 
 COUNT_FAULTS = """
 import ctypes, resource, sys
-from grpc_wire.freed_memory import keep_freed_memory
+from host_tuning.malloc import keep_freed_memory
 from sut_server.side_by_side import SideBySide, WARM_COUNT
 import numpy as np
 

@@ -15,7 +15,7 @@ from service_fake_worker import Faults
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.service.auth.token_book import TokenBook
-from loadgen_service.service.collect.live_stats import LiveSeries
+from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.run.lifetime_totals import OTHER_SUT, SUTS_MAX, Sums
 from loadgen_service.web.prometheus import BOUNDS_NS
 from loadgen_service.web.server import WebServer, serve_web
@@ -258,7 +258,7 @@ def test_an_unsafe_bind_and_a_taken_port_are_refused(bench):
 def test_addresses_beyond_the_limit_are_added_up():
     sums = Sums()
     for number in range(SUTS_MAX + 5):
-        live = LiveSeries(10)
+        live = LiveStats(10)
         live.by_sut[0] = live.all.__class__(completed=1)
         sums._add_series(live, [f"grpc://host:{number}"])
     assert len(sums.by_sut) == SUTS_MAX + 1

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from loadgen_service.core.records.columns import Status
-from loadgen_service.service.collect.live_stats import LiveSeries, figures_of
+from loadgen_service.service.collect.live_stats import LiveStats, figures_of
 from loadgen_service.web.timeline import POINTS_MAX, RUNS_MAX, Timeline, Timelines
 
 S, MS = 1_000_000_000, 1_000_000
 
 
-def run_with(live: LiveSeries, run_id: str = "r", suts: int = 2) -> Any:
+def run_with(live: LiveStats, run_id: str = "r", suts: int = 2) -> Any:
     return SimpleNamespace(
         run_id=run_id,
         series=SimpleNamespace(index=0),
@@ -25,7 +25,7 @@ def run_with(live: LiveSeries, run_id: str = "r", suts: int = 2) -> Any:
     )
 
 
-def feed(live: LiveSeries, at_ns: int, latencies_ms: list[float], failed: int = 0) -> None:
+def feed(live: LiveStats, at_ns: int, latencies_ms: list[float], failed: int = 0) -> None:
     """Rows whose last one was answered at ``at_ns``, to the SUTs in turn."""
     latency = np.array([int(ms * MS) for ms in latencies_ms] + [MS] * failed, dtype=np.int64)
     scheduled = at_ns - latency
@@ -41,7 +41,7 @@ def feed(live: LiveSeries, at_ns: int, latencies_ms: list[float], failed: int = 
 
 
 def test_a_point_is_of_what_came_since_the_last():
-    live, timeline = LiveSeries(), Timeline()
+    live, timeline = LiveStats(), Timeline()
     feed(live, S, [10.0] * 50)
     timeline.look(run_with(live), S)
     feed(live, 2 * S, [100.0] * 30, failed=10)
@@ -55,7 +55,7 @@ def test_a_point_is_of_what_came_since_the_last():
 
 
 def test_a_point_without_answers_has_no_latency_and_no_rate():
-    live, timeline = LiveSeries(), Timeline()
+    live, timeline = LiveStats(), Timeline()
     feed(live, S, [10.0] * 5)
     timeline.look(run_with(live), S)
     live.hear_issued(0, 9)
@@ -66,7 +66,7 @@ def test_a_point_without_answers_has_no_latency_and_no_rate():
 
 
 def test_nothing_is_added_once_everything_is_answered():
-    live, timeline = LiveSeries(), Timeline()
+    live, timeline = LiveStats(), Timeline()
     feed(live, S, [10.0] * 5)
     for second in range(1, 10):
         timeline.look(run_with(live), second * S)
@@ -74,7 +74,7 @@ def test_nothing_is_added_once_everything_is_answered():
 
 
 def test_a_new_series_goes_on_in_the_same_time():
-    timeline, warm, live = Timeline(), LiveSeries(kind="warmup"), LiveSeries()
+    timeline, warm, live = Timeline(), LiveStats(kind="warmup"), LiveStats()
     feed(warm, S, [10.0] * 5)
     timeline.look(run_with(warm), S)
     feed(live, S, [20.0] * 5)
@@ -84,7 +84,7 @@ def test_a_new_series_goes_on_in_the_same_time():
 
 
 def test_a_long_run_is_thinned_and_stays_bounded():
-    live, timeline = LiveSeries(), Timeline()
+    live, timeline = LiveStats(), Timeline()
     for second in range(1, 3 * POINTS_MAX):
         feed(live, second * S, [10.0])
         timeline.look(run_with(live), second * S)
@@ -97,7 +97,7 @@ def test_a_long_run_is_thinned_and_stays_bounded():
 def test_old_runs_are_forgotten():
     timelines = Timelines()
     for number in range(RUNS_MAX + 3):
-        live = LiveSeries()
+        live = LiveStats()
         feed(live, S, [1.0])
         timelines.look([run_with(live, f"run{number}")], S)
     assert timelines.of("run0").points == []

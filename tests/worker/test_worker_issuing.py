@@ -15,7 +15,7 @@ from loadgen_service.core.plan.plan import SampleCounts
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.interface import Cell, Parts
 from loadgen_service.worker.issue.issuer import TOGETHER_COUNT_MIN, Issuer
-from loadgen_service.worker.issue.least_outstanding import FewestOut
+from loadgen_service.worker.issue.least_outstanding import LeastOutstanding
 
 MANY = TOGETHER_COUNT_MIN
 
@@ -30,13 +30,13 @@ class TogetherSut(FakeSut):
         self.together: list[list[int]] = []
 
     def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
+        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int, each_bytes: int
     ) -> Cell | None:
         if not self.is_willing:
             return None
         assert each_bytes == 0 or {len(message) for message in messages} == {each_bytes}
         self.together.append(list(keys))
-        cell = [taken_ns, -1]
+        cell = [released_ns, -1]
         self.open.update({k: (m, cell) for k, m in zip(keys, messages, strict=True)})
         self._fresh.append(cell)
         return cell
@@ -169,7 +169,7 @@ def test_what_the_writes_to_other_suts_cost_is_not_charged_to_a_sut(tmp_path: Pa
 def test_the_fewest_out_is_the_first_of_the_fewest_from_the_one_in_turn(
     sut_count: int, choices: list[int]
 ) -> None:
-    fewest = FewestOut(sut_count)
+    fewest = LeastOutstanding(sut_count)
     counts, turn = [0] * sut_count, 0
     for choice in choices:
         busy = [sut for sut, count in enumerate(counts) if count]

@@ -11,7 +11,7 @@ from worker_fakes import T0_NS, Rig
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.interface import MESSAGE
-from loadgen_service.sut.read_coalescer import Gathering
+from loadgen_service.sut.read_coalescer import ReadCoalescer
 from loadgen_service.worker.session.series import Series
 
 
@@ -103,8 +103,8 @@ def test_what_was_read_before_something_happens_is_recorded_before_it(
     rig = rig_of(tmp_path, scenario="concurrency", concurrency=3)
     series = object.__new__(Series)  # its clockwork alone: no loop, no sockets
     series._loop = rig.loop
-    series._gathering = Gathering(rig.loop.on_reads, lambda report: None)
-    series._gathering(T0_NS + 50, rig.suts[0].answers([1]))
+    series._read_coalescer = ReadCoalescer(rig.loop.on_reads, lambda report: None)
+    series._read_coalescer(T0_NS + 50, rig.suts[0].answers([1]))
     assert rig.loop.completed_count == 0
     if happens == "abandon":
         series.abandon("the user left")

@@ -31,7 +31,7 @@ def write(log: RecordLog, rows: range) -> None:
     log.reserve(len(rows))
     for index, row in enumerate(rows, start=log.count):
         log.row[index] = row
-        log.taken_ns[index] = row + 1
+        log.released_ns[index] = row + 1
         log.issued_ns[index] = row + 2
         log.completed_ns[index] = row + 3
     log.count += len(rows)

@@ -7,7 +7,7 @@ import pytest
 from loadgen_service.worker.records.flush_policy import (
     SEAL_AGE_NS,
     SEAL_ROW_COUNT,
-    SealingRule,
+    FlushPolicy,
     seal_row_count,
 )
 from loadgen_service.worker.records.record_log import BLOCK_ROW_COUNT
@@ -26,7 +26,7 @@ def test_instants_are_not_put_at_risk_by_a_large_batch(scenario: str) -> None:
 TICK_NS = SEAL_AGE_NS // 5
 
 
-def seals(rule: SealingRule, log: list[tuple[int, int]], keeps_more: bool = False) -> list[int]:
+def seals(rule: FlushPolicy, log: list[tuple[int, int]], keeps_more: bool = False) -> list[int]:
     """At which ticks it seals: per tick the unsealed rows, and the seals of full blocks so far."""
     found: list[int] = []
     for tick, (unsealed, blocks) in enumerate(log):
@@ -38,20 +38,20 @@ def seals(rule: SealingRule, log: list[tuple[int, int]], keeps_more: bool = Fals
 
 
 def test_few_rows_are_sealed_when_they_are_old() -> None:
-    assert seals(SealingRule(100, 0), [(1, 0)] * 16) == [0, 5, 10, 15]
+    assert seals(FlushPolicy(100, 0), [(1, 0)] * 16) == [0, 5, 10, 15]
 
 
 def test_many_rows_are_sealed_at_once() -> None:
-    assert seals(SealingRule(100, 0), [(1, 0), (99, 0), (100, 0), (1, 0), (300, 0)]) == [0, 2, 4]
+    assert seals(FlushPolicy(100, 0), [(1, 0), (99, 0), (100, 0), (1, 0), (300, 0)]) == [0, 2, 4]
 
 
 def test_no_small_batch_is_sealed_behind_a_full_block() -> None:
     blocks_fill = [(1, 0)] + [(50, 1 + tick // 2) for tick in range(14)]
-    assert seals(SealingRule(100, 0), blocks_fill) == [0]
+    assert seals(FlushPolicy(100, 0), blocks_fill) == [0]
     then_no_more = [*blocks_fill, *[(50, 7)] * 9]
-    assert seals(SealingRule(100, 0), then_no_more) == [0, 18, 23]
+    assert seals(FlushPolicy(100, 0), then_no_more) == [0, 18, 23]
 
 
 def test_what_else_waits_is_not_left_behind_a_full_block() -> None:
     blocks_fill = [(1, 0)] + [(50, 1 + tick // 2) for tick in range(14)]
-    assert seals(SealingRule(100, 0), blocks_fill, keeps_more=True) == [0, 5, 10]
+    assert seals(FlushPolicy(100, 0), blocks_fill, keeps_more=True) == [0, 5, 10]

@@ -6,9 +6,9 @@ import pytest
 
 from loadgen_service.worker.host.cpu_steal import (
     TICK_NS,
-    TakenShares,
-    TakenTime,
-    read_taken_time,
+    ContentionShares,
+    CpuContention,
+    read_cpu_contention,
     shares_between,
     stolen_ns,
     waited_ns,
@@ -38,16 +38,16 @@ def test_time_on_the_run_queue(text, expected):
 
 
 def test_shares_are_of_the_time_between_two_readings():
-    before, after = TakenTime(1_000, 50, 200), TakenTime(2_000, 150, 210)
-    assert shares_between(before, after) == TakenShares(stolen=0.1, waited=0.01)
-    silent = TakenTime(2_000, None, None)
-    assert shares_between(before, silent) == TakenShares(None, None)
-    assert shares_between(before, before) == TakenShares(0, 0)
+    before, after = CpuContention(1_000, 50, 200), CpuContention(2_000, 150, 210)
+    assert shares_between(before, after) == ContentionShares(stolen=0.1, waited=0.01)
+    silent = CpuContention(2_000, None, None)
+    assert shares_between(before, silent) == ContentionShares(None, None)
+    assert shares_between(before, before) == ContentionShares(0, 0)
 
 
 def test_this_system_is_read():
-    first = read_taken_time()
-    last = read_taken_time()
+    first = read_cpu_contention()
+    last = read_cpu_contention()
     assert last.at_ns >= first.at_ns
     for one in shares_between(first, last).stolen, shares_between(first, last).waited:
         assert one is None or one >= 0

@@ -65,8 +65,8 @@ class FakeSut:
 
     async def open_(self) -> None: ...
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
-        cell = [taken_ns, -1]
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
+        cell = [released_ns, -1]
         if len(self.open) < self.room:
             self.open[key] = (parts, cell)
             self._fresh.append(cell)

@@ -132,8 +132,8 @@ def row_times(rows: Rows, hops: Hops | None) -> Times:
     to_sut, from_sut, error = hops.select(places) if hops else (none, none, none)
     return Times(
         issue_delay_ns=rows.between(table.scheduled_ns, table.issued_ns),
-        late_ns=rows.between(table.scheduled_ns, table.taken_ns),
-        blocked_ns=rows.between(table.taken_ns, table.issued_ns),
+        late_ns=rows.between(table.scheduled_ns, table.released_ns),
+        blocked_ns=rows.between(table.released_ns, table.issued_ns),
         service_ns=rows.between(table.issued_ns, table.completed_ns, is_done=True),
         first_response_ns=rows.between(table.scheduled_ns, table.first_response_ns),
         server_queue_ns=rows.known(server.get("server_queue_ns")),

@@ -19,7 +19,7 @@ from loadgen_service.core.records.columns import REQUEST_COLUMNS, SERVER_COLUMNS
 
 Columns = dict[str, npt.NDArray[np.generic]]
 
-TWINS: Final = {"taken_ns": "scheduled_ns", "completed_ns": "first_response_ns"}
+TWINS: Final = {"released_ns": "scheduled_ns", "completed_ns": "first_response_ns"}
 """Closed loops take what is due at once, and a unary answer comes whole."""
 
 NUMBERS: Final = "row"

@@ -31,7 +31,7 @@ CODE_BROKEN_CONNECTION: Final = 255
 REQUEST_COLUMNS: Final[dict[str, np.dtype[np.generic]]] = {
     "row": np.dtype("<i8"),
     "scheduled_ns": np.dtype("<i8"),
-    "taken_ns": np.dtype("<i8"),
+    "released_ns": np.dtype("<i8"),
     "issued_ns": np.dtype("<i8"),
     "first_response_ns": np.dtype("<i8"),
     "completed_ns": np.dtype("<i8"),

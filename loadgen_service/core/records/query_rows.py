@@ -98,7 +98,7 @@ def query_rows(plan: SeriesPlan, table: RequestTable) -> QueryRows:
     per_query = plan.requests_per_query
     issued_ns = table.issued_ns
     if (issued_ns == NEVER).any():
-        issued_ns = np.where(issued_ns == NEVER, table.taken_ns, issued_ns)
+        issued_ns = np.where(issued_ns == NEVER, table.released_ns, issued_ns)
     if per_query == 1:
         return QueryRows(table.status, table.scheduled_ns, issued_ns, table.completed_ns)
     starts = np.flatnonzero(np.diff(table.row // per_query, prepend=-1))

@@ -53,7 +53,7 @@ class RequestTable:
     worker_index: Column
     sut_index: Column
     scheduled_ns: Int64Array
-    taken_ns: Int64Array
+    released_ns: Int64Array
     issued_ns: Int64Array
     first_response_ns: Int64Array
     completed_ns: Int64Array
@@ -105,7 +105,7 @@ def assemble(
         worker_index=worker_index,
         sut_index=filled["sut_index"],
         scheduled_ns=_int64(filled["scheduled_ns"]),
-        taken_ns=_int64(filled["taken_ns"]),
+        released_ns=_int64(filled["released_ns"]),
         issued_ns=_int64(filled["issued_ns"]),
         first_response_ns=_int64(filled["first_response_ns"]),
         completed_ns=_int64(filled["completed_ns"]),
@@ -331,7 +331,7 @@ _ROW_COLUMNS: Final = (
     "worker_index",
     "sut_index",
     "scheduled_ns",
-    "taken_ns",
+    "released_ns",
     "issued_ns",
     "first_response_ns",
     "completed_ns",

@@ -37,7 +37,7 @@ from loadgen_service.core.summary.parts import (
     times_fields,
 )
 from loadgen_service.core.summary.versioned_json import read_document
-from loadgen_service.core.verdict.findings.cpu_contention import taken_notes
+from loadgen_service.core.verdict.findings.cpu_contention import contention_notes
 from loadgen_service.core.verdict.findings.finding import Finding
 from loadgen_service.core.verdict.findings.official import disagreements
 from loadgen_service.core.verdict.judge import Verdict, series_facts
@@ -175,7 +175,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
             *deviations(settings),
             *_official_notes(facts, rated),
             *_outlier_notes(only),
-            *taken_notes([worker for one in rated for worker in one.workers]),
+            *contention_notes([worker for one in rated for worker in one.workers]),
         ],
         gaps=list(facts.gaps),
         settings=public_settings(settings),

@@ -60,7 +60,7 @@ class _Request:
     at: int
     status: int
     code: int
-    taken_ns: int
+    released_ns: int
     issued_ns: int
     first_ns: int
     end_ns: int
@@ -107,7 +107,7 @@ class SeriesSpans:
             yield from self._query(table, unit, [self._request(table, at) for at in places])
 
     def _request(self, table: RequestTable, at: int) -> _Request:
-        taken, issued = int(table.taken_ns[at]), int(table.issued_ns[at])
+        taken, issued = int(table.released_ns[at]), int(table.issued_ns[at])
         end, status = int(table.completed_ns[at]), int(table.status[at])
         if end == NEVER:
             end = max(int(table.scheduled_ns[at]), taken, issued)
@@ -145,8 +145,8 @@ class SeriesSpans:
         span_id = self._ids.request_span_id(one.row)
         inner = replace(root, parent_id=root.span_id, attributes={}, error="")
         stretches = (
-            ("issue delay", scheduled, one.taken_ns),
-            ("blocked", one.taken_ns, one.issued_ns),
+            ("issue delay", scheduled, one.released_ns),
+            ("blocked", one.released_ns, one.issued_ns),
         )
         for number, (name, start, end) in enumerate(stretches, start=1):
             if NEVER != start < end:
@@ -157,7 +157,7 @@ class SeriesSpans:
                     start_ns=self._start_ns + start,
                     end_ns=self._start_ns + end,
                 )
-        start = one.issued_ns if one.issued_ns != NEVER else max(scheduled, one.taken_ns)
+        start = one.issued_ns if one.issued_ns != NEVER else max(scheduled, one.released_ns)
         events: tuple[tuple[str, int], ...] = ()
         if NEVER != one.first_ns < one.end_ns:
             events = (("first token", self._start_ns + one.first_ns),)

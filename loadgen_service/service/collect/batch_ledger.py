@@ -6,7 +6,7 @@ Sequences count 1, 2, 3 ... over a worker's run. Each is taken once, whatever is
 from __future__ import annotations
 
 
-class Ledger:
+class BatchLedger:
     """One worker's account. ``durable``: the newest batch that an earlier service had stored."""
 
     def __init__(self, worker_index: int, durable: int = 0) -> None:

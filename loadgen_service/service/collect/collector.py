@@ -15,10 +15,10 @@ from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.records.column_codec import Columns, SentColumn
-from loadgen_service.service.collect.batch_ledger import Ledger
+from loadgen_service.service.collect.batch_ledger import BatchLedger
 from loadgen_service.service.collect.live_stats import (
     BatchFigures,
-    LiveSeries,
+    LiveStats,
     figures_of,
     rows_of,
     sent_of,
@@ -69,7 +69,7 @@ class Collector:
         """``told`` is called whenever batches became durable or the disk refused them."""
         self._directory = directory
         self._told = told
-        self._ledgers: dict[int, Ledger] = {}
+        self._ledgers: dict[int, BatchLedger] = {}
         self._pending: dict[tuple[int, int], asyncio.Future[pb.BatchAck]] = {}
         self._segments: dict[tuple[int, int], Segment] = {}
         self._queue: list[_Pending] = []
@@ -83,9 +83,9 @@ class Collector:
         self._committing = asyncio.create_task(self._commit_forever())
         self._refusals: list[str] = []
         self.disk_error = ""
-        self.live: dict[int, LiveSeries] = {}
+        self.live: dict[int, LiveStats] = {}
 
-    def begin_series(self, series_index: int, live: LiveSeries) -> None:
+    def begin_series(self, series_index: int, live: LiveStats) -> None:
         """From now on batches of this series are counted in ``live``."""
         self.live[series_index] = live
         self._is_hurried = False
@@ -95,7 +95,7 @@ class Collector:
         self._is_hurried = True
         self._wake_when_due()
 
-    def take_up(self, live: Mapping[int, LiveSeries]) -> None:
+    def take_up(self, live: Mapping[int, LiveStats]) -> None:
         """Count as taken in what an earlier service stored of these series, into their figures.
 
         Before the first offer only. Blocking: reads every segment; a torn tail is left out.
@@ -106,7 +106,7 @@ class Collector:
                 for payload in frames(path):
                     self._take_up_one(worker_index, pb.Batch.FromString(payload), figures)
 
-    def _take_up_one(self, worker_index: int, batch: pb.Batch, figures: LiveSeries) -> None:
+    def _take_up_one(self, worker_index: int, batch: pb.Batch, figures: LiveStats) -> None:
         body, ledger = _body(batch), self._ledger(worker_index)
         if not ledger.is_known(body.sequence):
             ledger.accept(body.sequence)
@@ -150,8 +150,8 @@ class Collector:
         self._wake_when_due()
         return answered
 
-    def _ledger(self, worker_index: int) -> Ledger:
-        return self._ledgers.setdefault(worker_index, Ledger(worker_index))
+    def _ledger(self, worker_index: int) -> BatchLedger:
+        return self._ledgers.setdefault(worker_index, BatchLedger(worker_index))
 
     def name_missing(self, worker_index: int, last_sequence: int) -> None:
         """A worker's last batch was this; what never came of them becomes a gap."""
@@ -231,7 +231,7 @@ class Collector:
             if not item.answered.done():
                 item.answered.set_result(pb.BatchAck(sequence=item.sequence, error=error))
             if not error and item.figures:
-                live = self.live.setdefault(item.series_index, LiveSeries())
+                live = self.live.setdefault(item.series_index, LiveStats())
                 live.take(item.figures, item.worker_index)
 
     async def close(self) -> None:

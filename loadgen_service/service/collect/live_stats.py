@@ -85,7 +85,7 @@ class Issuing:
         self.issue_delay_ns.merge(other.issue_delay_ns)
 
 
-class LiveSeries:
+class LiveStats:
     """What is known so far of the series that runs."""
 
     def __init__(self, planned: int = 0, kind: str = "performance") -> None:

@@ -136,7 +136,7 @@ def _write_records(
     return results, logs
 
 
-def keeps_latency_promise(directory: RunDirectory, material: Material, plan: SeriesPlan) -> bool:
+def meets_latency_target(directory: RunDirectory, material: Material, plan: SeriesPlan) -> bool:
     """Whether a series' durable records meet the latency limit: the one condition of a search.
 
     ``material`` needs the facts of that series only. Blocking.
@@ -241,7 +241,7 @@ RECORD_SCHEMA = {
     "worker_index": "i2",
     "sut_index": "i2",
     "scheduled_ns": "i8",
-    "taken_ns": "i8",
+    "released_ns": "i8",
     "issued_ns": "i8",
     "first_response_ns": "i8",
     "completed_ns": "i8",

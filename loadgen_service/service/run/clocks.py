@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.facts.run import ClockFacts
-from loadgen_service.service.run.leased_workers import NS_PER_S, Crew
+from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Worker
 
@@ -27,9 +27,9 @@ LAST_CLOCK_TIMEOUT_NS = 3 * NS_PER_S
 class SeriesClocks:
     """Asks for the measurements of one series and keeps them. ``with_suts``: SUTs have clocks."""
 
-    def __init__(self, run: Run, crew: Crew, *, with_suts: bool) -> None:
+    def __init__(self, run: Run, leased: LeasedWorkers, *, with_suts: bool) -> None:
         self._run = run
-        self._crew = crew
+        self._leased = leased
         self._with_suts = with_suts
         self._suts: list[tuple[int, pb.ClockOffset]] = []
         self._starts: dict[int, int] = {}
@@ -37,14 +37,14 @@ class SeriesClocks:
         self._asked_ns = 0
 
     async def measure_first(self) -> None:
-        """Every worker against the service, then against every SUT. Raises like ``Crew.wait``."""
-        crew = self._crew
-        for worker in crew.workers:
+        """Every worker against the service, then every SUT. Raises like ``LeasedWorkers.wait``."""
+        leased = self._leased
+        for worker in leased.workers:
             worker.clock = None
             worker.clocks.clear()
         self._ask()
-        await crew.wait(
-            lambda: all(worker.clock is not None for worker in crew.workers),
+        await leased.wait(
+            lambda: all(worker.clock is not None for worker in leased.workers),
             CLOCK_TIMEOUT_NS,
             "workers did not measure their clocks",
             self._run.is_stopped,
@@ -53,30 +53,30 @@ class SeriesClocks:
 
     def start_at(self, t0_ns: int) -> None:
         """Workers begin at ``t0_ns`` of the service, by the offsets that they know now."""
-        for worker in self._crew.workers:
+        for worker in self._leased.workers:
             if worker.clock is not None:
                 self._used[worker.index] = worker.clock
                 self._starts[worker.index] = t0_ns - worker.clock.offset_ns
 
     def look_again(self) -> None:
         """During the load: ask once more where the last time is long ago."""
-        if self._crew.now_ns() - self._asked_ns > CLOCK_AGAIN_NS:
+        if self._leased.now_ns() - self._asked_ns > CLOCK_AGAIN_NS:
             self._ask()
 
     async def measure_last(self) -> None:
         """After the load, as far as it can still be had."""
-        before = {worker.index: len(worker.clocks) for worker in self._crew.workers}
+        before = {worker.index: len(worker.clocks) for worker in self._leased.workers}
         self._ask()
         await self._measure_suts()
-        deadline_ns = self._crew.now_ns() + LAST_CLOCK_TIMEOUT_NS
-        while any(len(w.clocks) == before[w.index] for w in self._crew.alive()):
-            if self._crew.now_ns() >= deadline_ns:
+        deadline_ns = self._leased.now_ns() + LAST_CLOCK_TIMEOUT_NS
+        while any(len(w.clocks) == before[w.index] for w in self._leased.alive()):
+            if self._leased.now_ns() >= deadline_ns:
                 return
-            await self._crew.tick()
+            await self._leased.tick()
 
     def _ask(self) -> None:
-        self._asked_ns = self._crew.now_ns()
-        self._crew.tell(pb.ToWorker(measure_clock=pb.MeasureClock(count=CLOCK_PINGS)))
+        self._asked_ns = self._leased.now_ns()
+        self._leased.tell(pb.ToWorker(measure_clock=pb.MeasureClock(count=CLOCK_PINGS)))
 
     async def _measure_suts(self) -> None:
         if not self._with_suts:
@@ -85,7 +85,7 @@ class SeriesClocks:
             settings_json=self._run.settings.model_dump_json(),
             clocks=pb.MeasureSutClocks(count=CLOCK_PINGS),
         )
-        replies, errors = await self._crew.control_each(call, CLOCK_TIMEOUT_NS)
+        replies, errors = await self._leased.control_each(call, CLOCK_TIMEOUT_NS)
         for error in errors:
             self._run.note(f"the SUTs' clocks were not measured: {error}")
         for worker_index, reply in replies.items():
@@ -102,7 +102,7 @@ class SeriesClocks:
 
     def worst_error_ns(self) -> int:
         """The widest error among the workers' newest offsets."""
-        return max((w.clock.error_ns for w in self._crew.workers if w.clock), default=0)
+        return max((w.clock.error_ns for w in self._leased.workers if w.clock), default=0)
 
     def facts(self) -> tuple[ClockFacts, ...]:
         """Every measurement of workers whose start is known, by worker."""
@@ -119,7 +119,7 @@ class SeriesClocks:
         )
 
     def _all(self) -> Iterable[tuple[int, pb.ClockOffset]]:
-        for worker in self._crew.workers:
+        for worker in self._leased.workers:
             yield from ((worker.index, clock) for clock in worker.clocks)
         yield from self._suts
 
@@ -144,7 +144,7 @@ class SeriesClocks:
         for index, offset_ns, error_ns, at_ns in journalled["service"]:
             clock = _clock("coordinator", offset_ns, error_ns, at_ns)
             self._used[index] = clock
-            for worker in self._crew.workers:
+            for worker in self._leased.workers:
                 if worker.index == index and clock not in worker.clocks:
                     worker.clocks.append(clock)
         self._suts = [

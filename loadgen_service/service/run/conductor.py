@@ -15,10 +15,10 @@ from loadgen_service.core.search.peak_search import PeakSearch
 from loadgen_service.core.summary.run import Summary, public_settings, summary_to_json
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.collect.collector import Collector
-from loadgen_service.service.collect.live_stats import LiveSeries
-from loadgen_service.service.results.writer import Material, keeps_latency_promise, write_results
+from loadgen_service.service.collect.live_stats import LiveStats
+from loadgen_service.service.results.writer import Material, meets_latency_target, write_results
 from loadgen_service.service.run.environment import environment
-from loadgen_service.service.run.leased_workers import NS_PER_MS, Crew, Interrupted
+from loadgen_service.service.run.leased_workers import NS_PER_MS, Interrupted, LeasedWorkers
 from loadgen_service.service.run.preparation import Prepared, prepare
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import WENT_ON, Resumption, boot_id
@@ -84,14 +84,14 @@ class RunConductor:
         journal.write(
             "run", run_id=run.run_id, settings=public_settings(run.settings), boot_id=boot_id()
         )
-        crew = run.crew = await self._lease()
+        leased = run.leased = await self._lease()
         run.collector = Collector(run.directory, self._sessions.changed.set)
         run.move(RunEvent.WORKERS_LEASED)
-        for worker in crew.workers:
+        for worker in leased.workers:
             journal.write("worker", **_worker_entry(worker))
-        prepared = await prepare(run, crew)
+        prepared = await prepare(run, leased)
         run.series_count = len(prepared.specs)
-        journal.write("prepared", **prepared_entry(prepared, len(crew.workers)))
+        journal.write("prepared", **prepared_entry(prepared, len(leased.workers)))
         async with metrics_scraped(run, self._sessions.clock):
             await self._conduct_series(journal, prepared)
         await self._conclude(prepared)
@@ -99,12 +99,12 @@ class RunConductor:
     async def _resume(self, back: Resumption) -> None:
         """Go on where an earlier service died: its series, then the others, then the results."""
         run, prepared = self._run, back.prepared
-        assert run.crew is not None
+        assert run.leased is not None
         journal = Journal(run.directory.path)
         journal.write("resumed", boot_id=boot_id())
         collector = Collector(run.directory, self._sessions.changed.set)
         plans = [*back.plans, *([back.running_plan] if back.running_plan else [])]
-        live = {plan.spec.index: LiveSeries.of_plan(plan) for plan in plans}
+        live = {plan.spec.index: LiveStats.of_plan(plan) for plan in plans}
         await asyncio.to_thread(collector.take_up, live)
         run.collector = collector
         async with metrics_scraped(run, self._sessions.clock):
@@ -115,12 +115,12 @@ class RunConductor:
     async def _take_up_series(self, journal: Journal, back: Resumption) -> bool:
         """The series that was going on. Whether another one may follow."""
         run = self._run
-        assert run.crew is not None
+        assert run.leased is not None
         assert run.collector is not None
         if back.running is None or back.running_plan is None:
             return self._may_go_on(self._series[-1])
         conductor = SeriesConductor(
-            run, run.crew, run.collector, journal, back.prepared, back.running_plan
+            run, run.leased, run.collector, journal, back.prepared, back.running_plan
         )
         facts = await conductor.resume(back.running, back.stop["stop_ns"] if back.stop else None)
         if all(worker.lost for worker in facts.workers):
@@ -128,16 +128,16 @@ class RunConductor:
         self._keep(journal, back.running_plan, facts)
         return self._may_go_on(facts)
 
-    async def _crew_is_back(self, crew: Crew) -> bool:
+    async def _workers_are_back(self, leased: LeasedWorkers) -> bool:
         """Between two series nothing is lost by waiting; without all workers no other begins."""
-        while any(worker.awaited_until_ns for worker in crew.workers):
-            gone = [worker for worker in crew.workers if crew.lost_reason(worker)]
+        while any(worker.awaited_until_ns for worker in leased.workers):
+            gone = [worker for worker in leased.workers if leased.lost_reason(worker)]
             if gone:
-                reason = crew.lost_reason(gone[0])
+                reason = leased.lost_reason(gone[0])
                 self._run.note(f"later series were not run: worker {gone[0].index}: {reason}")
                 self._cut_by = DIED
                 return False
-            await crew.tick()
+            await leased.tick()
         return True
 
     async def _conclude(self, prepared: Prepared) -> None:
@@ -154,7 +154,7 @@ class RunConductor:
         async with self._place.gate.writing:
             await self._write(prepared)
 
-    async def _lease(self) -> Crew:
+    async def _lease(self) -> LeasedWorkers:
         """Exactly as many workers as the run asked for, within its lease timeout."""
         run, settings = self._run, self._run.settings
         deadline_ns = self._sessions.clock() + settings.lease_timeout_ms * NS_PER_MS
@@ -163,14 +163,14 @@ class RunConductor:
                 raise Interrupted
             leased = self._sessions.lease(run.run_id, settings.workers)
             if leased is not None:
-                return Crew(self._sessions, leased, settings.heartbeat_lost_ms * NS_PER_MS)
+                return LeasedWorkers(self._sessions, leased, settings.heartbeat_lost_ms * NS_PER_MS)
             if self._sessions.clock() >= deadline_ns:
                 raise RunError(
                     f"workers: {settings.workers} asked for, {len(self._sessions.idle())} idle "
                     f"after {settings.lease_timeout_ms / 1000:g} s; start more with "
                     "`loadgen worker --coordinator`, or ask for fewer"
                 )
-            await Crew(self._sessions, (), 0).tick()
+            await LeasedWorkers(self._sessions, (), 0).tick()
 
     async def _conduct_series(self, journal: Journal, prepared: Prepared) -> None:
         searches = self._run.settings.searches_peak
@@ -196,7 +196,7 @@ class RunConductor:
                 return
             facts, plan = self._facts(prepared), self._plans[-1]
             passed = await asyncio.to_thread(
-                keeps_latency_promise, run.directory, self._material(prepared, facts), plan
+                meets_latency_target, run.directory, self._material(prepared, facts), plan
             )
             journal.write("searched", series_index=index, passed=passed)
             self._searched.append(passed)
@@ -205,15 +205,15 @@ class RunConductor:
     async def _conduct_one(self, journal: Journal, prepared: Prepared, spec: SeriesSpec) -> bool:
         """Whether another series may follow. Raises what ends the run: all before its first."""
         run = self._run
-        assert run.crew is not None
+        assert run.leased is not None
         assert run.collector is not None
-        if not await self._crew_is_back(run.crew):
+        if not await self._workers_are_back(run.leased):
             return False
         plan = await asyncio.to_thread(
             plan_series, run.settings, prepared.counts, spec, prepared.trace_ns
         )
         conductor = SeriesConductor(
-            run, run.crew, run.collector, journal, prepared, plan, self._place
+            run, run.leased, run.collector, journal, prepared, plan, self._place
         )
         try:
             facts = await conductor.conduct()
@@ -297,11 +297,11 @@ class RunConductor:
         run = self._run
         if run.collector is not None:
             await run.collector.close()
-        if run.crew is not None:
-            crew = run.crew
-            crew.tell(pb.ToWorker(finish=pb.Finish(run_id=run.run_id)))
-            run.part_with_crew()
-            self._sessions.release(crew.workers)
+        if run.leased is not None:
+            leased = run.leased
+            leased.tell(pb.ToWorker(finish=pb.Finish(run_id=run.run_id)))
+            run.part_with_workers()
+            self._sessions.release(leased.workers)
 
 
 def _reason(error: BaseException) -> str:

@@ -29,7 +29,7 @@ def error_from(text: str, exit_code: int) -> LoadgenError:
     return UserError(text) if exit_code == 2 else RunError(text)
 
 
-class Crew:
+class LeasedWorkers:
     """The workers of a run. ``lost_ns``: silence after which one is lost."""
 
     def __init__(self, sessions: Sessions, workers: Sequence[Worker], lost_ns: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from loadgen_service.service.collect.live_stats import Issuing, LiveSeries, Tally
+from loadgen_service.service.collect.live_stats import Issuing, LiveStats, Tally
 from loadgen_service.service.run.run import Run
 
 SUTS_MAX: Final = 64
@@ -65,7 +65,7 @@ class Sums:
             key = (OTHER_SUT, kind)
         return self.by_sut.setdefault(key, Tally())
 
-    def _add_series(self, live: LiveSeries, addresses: list[str]) -> None:
+    def _add_series(self, live: LiveStats, addresses: list[str]) -> None:
         self._begin(live.kind, addresses)
         self.scheduled[live.kind] += live.scheduled
         for index, tally in live.by_sut.items():

@@ -32,7 +32,7 @@ from loadgen_service.qsl.arena.builder import ArenaFile, build_arena
 from loadgen_service.qsl.input_specs import is_batched
 from loadgen_service.qsl.library import open_library
 from loadgen_service.service.results.trace_export import require_exporter
-from loadgen_service.service.run.leased_workers import NS_PER_MS, NS_PER_S, Crew
+from loadgen_service.service.run.leased_workers import NS_PER_MS, NS_PER_S, LeasedWorkers
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Worker
 
@@ -76,7 +76,7 @@ class Prepared:
     has_sut_proto: bool
 
 
-async def prepare(run: Run, crew: Crew) -> Prepared:
+async def prepare(run: Run, leased: LeasedWorkers) -> Prepared:
     """Describe the SUTs, open the data, plan, and prepare every worker.
 
     Raises LoadgenError with one line; Interrupted where a person stopped it.
@@ -86,7 +86,7 @@ async def prepare(run: Run, crew: Crew) -> Prepared:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
     require_exporter(settings)
     trace_ns = await asyncio.to_thread(read_trace, settings)
-    reply = await crew.control(
+    reply = await leased.control(
         pb.Control(settings_json=settings.model_dump_json(), describe=pb.Describe()),
         settings.connect_timeout_ms * NS_PER_MS + DESCRIBE_MARGIN_NS,
         run.is_stopped,
@@ -95,7 +95,7 @@ async def prepare(run: Run, crew: Crew) -> Prepared:
     _note_lacking(run, reply)
     run.sut_addresses = [description.address for description in reply.suts]
     prepared = await asyncio.to_thread(_prepare_data, settings, tuple(reply.suts), trace_ns)
-    await prepare_workers(run, crew, prepared)
+    await prepare_workers(run, leased, prepared)
     return prepared
 
 
@@ -184,18 +184,18 @@ def _prepare_data(
     )
 
 
-async def prepare_workers(run: Run, crew: Crew, prepared: Prepared) -> None:
+async def prepare_workers(run: Run, leased: LeasedWorkers, prepared: Prepared) -> None:
     """Give every worker its part and require that all derive the same plan."""
-    for worker in crew.workers:
-        message = prepare_message(run, prepared, worker, len(crew.workers))
+    for worker in leased.workers:
+        message = prepare_message(run, prepared, worker, len(leased.workers))
         worker.send(pb.ToWorker(prepare=message))
-    await crew.wait(
-        lambda: all(worker.ready is not None for worker in crew.workers),
+    await leased.wait(
+        lambda: all(worker.ready is not None for worker in leased.workers),
         PREPARE_TIMEOUT_NS,
         "workers were not ready (samples fetched, connected to the SUTs)",
         run.is_stopped,
     )
-    for worker in crew.workers:
+    for worker in leased.workers:
         assert worker.ready is not None
         if worker.ready.plan_hash != prepared.plan_hash:
             raise RunError(

@@ -37,7 +37,7 @@ from loadgen_service.service.results.mixed_results import recover_mixed
 from loadgen_service.service.results.writer import Material, write_results
 from loadgen_service.service.run.environment import environment
 from loadgen_service.service.storage.journal import Entry, Journal, entries_of, read_journal
-from loadgen_service.service.storage.run_directory import RunDirectory, RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
 from loadgen_service.service.storage.segments import Segment
 
 DIED = "the service died during the run"
@@ -45,7 +45,7 @@ DIED = "the service died during the run"
 _log = logging.getLogger(__name__)
 
 
-def recover_all(store: RunStore, spared: Path | None = None) -> list[str]:
+def recover_all(store: RunDirectories, spared: Path | None = None) -> list[str]:
     """Finish every unfinished run of the store, but for the one in the directory ``spared``.
 
     One line a run about what became of it.

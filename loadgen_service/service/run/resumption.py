@@ -29,7 +29,7 @@ from loadgen_service.service.run.recovery import (
 )
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.storage.journal import Entry, entries_of, read_journal
-from loadgen_service.service.storage.run_directory import RunDirectory, RunStore
+from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
 
 WENT_ON = f"{DIED} and was started again; the workers went on meanwhile"
 NO_SECRETS = (
@@ -65,7 +65,7 @@ def boot_id() -> str:
         return ""
 
 
-def find_resumption(store: RunStore) -> Resumption | None:
+def find_resumption(store: RunDirectories) -> Resumption | None:
     """The newest unfinished run, if it can be gone on with; it is the only one with workers."""
     directories = store.unfinished()
     if not directories:

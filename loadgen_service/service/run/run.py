@@ -13,7 +13,7 @@ from loadgen_service.core.run_state import FINAL_STATES, RunEvent, RunState, nex
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collect.collector import Collector
-from loadgen_service.service.run.leased_workers import Crew
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.storage.run_directory import RunDirectory
 
 
@@ -25,7 +25,7 @@ class Run:
     settings: Settings
     directory: RunDirectory
     state: RunState = RunState.QUEUED
-    crew: Crew | None = None
+    leased: LeasedWorkers | None = None
     collector: Collector | None = None
     series: SeriesSpec | None = None
     series_count: int = 0
@@ -81,35 +81,35 @@ class Run:
         if text not in self.notes:
             self.notes.append(text)
 
-    def part_with_crew(self) -> None:
+    def part_with_workers(self) -> None:
         """Keep what the workers last said; they may serve another run now."""
-        self._last_words = self._crew_words()
-        self.crew = None
+        self._last_words = self._leased_words()
+        self.leased = None
 
-    def _crew_words(self) -> tuple[list[pb.WorkerStatus], int]:
+    def _leased_words(self) -> tuple[list[pb.WorkerStatus], int]:
         """A status of each worker, and how many requests they say they issued."""
-        if self.crew is None:
+        if self.leased is None:
             return self._last_words
         index = self.series.index if self.series else 0
-        issued = sum(worker.words(index).issued for worker in self.crew.workers)
-        return worker_statuses(self.crew), issued
+        issued = sum(worker.words(index).issued for worker in self.leased.workers)
+        return worker_statuses(self.leased), issued
 
     def hear_workers(self, now_ns: int) -> None:
         """Take the workers' newest words, and what came due, into the series that runs."""
-        if self.series is None or self.collector is None or self.crew is None:
+        if self.series is None or self.collector is None or self.leased is None:
             return
         live = self.collector.live.get(self.series.index)
         if live is None:
             return
-        words = [worker.words(self.series.index) for worker in self.crew.workers]
-        for worker, said in zip(self.crew.workers, words, strict=True):
+        words = [worker.words(self.series.index) for worker in self.leased.workers]
+        for worker, said in zip(self.leased.workers, words, strict=True):
             live.hear_issued(worker.index, said.issued)
         if not all(said.all_issued for said in words):
             live.pass_instant(now_ns - self.t0_ns)
 
     def worker_statuses(self) -> list[pb.WorkerStatus]:
         """What its workers say of themselves now, or last said."""
-        return self._crew_words()[0]
+        return self._leased_words()[0]
 
     def status(self) -> pb.RunStatus:
         """What a watcher gets. Live figures count requests."""
@@ -131,7 +131,7 @@ class Run:
 
     def _add_series(self, status: pb.RunStatus) -> None:
         collector, spec = self.collector, self.series
-        workers, issued = self._crew_words()
+        workers, issued = self._leased_words()
         status.workers.extend(workers)
         if spec is None or collector is None or spec.index not in collector.live:
             return
@@ -147,14 +147,14 @@ class Run:
         )
 
 
-def worker_statuses(crew: Crew) -> list[pb.WorkerStatus]:
+def worker_statuses(leased: LeasedWorkers) -> list[pb.WorkerStatus]:
     """One status a worker."""
     return [
         pb.WorkerStatus(
             worker_index=worker.index,
             host=worker.host,
             pid=worker.pid,
-            lost=bool(crew.lost_reason(worker)),
+            lost=bool(leased.lost_reason(worker)),
             unacknowledged_batches=worker.heartbeat.unacknowledged_batches,
             cpu_share=worker.heartbeat.cpu_share,
             rss_bytes=worker.heartbeat.rss_bytes,
@@ -163,5 +163,5 @@ def worker_statuses(crew: Crew) -> list[pb.WorkerStatus]:
             waited_share=worker.heartbeat.waited_share,
             clock=worker.clock,
         )
-        for worker in crew.workers
+        for worker in leased.workers
     ]

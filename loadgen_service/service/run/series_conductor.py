@@ -18,9 +18,9 @@ from loadgen_service.core.run_state import RunEvent
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collect.collector import Collector
-from loadgen_service.service.collect.live_stats import LiveSeries
+from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.run.clocks import SeriesClocks
-from loadgen_service.service.run.leased_workers import NS_PER_S, Crew
+from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
 from loadgen_service.service.run.preparation import Prepared
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.server_stats import SeriesStatistics
@@ -51,7 +51,7 @@ class SeriesConductor:
     def __init__(
         self,
         run: Run,
-        crew: Crew,
+        leased: LeasedWorkers,
         collector: Collector,
         journal: Journal,
         prepared: Prepared,
@@ -59,15 +59,15 @@ class SeriesConductor:
         place: StreamPlace | None = None,
     ) -> None:
         self._run = run
-        self._crew = crew
+        self._leased = leased
         self._collector = collector
         self._journal = journal
         self._prepared = prepared
         self._plan = plan
         self._place = place
         self._index = plan.spec.index
-        self._clocks = SeriesClocks(run, crew, with_suts=prepared.has_sut_proto)
-        self._statistics = SeriesStatistics(run, crew)
+        self._clocks = SeriesClocks(run, leased, with_suts=prepared.has_sut_proto)
+        self._statistics = SeriesStatistics(run, leased)
         self._t0_ns = 0
         self._start_unix_ns = 0
         self._stop_ns: int | None = None
@@ -95,7 +95,7 @@ class SeriesConductor:
         self._statistics.resume(start)
         self._run.t0_ns, self._run.series = self._t0_ns, self._plan.spec
         self._run.planned_ns = _planned_ns(self._plan)
-        self._crew.tell(self._start_message())
+        self._leased.tell(self._start_message())
         if stop_ns is not None:
             self._tell_stop(pb.INTERRUPT)
         return await self._see_through()
@@ -109,7 +109,7 @@ class SeriesConductor:
         if self._is_abandoned:
             flushing.cancel()
         await asyncio.gather(flushing, return_exceptions=True)
-        if not self._is_abandoned and self._crew.alive():
+        if not self._is_abandoned and self._leased.alive():
             await self._statistics.read_after()
             await self._clocks.measure_last()
         await self._unload()
@@ -119,7 +119,7 @@ class SeriesConductor:
     async def _load(self) -> None:
         if not self._prepared.has_sut_proto:
             return
-        reply = await self._crew.control(
+        reply = await self._leased.control(
             self._control(load=self._samples()), LOAD_TIMEOUT_NS, self._run.is_stopped
         )
         if reply.lacking:
@@ -133,13 +133,13 @@ class SeriesConductor:
         return pb.Control(settings_json=settings_json, **call)  # type: ignore[arg-type]
 
     async def _arm(self) -> None:
-        self._crew.tell(
+        self._leased.tell(
             pb.ToWorker(
                 arm=pb.Arm(series_index=self._index, target_qps=self._plan.spec.target_qps or 0.0)
             )
         )
-        await self._crew.wait(
-            lambda: all(worker.words(self._index).armed for worker in self._crew.workers),
+        await self._leased.wait(
+            lambda: all(worker.words(self._index).armed for worker in self._leased.workers),
             ARM_TIMEOUT_NS,
             "workers were not armed (requests built)",
             self._run.is_stopped,
@@ -149,15 +149,15 @@ class SeriesConductor:
         """Soon, or where the streams of a mixed run meet."""
         margin_ns = START_MARGIN_NS + 2 * self._clocks.worst_error_ns()
         if self._place is None or not self._place.meets_before(self._plan.spec.kind):
-            return self._crew.now_ns() + margin_ns
+            return self._leased.now_ns() + margin_ns
         look, stopped = self._clocks.look_again, self._run.is_stopped
-        return await self._place.meet(self._crew, margin_ns, look, stopped)
+        return await self._place.meet(self._leased, margin_ns, look, stopped)
 
     def _start(self) -> None:
         """One absolute instant for all, written down before anyone is told."""
         run, plan = self._run, self._plan
         self._clocks.start_at(self._t0_ns)
-        self._start_unix_ns = time.time_ns() + (self._t0_ns - self._crew.now_ns())
+        self._start_unix_ns = time.time_ns() + (self._t0_ns - self._leased.now_ns())
         self._journal.write(
             "start",
             series_index=self._index,
@@ -170,8 +170,8 @@ class SeriesConductor:
         )
         run.t0_ns, run.series = self._t0_ns, plan.spec
         run.planned_ns = _planned_ns(plan)
-        self._collector.begin_series(self._index, LiveSeries.of_plan(plan))
-        self._crew.tell(self._start_message())
+        self._collector.begin_series(self._index, LiveStats.of_plan(plan))
+        self._leased.tell(self._start_message())
         run.move(RunEvent.SERIES_STARTED)
 
     def _start_message(self) -> pb.ToWorker:
@@ -179,10 +179,10 @@ class SeriesConductor:
 
     async def _watch_issuing(self) -> None:
         """Until every living worker has issued its all."""
-        quiet = _Quiet(self._crew.now_ns, self._heard, self._longest_silence_ns())
+        quiet = _Quiet(self._leased.now_ns, self._heard, self._longest_silence_ns())
         while True:
             self._bury_the_failed()
-            pending = [w for w in self._crew.alive() if not w.words(self._index).all_issued]
+            pending = [w for w in self._leased.alive() if not w.words(self._index).all_issued]
             if not pending:
                 return
             if quiet.is_over():
@@ -190,10 +190,10 @@ class SeriesConductor:
                 return
             self._consider_stop()
             self._clocks.look_again()
-            await self._crew.tick()
+            await self._leased.tick()
 
     def _bury_the_failed(self) -> None:
-        for worker in self._crew.workers:
+        for worker in self._leased.workers:
             if worker.failure is not None and not worker.left:
                 worker.left = worker.failure.error
 
@@ -211,7 +211,7 @@ class SeriesConductor:
 
     def _stop(self, reason: pb.StopReason) -> None:
         if self._stop_ns is None:
-            self._stop_ns = max(0, self._crew.now_ns() - self._t0_ns + STOP_MARGIN_NS)
+            self._stop_ns = max(0, self._leased.now_ns() - self._t0_ns + STOP_MARGIN_NS)
         self._journal.write(
             "stop",
             series_index=self._index,
@@ -222,14 +222,14 @@ class SeriesConductor:
 
     def _tell_stop(self, reason: pb.StopReason) -> None:
         message = pb.Stop(series_index=self._index, stop_ns=self._stop_ns, reason=reason)
-        self._crew.tell(pb.ToWorker(stop=message))
+        self._leased.tell(pb.ToWorker(stop=message))
 
     def _minima_are_met(self) -> bool:
         """A measured endless series ends once enough is acknowledged and enough time has passed."""
         plan = self._plan
         if not plan.unbounded or plan.spec.kind != "performance":
             return False
-        elapsed_ns = self._crew.now_ns() - self._t0_ns
+        elapsed_ns = self._leased.now_ns() - self._t0_ns
         completed = self._collector.live[self._index].all.completed
         return (
             elapsed_ns >= plan.effective.target_duration_ns
@@ -238,7 +238,7 @@ class SeriesConductor:
 
     def _heard(self) -> tuple[int, ...]:
         """Changes whenever the series moves on."""
-        words = [worker.words(self._index) for worker in self._crew.workers]
+        words = [worker.words(self._index) for worker in self._leased.workers]
         return (
             sum(w.issued for w in words),
             sum(w.completed for w in words),
@@ -250,7 +250,7 @@ class SeriesConductor:
         """Longest stretch without an issue or an answer that the plan and deadlines explain."""
         due = self._plan.scheduled_ns
         gap = int(np.diff(due, prepend=0).max(initial=0)) if len(due) else 0
-        gap *= len(self._crew.workers)
+        gap *= len(self._leased.workers)
         return gap + self._run.settings.deadline_ns + START_MARGIN_NS + QUIET_MARGIN_NS
 
     def _give_up(self, pending: list[Worker], what: str) -> None:
@@ -259,10 +259,10 @@ class SeriesConductor:
 
     async def _flush(self) -> None:
         """Tell the SUTs that nothing more will come, after all workers' last issue."""
-        if not self._prepared.has_sut_proto or self._is_abandoned or not self._crew.alive():
+        if not self._prepared.has_sut_proto or self._is_abandoned or not self._leased.alive():
             return
         try:
-            await self._crew.control(self._control(flush=pb.FlushSuts()), FLUSH_TIMEOUT_NS)
+            await self._leased.control(self._control(flush=pb.FlushSuts()), FLUSH_TIMEOUT_NS)
         except LoadgenError as error:
             self._run.note(f"flush of the SUTs failed: {error}")
 
@@ -270,19 +270,19 @@ class SeriesConductor:
         """Until all answers are in or timed out, and their batches on the disk."""
         self._collector.hurry()
         quiet = _Quiet(
-            self._crew.now_ns, self._heard, self._run.settings.deadline_ns + QUIET_MARGIN_NS
+            self._leased.now_ns, self._heard, self._run.settings.deadline_ns + QUIET_MARGIN_NS
         )
-        while pending := [w for w in self._crew.alive() if not self._is_drained(w)]:
+        while pending := [w for w in self._leased.alive() if not self._is_drained(w)]:
             self._bury_the_failed()
             if self._run.stop_requests >= 2 and not self._is_abandoned:
                 self._is_abandoned = True
                 self._stop(pb.ABANDON)
-                quiet = _Quiet(self._crew.now_ns, self._heard, ABANDON_TIMEOUT_NS)
+                quiet = _Quiet(self._leased.now_ns, self._heard, ABANDON_TIMEOUT_NS)
             if quiet.is_over():
                 self._name_missing(pending)
                 self._give_up(pending, "sent no more records")
                 return
-            await self._crew.tick()
+            await self._leased.tick()
 
     def _name_missing(self, pending: list[Worker]) -> None:
         """Workers that said their last word, though batches before it never came."""
@@ -298,22 +298,22 @@ class SeriesConductor:
         return self._collector.durable_sequence(worker.index) >= done.last_batch_sequence
 
     async def _unload(self) -> None:
-        if not self._prepared.has_sut_proto or self._is_abandoned or not self._crew.alive():
+        if not self._prepared.has_sut_proto or self._is_abandoned or not self._leased.alive():
             return
         try:
-            await self._crew.control(self._control(unload=self._samples()), LOAD_TIMEOUT_NS)
+            await self._leased.control(self._control(unload=self._samples()), LOAD_TIMEOUT_NS)
         except LoadgenError as error:
             self._run.note(f"unloading samples at the SUTs failed: {error}")
 
     def _settle_live(self) -> None:
         """The last words on what was issued and due, before the workers are given back."""
         live = self._collector.live[self._index]
-        for worker in self._crew.workers:
+        for worker in self._leased.workers:
             live.hear_issued(worker.index, worker.words(self._index).issued)
         live.pass_instant(self._run.planned_ns if self._stop_ns is None else self._stop_ns)
 
     def _facts(self) -> SeriesFacts:
-        workers = tuple(self._worker_facts(worker) for worker in self._crew.workers)
+        workers = tuple(self._worker_facts(worker) for worker in self._leased.workers)
         stop_ns = self._stop_ns
         if stop_ns is None and self._plan.unbounded:
             # Ended by the workers themselves (a maximum, failures): at their last issue.
@@ -332,7 +332,7 @@ class SeriesConductor:
     def _worker_facts(self, worker: Worker) -> WorkerFacts:
         words = worker.words(self._index)
         done = words.done or pb.SeriesDone(issued=words.issued, last_issue_ns=-1)
-        reason = "" if words.done is not None else self._crew.lost_reason(worker)
+        reason = "" if words.done is not None else self._leased.lost_reason(worker)
         if words.done is None and not reason:
             reason = "its last word on the series never came"
         if done.ended_by == "signal":
@@ -357,7 +357,7 @@ class SeriesConductor:
 
     def _errors(self) -> tuple[ErrorFacts, ...]:
         counts: dict[tuple[int, str, int], int] = {}
-        for worker in self._crew.workers:
+        for worker in self._leased.workers:
             done = worker.words(self._index).done
             for error in done.errors if done else ():
                 key = (error.code, error.message, error.sut_index)

@@ -20,7 +20,7 @@ from loadgen_service.core.facts.server_stats import (
     ServerFacts,
 )
 from loadgen_service.errors import LoadgenError
-from loadgen_service.service.run.leased_workers import NS_PER_S, Crew
+from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.storage.journal import Entry
 
@@ -32,9 +32,9 @@ UNKNOWN_BEFORE: Final = "the service was restarted during the series, which lost
 class SeriesStatistics:
     """The readings around one series; without any where the settings ask for none."""
 
-    def __init__(self, run: Run, crew: Crew) -> None:
+    def __init__(self, run: Run, leased: LeasedWorkers) -> None:
         self._run = run
-        self._crew = crew
+        self._leased = leased
         self._mode = run.settings.server_statistics
         self._facts: ServerFacts | None = None
         self._is_asked_again = False
@@ -92,7 +92,7 @@ class SeriesStatistics:
         call = pb.Control(settings_json=settings.model_dump_json(), statistics=pb.Statistics())
         stopped = self._run.is_stopped if stoppable else lambda: False
         try:
-            reply = await self._crew.control(call, READ_TIMEOUT_NS, stopped)
+            reply = await self._leased.control(call, READ_TIMEOUT_NS, stopped)
         except LoadgenError as error:
             return (), tuple((sut, str(error)) for sut in range(len(settings.sut)))
         readings: list[ModelReading] = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadgen_service.service.run.leased_workers import NS_PER_S, Crew
+from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
 
 MEET_TIMEOUT_NS: Final = 3600 * NS_PER_S
 """Longest wait for the other streams: their own waits end far sooner, warm-ups apart."""
@@ -87,21 +87,21 @@ class StreamPlace:
 
     async def meet(
         self,
-        crew: Crew,
+        leased: LeasedWorkers,
         margin_ns: int,
         look_at_clocks: Callable[[], None],
         stopped: Callable[[], bool],
     ) -> int:
-        """The common start, by the service's clock. Raises as ``Crew.wait`` does."""
+        """The common start, by the service's clock. Raises as ``LeasedWorkers.wait`` does."""
         gate = self.gate
-        gate.come(self.index, crew.now_ns(), margin_ns)
-        crew.sessions.changed.set()
+        gate.come(self.index, leased.now_ns(), margin_ns)
+        leased.sessions.changed.set()
 
         def is_met() -> bool:
             look_at_clocks()
             return gate.t0_ns is not None
 
         cause = f"streams {', '.join(gate.awaited())} were not ready for the common start"
-        await crew.wait(is_met, MEET_TIMEOUT_NS, cause, stopped)
+        await leased.wait(is_met, MEET_TIMEOUT_NS, cause, stopped)
         assert gate.t0_ns is not None
         return gate.t0_ns

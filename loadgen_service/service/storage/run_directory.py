@@ -95,7 +95,7 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-class RunStore:
+class RunDirectories:
     """The folder that holds the run directories of a service."""
 
     def __init__(self, folder: Path) -> None:

@@ -131,16 +131,16 @@ class AioSut:
         events = [event] if self._reader is None else self._reader.read([event])
         self._sink(now_ns, events)
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
-        return self._issue(key, parts, taken_ns, self._metadata)
+        return self._issue(key, parts, released_ns, self._metadata)
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``."""
-        return self._issue(key, parts, taken_ns, (*self._metadata, ("traceparent", traceparent)))
+        return self._issue(key, parts, released_ns, (*self._metadata, ("traceparent", traceparent)))
 
-    def _issue(self, key: int, parts: Parts, taken_ns: int, metadata: Metadata) -> Cell:
-        cell = [taken_ns, NEVER]
+    def _issue(self, key: int, parts: Parts, released_ns: int, metadata: Metadata) -> Cell:
+        cell = [released_ns, NEVER]
         self._issued.append((key, parts, cell, metadata))
         return cell
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from host_tuning.busy_poll import SHARED_NS, SKIPPED_COUNT, Wakefulness
+from host_tuning.busy_poll import SHARED_NS, SKIPPED_COUNT, BusyPoll
 
 __all__ = ["SHARED_NS", "SKIPPED_COUNT", "awake_on"]
 
@@ -15,4 +15,4 @@ __all__ = ["SHARED_NS", "SKIPPED_COUNT", "awake_on"]
 def awake_on(loop: asyncio.AbstractEventLoop) -> Callable[[int], None]:
     """Keeps ``loop`` awake until the instant (monotonic ns) that it is called with, unless others
     want the processor."""
-    return Wakefulness(loop.call_soon, time.monotonic_ns, os.sched_yield).until
+    return BusyPoll(loop.call_soon, time.monotonic_ns, os.sched_yield).until

@@ -30,7 +30,7 @@ from loadgen_service.sut.net.proxy_env import Proxy
 FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 2.0
 
-RECONNECT_PATIENCE_NS: Final = 1_000_000_000
+RECONNECT_TIMEOUT_NS: Final = 1_000_000_000
 """With every connection down, a call waits so long for one and then fails with code 255."""
 
 MIX_TURNS: Final = 8
@@ -72,7 +72,7 @@ class WireSut:
     """A SUT over ``connection_count`` connections to each of its endpoints.
 
     Calls rotate over the connections that have room. Where none has, they wait in order; with no
-    connection at all they wait ``RECONNECT_PATIENCE_NS`` and fail. With ``keep_shares`` as many
+    connection at all they wait ``RECONNECT_TIMEOUT_NS`` and fail. With ``keep_shares`` as many
     calls as were answered on a connection go out there next: calls in flight stay spread as they
     were, and a write carries as many as the read did.
     """
@@ -112,10 +112,10 @@ class WireSut:
         """Connections that can take calls."""
         return len(self._links)
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
         if self.waiting:
-            return self._wait(key, parts, taken_ns)
+            return self._wait(key, parts, released_ns)
         links = self._links
         link = links[0] if len(links) == 1 else self._next_link()
         if not (
@@ -126,15 +126,15 @@ class WireSut:
             self._answered_count = 0
             link = self._call_somewhere(key, self._path.headers, parts)
             if link is None:
-                return self._wait(key, parts, taken_ns)
+                return self._wait(key, parts, released_ns)
         cell = link.cell
-        if cell is None or cell[0] != taken_ns:
-            cell = link.new_cell(taken_ns)
+        if cell is None or cell[0] != released_ns:
+            cell = link.new_cell(released_ns)
             self._dirty.append(link)
         return cell
 
     def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], taken_ns: int, each_bytes: int
+        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int, each_bytes: int
     ) -> Cell | None:
         """See ``base.IssuesTogether``: where there is one connection, and room for all of them."""
         links = self._links
@@ -144,17 +144,17 @@ class WireSut:
         if not link.wire.calls(keys, self._path.headers, messages, each_bytes):
             return None
         cell = link.cell
-        if cell is None or cell[0] != taken_ns:
-            cell = link.new_cell(taken_ns)
+        if cell is None or cell[0] != released_ns:
+            cell = link.new_cell(released_ns)
             self._dirty.append(link)
         return cell
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``; it is flushed at once, with all that came before it."""
-        cell = [taken_ns, NEVER]
+        cell = [released_ns, NEVER]
         headers = self._path.headers.with_field(TRACEPARENT, traceparent.encode())
         self.waiting[key] = (parts, cell, headers)
-        self._drain_waiting(taken_ns)
+        self._drain_waiting(released_ns)
         self.blocked_count += key in self.waiting
         return cell
 
@@ -181,7 +181,7 @@ class WireSut:
         text = f"no connection to {self.address}: {self._reason}"
         events: list[Event] = []
         for key, (_, cell, _) in self.waiting.items():
-            if now_ns - cell[0] < RECONNECT_PATIENCE_NS:
+            if now_ns - cell[0] < RECONNECT_TIMEOUT_NS:
                 break
             events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
         for event in events:
@@ -221,9 +221,9 @@ class WireSut:
             link = self._rotate()
         return None
 
-    def _wait(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def _wait(self, key: int, parts: Parts, released_ns: int) -> Cell:
         self.blocked_count += 1
-        cell = [taken_ns, NEVER]
+        cell = [released_ns, NEVER]
         self.waiting[key] = (parts, cell, self._path.headers)
         return cell
 

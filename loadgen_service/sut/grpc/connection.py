@@ -71,9 +71,9 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     # ------------------------------------------------------------ issuing
-    def new_cell(self, taken_ns: int) -> Cell:
+    def new_cell(self, released_ns: int) -> Cell:
         """The cell of the calls that are handed over next."""
-        self.cell = cell = [taken_ns, NEVER]
+        self.cell = cell = [released_ns, NEVER]
         self._cells.append(cell)
         return cell
 

@@ -28,7 +28,7 @@ from loadgen_service.sut.net.proxy_env import proxy_of
 
 NS_PER_S: Final = 1_000_000_000
 CLOCK_EXCHANGE_COUNT: Final = 16
-CLOCK_PATIENCE_S: Final = 2.0
+CLOCK_TIMEOUT_S: Final = 2.0
 """An exchange that takes longer would tell nothing, and its SUT is probably gone."""
 
 NO_STATISTICS: Final = "it does not offer ModelStatistics"
@@ -114,7 +114,7 @@ class SutControl:
     async def _clock(self, index: int, count: int, answers: Answers) -> list[ClockExchange]:
         """Exchanges with one SUT, one after another; a SUT that is gone hides no other's clock."""
         stub, options = self._stubs()[index], self._options()
-        options["timeout"] = min(self._timeout_s, CLOCK_PATIENCE_S)
+        options["timeout"] = min(self._timeout_s, CLOCK_TIMEOUT_S)
         exchanges: list[ClockExchange] = []
         for _ in range(count):
             sent_ns = time.monotonic_ns()

@@ -20,7 +20,7 @@ from loadgen_service.sut.grpc.client import (
     CONNECT_ERRORS,
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
-    RECONNECT_PATIENCE_NS,
+    RECONNECT_TIMEOUT_NS,
     connect_failure,
 )
 from loadgen_service.sut.http.connection import Answer, HttpLink
@@ -100,17 +100,17 @@ class HttpSut:
         return len(self._links)
 
     # ------------------------------------------------------------ for the loop
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
-        cell = [taken_ns, NEVER]
+        cell = [released_ns, NEVER]
         self._issued.append((key, parts, cell))
         return cell
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``; a request's parts begin with its own header lines."""
         line = f"traceparent: {traceparent}\r\n".encode()
         pieces = (parts,) if isinstance(parts, bytes) else parts
-        return self.issue(key, (line, *pieces), taken_ns)
+        return self.issue(key, (line, *pieces), released_ns)
 
     def flush(self) -> None:
         """See ``base.SystemUnderTest``."""
@@ -143,7 +143,7 @@ class HttpSut:
         text = f"no connection to {self.address}: {self._reason}"
         events: list[Event] = []
         for key, (_, cell) in self._waiting.items():
-            if now_ns - cell[0] < RECONNECT_PATIENCE_NS:
+            if now_ns - cell[0] < RECONNECT_TIMEOUT_NS:
                 break
             events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
         for event in events:

@@ -181,29 +181,29 @@ class PlacedSut:
     async def open(self) -> None:
         """The adapter within is open already."""
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """See ``base.SystemUnderTest``."""
-        return self.issue_traced(key, parts, taken_ns, "")
+        return self.issue_traced(key, parts, released_ns, "")
 
-    def issue_traced(self, key: int, parts: Parts, taken_ns: int, traceparent: str) -> Cell:
+    def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """See ``base.SystemUnderTest``; without a ``traceparent`` it is ``issue``."""
         message = parts if isinstance(parts, bytes) else b"".join(parts)
         slot = None if self._waiting else self._answers.slots.take()
         if slot is not None:
-            return self._hand_over(key, message, slot, taken_ns, traceparent)
+            return self._hand_over(key, message, slot, released_ns, traceparent)
         self._waited += 1
-        cell = [taken_ns, NEVER]
+        cell = [released_ns, NEVER]
         self._waiting[key] = (message, cell, traceparent)
         return cell
 
     def _hand_over(
-        self, key: int, message: bytes, slot: int, taken_ns: int, traceparent: str
+        self, key: int, message: bytes, slot: int, released_ns: int, traceparent: str
     ) -> Cell:
         self._answers.out[key] = slot
         request = framed(message[_PREFIX_BYTES:] + self._answers.slots.tails[slot])
         if traceparent:
-            return self._inner.issue_traced(key, request, taken_ns, traceparent)
-        return self._inner.issue(key, request, taken_ns)
+            return self._inner.issue_traced(key, request, released_ns, traceparent)
+        return self._inner.issue(key, request, released_ns)
 
     def drain(self) -> None:
         """Hand over what waits, oldest first, as far as there are places."""

@@ -24,7 +24,7 @@ softirq, steal."""
 
 
 @dataclass(frozen=True, slots=True)
-class TakenTime:
+class CpuContention:
     """Counters at one instant, None where the system does not tell.
 
     ``stolen_ns``: time that the hypervisor ran others, mean of the processors that this process may
@@ -37,29 +37,29 @@ class TakenTime:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenShares:
+class ContentionShares:
     """The difference of two readings as shares of the time between them, None where not told."""
 
     stolen: float | None
     waited: float | None
 
 
-def read_taken_time() -> TakenTime:
+def read_cpu_contention() -> CpuContention:
     """The counters of this process and its host now."""
     cpus = os.sched_getaffinity(0)
-    return TakenTime(
+    return CpuContention(
         time.monotonic_ns(), stolen_ns(_text(_STAT), cpus), waited_ns(_text(_SCHEDSTAT))
     )
 
 
-def shares_between(before: TakenTime, after: TakenTime) -> TakenShares:
+def shares_between(before: CpuContention, after: CpuContention) -> ContentionShares:
     """What was taken from ``before`` to ``after``."""
     wall_ns = max(1, after.at_ns - before.at_ns)
 
     def share(first: int | None, last: int | None) -> float | None:
         return None if first is None or last is None else max(0, last - first) / wall_ns
 
-    return TakenShares(
+    return ContentionShares(
         share(before.stolen_ns, after.stolen_ns), share(before.waited_ns, after.waited_ns)
     )
 

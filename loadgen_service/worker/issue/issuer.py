@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from loadgen_service.sut.interface import Cell, IssuesTogether, SystemUnderTest
-from loadgen_service.worker.issue.least_outstanding import FewestOut
+from loadgen_service.worker.issue.least_outstanding import LeastOutstanding
 from loadgen_service.worker.issue.shard import Shard
 
 TOGETHER_COUNT_MIN: Final = 5
@@ -30,7 +30,7 @@ class Issuer:
         self._suts = suts
         self._pending = pending
         self.pulled: dict[int, int] = {}
-        self._fewest_out = FewestOut(len(suts))
+        self._least_outstanding = LeastOutstanding(len(suts))
         self._choose = self._pull if shard.pulled and len(suts) > 1 else shard.sut_of
         self.has_one_sut = self._choose is None
         self._together = [
@@ -83,9 +83,9 @@ class Issuer:
         sut = self.pulled.pop(key, None)
         if sut is None:
             return 0
-        self._fewest_out.end(sut)
+        self._least_outstanding.end(sut)
         return sut
 
     def _pull(self, key: int) -> int:
-        sut = self.pulled[key] = self._fewest_out.take()
+        sut = self.pulled[key] = self._least_outstanding.take()
         return sut

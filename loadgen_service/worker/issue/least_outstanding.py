@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class FewestOut:
+class LeastOutstanding:
     """Requests out by SUT. The SUTs with equally many are the bits of one number."""
 
     def __init__(self, sut_count: int) -> None:

@@ -267,7 +267,7 @@ class SeriesLoop:
         log = self._log
         if log.row_count - log.count < event_count:
             log.reserve(event_count)
-        row, taken, issued, completed = log.row, log.taken_ns, log.issued_ns, log.completed_ns
+        row, taken, issued, completed = log.row, log.released_ns, log.issued_ns, log.completed_ns
         pop = self._pending.pop
         look = self.answers.is_reading
         answers: list[Answer] = []
@@ -331,7 +331,7 @@ class SeriesLoop:
         log.reserve(1)
         index = log.count
         log.row[index] = key
-        log.taken_ns[index], log.issued_ns[index] = cell
+        log.released_ns[index], log.issued_ns[index] = cell
         log.completed_ns[index] = NEVER
         self._note_failure(index, key, status, code, text)
         self._note_extras(index, key)

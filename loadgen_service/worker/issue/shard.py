@@ -20,7 +20,7 @@ from loadgen_service.worker.records.record_log import Columns
 _Value = TypeVar("_Value")
 Build = Callable[[Sequence[int]], Parts]
 
-_INSTANTS: Final = ("taken_ns", "issued_ns", "completed_ns")
+_INSTANTS: Final = ("released_ns", "issued_ns", "completed_ns")
 
 
 class Shard:
@@ -83,7 +83,7 @@ class Shard:
 
     def _scheduled_ns(self, rows: np.ndarray, columns: Columns) -> np.ndarray:
         if self.is_closed:
-            return columns["taken_ns"]  # due as soon as the loop was open
+            return columns["released_ns"]  # due as soon as the loop was open
         found: np.ndarray = self._plan.scheduled_ns[self._queries(rows)]
         return found
 

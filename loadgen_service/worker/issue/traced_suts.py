@@ -63,12 +63,12 @@ class TracedSut:
         """See ``base.SystemUnderTest``."""
         return self._sut.waiting_count
 
-    def issue(self, key: int, parts: Parts, taken_ns: int) -> Cell:
+    def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
         """See ``base.SystemUnderTest``; ``key`` is a position of the shard."""
         traceparent = self._traceparent(key)
         if traceparent:
-            return self._sut.issue_traced(key, parts, taken_ns, traceparent)
-        return self._issue(key, parts, taken_ns)
+            return self._sut.issue_traced(key, parts, released_ns, traceparent)
+        return self._issue(key, parts, released_ns)
 
 
 def traced_suts(

@@ -86,19 +86,19 @@ class OfficialLoop(SeriesLoop):
         self.test.acknowledge()
         handed = self.test.handed
         while handed:
-            taken_ns, samples = handed.popleft()
+            released_ns, samples = handed.popleft()
             if samples is None:
                 self._counts.finish()
             elif self.is_cut:
                 self.test.complete([sample.id for sample in samples])
             else:
-                self._number(taken_ns, samples)
+                self._number(released_ns, samples)
 
-    def _number(self, taken_ns: int, samples: Sequence[Any]) -> None:
+    def _number(self, released_ns: int, samples: Sequence[Any]) -> None:
         first = self._counts.issued_count
         if not first:
             # LoadGen's clock starts right before its first query, which is due at once.
-            self._t0_ns = taken_ns
+            self._t0_ns = released_ns
         known = self._plan_samples[first : first + len(samples)]
         if len(known) < len(samples) or any(
             sample.index != wanted for sample, wanted in zip(samples, known, strict=True)
@@ -107,10 +107,10 @@ class OfficialLoop(SeriesLoop):
             self.test.complete([sample.id for sample in samples])
             self._cut("other_samples")
             return
-        positions = self._counts.release(len(samples), taken_ns - self._t0_ns)
+        positions = self._counts.release(len(samples), released_ns - self._t0_ns)
         for position, sample in zip(positions, samples, strict=True):
             self._ids[position] = sample.id
-        self._handed.append((taken_ns, positions))
+        self._handed.append((released_ns, positions))
 
     def _issue_due(self, now_ns: int) -> None:
         self.take_over()
@@ -118,15 +118,15 @@ class OfficialLoop(SeriesLoop):
             self._cut("failures")
         budget = min(TURN_COUNT_MAX, self._window - len(self._pending))
         while self._handed and budget > 0:
-            taken_ns, positions = self._handed[0]
+            released_ns, positions = self._handed[0]
             now = positions[: min(self._chunk_count, budget)]
             self.issued_count += len(now)
-            self._issuer.issue(now, taken_ns)
+            self._issuer.issue(now, released_ns)
             budget -= len(now)
             if len(now) == len(positions):
                 self._handed.popleft()
             else:
-                self._handed[0] = (taken_ns, positions[len(now) :])
+                self._handed[0] = (released_ns, positions[len(now) :])
         if self._handed:
             if len(self._pending) < self._window:
                 assert self._waiter is not None

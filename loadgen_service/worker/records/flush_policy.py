@@ -19,7 +19,7 @@ def seal_row_count(scenario: str) -> int:
     return SEAL_ROW_COUNT_CLOSED if SCENARIOS[scenario].closed else SEAL_ROW_COUNT
 
 
-class SealingRule:
+class FlushPolicy:
     """Says at each tick whether to seal. ``sealed_count``: the log's seals, a full block's too."""
 
     def __init__(self, row_count: int, sealed_count: int) -> None:

@@ -134,12 +134,12 @@ class RecordLog:
         "count",
         "first_response_ns",
         "issued_ns",
+        "released_ns",
         "row",
         "row_count",
         "sealed_count",
         "status",
         "sut_index",
-        "taken_ns",
         "token_count",
     )
 
@@ -224,7 +224,7 @@ class RecordLog:
         self.count = self._start = 0
         views = self._block.views
         self.row = views["row"]
-        self.taken_ns = views["taken_ns"]
+        self.released_ns = views["released_ns"]
         self.issued_ns = views["issued_ns"]
         self.first_response_ns = views["first_response_ns"]
         self.completed_ns = views["completed_ns"]

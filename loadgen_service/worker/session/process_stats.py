@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-from loadgen_service.worker.host.cpu_steal import TakenShares, read_taken_time, shares_between
+from loadgen_service.worker.host.cpu_steal import (
+    ContentionShares,
+    read_cpu_contention,
+    shares_between,
+)
 
 PROBE_S: Final = 0.1
 """The loop's lag is probed this often, and the worst of a heartbeat's interval is told."""
@@ -17,14 +21,14 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _MEMORY: Final = Path("/proc/self/statm")
 
 
-class Vitals:
+class ProcessStats:
     """Figures since the last look. ``watch`` is a task that probes the loop's lag."""
 
     def __init__(self) -> None:
         self._cpu_ns = time.process_time_ns()
         self._wall_ns = time.monotonic_ns()
         self._lag_ns = 0
-        self._taken = read_taken_time()
+        self._taken = read_cpu_contention()
 
     async def watch(self) -> None:
         """Runs until cancelled."""
@@ -46,9 +50,9 @@ class Vitals:
         lag_ns, self._lag_ns = self._lag_ns, 0
         return lag_ns
 
-    def taken(self) -> TakenShares:
+    def taken(self) -> ContentionShares:
         """What others took since the last call."""
-        before, self._taken = self._taken, read_taken_time()
+        before, self._taken = self._taken, read_cpu_contention()
         return shares_between(before, self._taken)
 
 

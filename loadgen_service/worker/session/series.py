@@ -19,12 +19,12 @@ from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, shard_rows
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.factory import Dispatch, reads_side_by_side
 from loadgen_service.sut.interface import SystemUnderTest
-from loadgen_service.sut.read_coalescer import Gathering
+from loadgen_service.sut.read_coalescer import ReadCoalescer
 from loadgen_service.worker.host import gc_control
 from loadgen_service.worker.host.cpu_steal import (
-    TakenShares,
-    TakenTime,
-    read_taken_time,
+    ContentionShares,
+    CpuContention,
+    read_cpu_contention,
     shares_between,
 )
 from loadgen_service.worker.issue.loop import SeriesLoop
@@ -35,7 +35,7 @@ from loadgen_service.worker.issue.traced_suts import traced_suts
 from loadgen_service.worker.official.loadgen_thread import OfficialTest
 from loadgen_service.worker.official.loop import OfficialLoop
 from loadgen_service.worker.official.series import closing_words, make_official_loop
-from loadgen_service.worker.records.flush_policy import SealingRule, seal_row_count
+from loadgen_service.worker.records.flush_policy import FlushPolicy, seal_row_count
 from loadgen_service.worker.records.record_log import RecordLog
 from loadgen_service.worker.records.response_sampling import kept_responses
 from loadgen_service.worker.uplink.batches import (
@@ -105,13 +105,13 @@ class Series:
             self._loop = SequenceLoop(pacer=sequences, **common)
         else:
             self._loop = SeriesLoop(pacer=Pacer(settings, plan, *place), **common)
-        self._sealing = SealingRule(seal_row_count(plan.scenario), equipment.log.sealed_count)
+        self._flush_policy = FlushPolicy(seal_row_count(plan.scenario), equipment.log.sealed_count)
         self._waiter: Waiter | None = None
-        self._gathering: Gathering | None = None
+        self._read_coalescer: ReadCoalescer | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._said_ns = 0
         self._t0_ns = 0
-        self._taken_before: TakenTime | None = None
+        self._taken_before: CpuContention | None = None
         self._pausing: asyncio.Future[None] | None = None
         self._blocked_before = sum(sut.blocked_count for sut in equipment.suts)
         self._sequence_before = equipment.outbox.last_sequence
@@ -141,12 +141,12 @@ class Series:
         self._equipment.dispatch.target = self._loop.on_events
         on_wake = self._loop.on_wake
         if reads_side_by_side(self._equipment.settings):
-            self._gathering = Gathering(self._loop.on_reads, loop.call_soon)
-            self._equipment.dispatch.target = self._gathering
+            self._read_coalescer = ReadCoalescer(self._loop.on_reads, loop.call_soon)
+            self._equipment.dispatch.target = self._read_coalescer
             on_wake = self._wake_after_reads
         self._waiter = make_waiter(self._equipment.settings.wait_policy, loop, on_wake)
         gc_control.freeze()
-        self._taken_before = read_taken_time()
+        self._taken_before = read_cpu_contention()
         if self._official is not None:
             loop.add_reader(self._official.fd, self._loop.on_wake)
         self._loop.start(t0_ns, self._waiter)
@@ -187,8 +187,8 @@ class Series:
 
     def _report_reads(self) -> None:
         """What has been read and not reported comes before anything that happens now."""
-        if self._gathering is not None:
-            self._gathering.report()
+        if self._read_coalescer is not None:
+            self._read_coalescer.report()
 
     async def _tick(self) -> None:
         while not self._loop.is_finished:
@@ -210,8 +210,8 @@ class Series:
                 self._equipment.outbox.put(piece)
         if self._equipment.outbox.last_sequence == self._sequence_before:
             self._equipment.outbox.put(SealedNothing(self.index))
-        before = self._taken_before or read_taken_time()
-        taken = shares_between(before, read_taken_time())
+        before = self._taken_before or read_cpu_contention()
+        taken = shares_between(before, read_cpu_contention())
         self._say_done(self._equipment.outbox.last_sequence, taken)
         self.done.set()
 
@@ -231,12 +231,12 @@ class Series:
 
     def _seal_if_due(self, now_ns: int) -> None:
         log, loop = self._equipment.log, self._loop
-        is_due = self._sealing.is_due(
+        is_due = self._flush_policy.is_due(
             now_ns, log.unsealed_count, log.sealed_count, loop.keeps_more_than_rows
         )
         if is_due or loop.answers.response_bytes >= RESPONSES_BYTES_MAX:
             self._seal()
-            self._sealing.note_seal(now_ns, log.sealed_count)
+            self._flush_policy.note_seal(now_ns, log.sealed_count)
 
     def _seal(self) -> None:
         """Hand rows and responses to the outbox."""
@@ -270,9 +270,11 @@ class Series:
 
     def _say_issued(self) -> None:
         """The first of two words: the last request is on its way, so SUTs may be flushed."""
-        self._say_done(0, TakenShares(None, None))  # reading it now would delay the last answers
+        self._say_done(
+            0, ContentionShares(None, None)
+        )  # reading it now would delay the last answers
 
-    def _say_done(self, last_batch_sequence: int, taken: TakenShares) -> None:
+    def _say_done(self, last_batch_sequence: int, taken: ContentionShares) -> None:
         loop = self._loop
         self._equipment.say(
             pb.FromWorker(

@@ -25,7 +25,7 @@ from loadgen_service.worker.official.loadgen_thread import is_left_behind
 from loadgen_service.worker.session.clock import ClockSample, OffsetEstimate, estimate_offset
 from loadgen_service.worker.session.controls import answer_control
 from loadgen_service.worker.session.options import WorkerOptions, tls_trouble
-from loadgen_service.worker.session.process_stats import Vitals, rss_bytes
+from loadgen_service.worker.session.process_stats import ProcessStats, rss_bytes
 from loadgen_service.worker.session.run import WorkerRun
 
 HEARTBEAT_S: Final = 1.0
@@ -69,7 +69,7 @@ class Session:
         self._epoch = 0
         self._heard_ns = time.monotonic_ns()
         self._heartbeat_s = HEARTBEAT_S
-        self._vitals = Vitals()
+        self._process_stats = ProcessStats()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = asyncio.Event()
         self._exit_code = 0
@@ -79,7 +79,7 @@ class Session:
     # ------------------------------------------------------------ life
     async def run(self) -> int:
         """Converse until told to leave; the exit code."""
-        for work in (self._beat(), self._step_forever(), self._vitals.watch()):
+        for work in (self._beat(), self._step_forever(), self._process_stats.watch()):
             self._spawn(work)
         conversation = self._spawn(self._converse_forever())
         leaving = asyncio.create_task(self._leaving.wait())
@@ -235,7 +235,7 @@ class Session:
     async def _beat(self) -> None:
         while True:
             # in a thread: a host of many processors takes a millisecond to tell
-            taken = await asyncio.to_thread(self._vitals.taken)
+            taken = await asyncio.to_thread(self._process_stats.taken)
             run = self._run
             series = run.series if run is not None else None
             self.say(
@@ -245,9 +245,9 @@ class Session:
                         completed=series.completed_count if series else 0,
                         outstanding=series.outstanding_count if series else 0,
                         unacknowledged_batches=run.outbox.unacknowledged_count if run else 0,
-                        cpu_share=self._vitals.cpu_share(),
+                        cpu_share=self._process_stats.cpu_share(),
                         rss_bytes=rss_bytes(),
-                        loop_lag_ns=self._vitals.lag_ns(),
+                        loop_lag_ns=self._process_stats.lag_ns(),
                         stolen_share=taken.stolen or 0.0,
                         waited_share=taken.waited or 0.0,
                     )

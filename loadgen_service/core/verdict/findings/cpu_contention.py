@@ -29,17 +29,17 @@ class Deprived(Protocol):
     def waited_share(self) -> float | None: ...
 
 
-def taken_notes(workers: Sequence[Deprived]) -> list[str]:
+def contention_notes(workers: Sequence[Deprived]) -> list[str]:
     """One line for each worker that others took much time from; none usually."""
     return [
         f"worker {one.worker_index} on {one.host or '-'}: {said}; "
         "latencies of this run hold such pauses"
         for one in workers
-        if (said := taken_words(one))
+        if (said := contention_words(one))
     ]
 
 
-def taken_words(worker: Deprived) -> str:
+def contention_words(worker: Deprived) -> str:
     """What was taken from one worker, empty if it is not worth a word."""
     said = []
     if (worker.stolen_share or 0) >= STOLEN_SHARE_TOLD:

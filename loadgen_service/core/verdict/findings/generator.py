@@ -8,7 +8,7 @@ from loadgen_service.core.facts.run import SeriesFacts
 from loadgen_service.core.figures.series import SeriesFigures
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.verdict.findings.cpu_contention import taken_words
+from loadgen_service.core.verdict.findings.cpu_contention import contention_words
 from loadgen_service.core.verdict.findings.finding import Finding, say_count, say_ns
 
 LATE_START_BUDGET_NS: Final = 10_000_000
@@ -61,7 +61,7 @@ def _generator_late(settings: Settings, figures: SeriesFigures, facts: SeriesFac
 
 
 def _taken(facts: SeriesFacts) -> str:
-    said = [(worker.worker_index, taken_words(worker)) for worker in facts.workers]
+    said = [(worker.worker_index, contention_words(worker)) for worker in facts.workers]
     return "".join(f"of worker {index}, {words}; " for index, words in said if words)
 
 
