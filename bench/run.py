@@ -1,8 +1,8 @@
 """Every comparison of the generator, the server and the plan with their peers.
 
 ``python bench/run.py [--quick] [GROUP ...]`` prints each row as it is measured, then writes
-bench/results.json and the table in docs/performance.md (not with --quick). Groups that are named
-replace their own rows there, on the machine and with the versions that the others have.
+bench/results.json and the table in docs/how-it-works/performance.md (not with --quick).
+Groups that are named replace their own rows there, on the machine and with the versions that the others have.
 Client on one core, server on another; both sides of a row alternate within one run. Every group has
 a budget of seconds, after which it begins no further round, and a deadline, at which it is ended.
 """
@@ -164,7 +164,7 @@ def main() -> int:
     print(table(results))
     if is_kept:
         rows = keep(RESULTS, results, where, list(groups(False)), is_whole=not given.group)
-        write_table(ROOT / "docs" / "performance.md", rows, where)
+        write_table(ROOT / "docs" / "how-it-works" / "performance.md", rows, where)
     return 0 if is_kept or given.quick else 1
 
 

@@ -57,7 +57,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_proto",
     },
     "loadgen_service.mlperf": {"loadgen_service.core", "loadgen_service.errors"},
-    # a script's way in: it runs or serves one, so it needs both sides (docs/binding.md)
+    # a script's way in: it runs or serves one, so it needs both sides (docs/how-to/binding.md)
     "loadgen_service.binding": {
         "loadgen_service.core",
         "loadgen_service.errors",

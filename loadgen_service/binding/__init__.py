@@ -1,8 +1,8 @@
 """The names of LoadGen's Python binding, so that a script changes one import and nothing else.
 
 ``import loadgen_service.binding as lg`` in place of ``import mlperf_loadgen as lg``. What a
-test call then does is chosen by ``configure`` or the environment (docs/binding.md): run the script
-under our engine in this process, or serve it over the network to a LoadGen elsewhere.
+test call then does is chosen by ``configure`` or the environment (docs/how-to/binding.md): run the
+script under our engine in this process, or serve it over the network to a LoadGen elsewhere.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class QuerySample:
     """One sample to answer: ``id`` is returned with its answer, ``index`` is the library's.
 
     ``inputs`` is ours: the tensors that came over the network by name, where the script is served
-    with some (docs/binding.md); its ``index`` is then -1.
+    with some (docs/how-to/binding.md); its ``index`` is then -1.
     """
 
     id: int = 0

@@ -1,8 +1,8 @@
 """records.parquet in pieces: whole queries of one series, a bounded number of rows at a time.
 
 Reads; judges nothing. A query's rows stand one after another, so a piece never ends within one.
-Latencies follow docs/summary.md: from the due instant to the last answer of a query or, where the
-series counts samples, of a sample.
+Latencies follow docs/reference/summary.md: from the due instant to the last answer of a query or,
+where the series counts samples, of a sample.
 """
 
 from __future__ import annotations

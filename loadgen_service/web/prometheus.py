@@ -1,6 +1,6 @@
 """The service's figures as Prometheus metrics, made when somebody scrapes and at no other time.
 
-Decides names, labels and buckets (docs/prometheus.md); measures nothing.
+Decides names, labels and buckets (docs/how-to/prometheus.md); measures nothing.
 """
 
 from __future__ import annotations

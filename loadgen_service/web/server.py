@@ -1,6 +1,6 @@
 """Listens: the live page's port and the metrics' port beside a service, in its process.
 
-The bind rule, the certificate and the token are those of the gRPC port (docs/security.md).
+The bind rule, the certificate and the token are those of the gRPC port (docs/how-to/security.md).
 """
 
 from __future__ import annotations

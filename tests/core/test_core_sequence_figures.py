@@ -146,6 +146,6 @@ def test_columns_name_the_sequence_and_the_step_of_each_row() -> None:
 
 
 def test_the_page_names_every_figure() -> None:
-    page = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "summary.md").read_text(encoding="utf-8")
     for name in ("sequences", *(field.name for field in fields(SequenceFigures))):
         assert f"`{name}`" in page, name

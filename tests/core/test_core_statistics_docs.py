@@ -13,7 +13,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.core.summary.parts import SeriesSummary, SutSummary, WorkerSummary
 from loadgen_service.core.summary.run import Summary
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 ACCURACY = Settings(scenario="server", mode="accuracy", accuracy_target=0.5)
 
 

@@ -1,4 +1,4 @@
-"""docs/wire.md is true: its example runs, and its table of limits is limits.py."""
+"""docs/reference/wire.md is true: its example runs, and its table of limits is limits.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from grpc_wire import limits
 
-PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "wire.md").read_text(encoding="utf-8")
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 

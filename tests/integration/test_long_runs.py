@@ -27,7 +27,7 @@ SEAL_ROWS = 5_000
 
 OPEN_BATCHES = 16
 BYTES_A_RECORD_MAX = 15
-"""docs/fleet.md, "Disk and memory of a long run"."""
+"""docs/how-to/fleet.md, "Disk and memory of a long run"."""
 
 
 def rss_bytes() -> int:

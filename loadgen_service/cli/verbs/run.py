@@ -2,7 +2,7 @@
 
 The run itself happens in a LoadGen service: one started inside with local workers, or one that
 already serves (``--service``). A settings file with ``streams`` makes it a mixed run: several
-models or servers at once, a verdict for each (docs/mixed.md).
+models or servers at once, a verdict for each (docs/how-to/mixed.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """mixed.json: all streams of a mixed run, each with its summary, and what holds for all of them.
 
-Joins; judges nothing but whether every stream is VALID. Read by machines (docs/mixed.md).
+Joins; judges nothing but whether every stream is VALID. Read by machines (docs/how-to/mixed.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""summary.json: the versioned interface by which a run is read by machines (docs/summary.md).
+"""summary.json: the versioned interface to a run for programs (docs/reference/summary.md).
 
 Joins settings, facts, figures and verdicts into one model; measures and judges nothing.
 """

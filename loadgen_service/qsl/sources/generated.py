@@ -20,7 +20,9 @@ DEFAULT_TOTAL_BYTES: Final = 64 << 20
 DEFAULT_LEAST_COUNT: Final = 16
 
 SAMPLE_INDEX_INPUT: Final = "mlperf_sample_index"
-"""An input of this name, alone, takes the sample's number: the SUT has the data (docs/binding.md).
+"""A sole input of this name takes the sample's number: the SUT has the data.
+
+See docs/how-to/binding.md.
 """
 
 TEXT_WORD_COUNT: Final = 2

@@ -11,7 +11,7 @@ class Finding:
     """One condition of the verdict: a stable ``name``, and plain words for a person.
 
     ``advice`` is empty where the condition is met. ``source`` says whose condition it is: LoadGen's
-    four decide loadgen_valid, all decide valid. docs/verdict.md lists every name.
+    four decide loadgen_valid, all decide valid. docs/reference/verdict.md lists every name.
     """
 
     name: str

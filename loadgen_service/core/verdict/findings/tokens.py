@@ -86,5 +86,5 @@ def token_answers(settings: Settings, tokens: TokenFigures) -> Finding:
         met=not faults,
         measured="; ".join(faults) or f"{tokens.token_count} tokens, all counted",
         required="every answer has a first token and two or more in all",
-        advice="" if not faults else f"LoadGen logs an error for each{streams} (docs/llm.md)",
+        advice="" if not faults else f"LoadGen logs an error for each{streams}: how-to/llm.md",
     )
