@@ -2,7 +2,7 @@
 
 ``python bench/run.py [--quick] [GROUP ...]`` prints each row as it is measured, then writes
 bench/results.json and the table in docs/how-it-works/performance.md (not with --quick).
-Groups that are named replace their own rows there, on the machine and with the versions that the others have.
+Groups that are named replace their own rows there. Machine and versions must equal the others'.
 Client on one core, server on another; both sides of a row alternate within one run. Every group has
 a budget of seconds, after which it begins no further round, and a deadline, at which it is ended.
 """
