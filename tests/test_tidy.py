@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,22 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(text_of(path), filename=name_of(path))
+
+
+def faults(check: Callable[[Path], Iterator[str]], paths: list[Path]) -> list[str]:
+    """``file: fault`` of every fault that ``check`` finds in ``paths``."""
+    assert paths
+    return [f"{name_of(path)}: {fault}" for path in paths for fault in check(path)]
+
+
 def code_lines(node: ast.AST) -> int:
     """Lines of a function without its docstring and its decorators."""
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -62,64 +80,104 @@ def code_lines(node: ast.AST) -> int:
     return total
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
-def test_files_functions_and_lines_are_short(path):
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
+def too_long(path: Path) -> Iterator[str]:
+    lines = text_of(path).splitlines()
     limit = FILE_LINES_MAX if path in OURS else TEST_FILE_LINES_MAX
-    assert len(lines) <= limit, f"{len(lines)} lines"
-    long = [i for i, line in enumerate(lines, 1) if len(line) > COLUMNS_MAX]
-    assert not long, f"lines over {COLUMNS_MAX} columns: {long}"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert code_lines(node) <= FUNCTION_LINES_MAX, f"{node.name}: {code_lines(node)} lines"
+    if len(lines) > limit:
+        yield f"{len(lines)} lines, at most {limit}"
+    long = [number for number, line in enumerate(lines, 1) if len(line) > COLUMNS_MAX]
+    if long:
+        yield f"lines over {COLUMNS_MAX} columns: {long}"
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if code_lines(node) > FUNCTION_LINES_MAX:
+            yield f"{node.name}: {code_lines(node)} lines, at most {FUNCTION_LINES_MAX}"
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
-def test_every_module_says_what_it_is_for(path):
-    text = path.read_text(encoding="utf-8")
-    if text.strip():
-        assert ast.get_docstring(ast.parse(text)), "no module docstring"
+def test_files_functions_and_lines_are_short():
+    assert not faults(too_long, EVERYTHING)
 
 
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_public_names_have_docstrings(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def without_a_purpose(path: Path) -> Iterator[str]:
+    if text_of(path).strip() and not ast.get_docstring(tree_of(path)):
+        yield "no module docstring"
+
+
+def test_every_module_says_what_it_is_for():
+    assert not faults(without_a_purpose, EVERYTHING)
+
+
+def undocumented(path: Path) -> Iterator[str]:
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    bare = [
-        node.name
-        for node in tree.body
-        if isinstance(node, kinds) and not node.name.startswith("_") and not ast.get_docstring(node)
-    ]
-    assert not bare, f"without a docstring: {bare}"
+    for node in tree_of(path).body:
+        public = isinstance(node, kinds) and not node.name.startswith("_")
+        if public and not ast.get_docstring(node):
+            yield f"{node.name} has no docstring"
 
 
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_no_banned_call_and_no_banned_name(path):
-    assert not BANNED_FILES.search(path.stem), "name the concept instead"
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ClassDef):
-            assert not BANNED_CLASSES.search(node.name), f"{node.name}: name the concept instead"
+def test_public_names_have_docstrings():
+    assert not faults(undocumented, OURS)
+
+
+def banned(path: Path) -> Iterator[str]:
+    if BANNED_FILES.search(path.stem):
+        yield "name the concept instead"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ClassDef) and BANNED_CLASSES.search(node.name):
+            yield f"{node.name}: name the concept instead"
         if isinstance(node, ast.Call):
             call = ast.unparse(node.func)
             if call in BANNED_CALLS and call not in EXCUSED.get(name_of(path), set()):
-                pytest.fail(f"line {node.lineno}: {call}: {BANNED_CALLS[call]}")
+                yield f"line {node.lineno}: {call}: {BANNED_CALLS[call]}"
 
 
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_importing_does_nothing(path):
-    """At module level: no call to print, no signal, no logger set-up, no environment."""
+def test_no_banned_call_and_no_banned_name():
+    assert not faults(banned, OURS)
+
+
+def done_at_import(path: Path) -> Iterator[str]:
     if path.name == "__main__.py":
         return
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            pytest.fail(f"line {node.lineno}: a call at import: {ast.unparse(node.value)[:60]}")
+            yield f"line {node.lineno}: a call at import: {ast.unparse(node.value)[:60]}"
 
 
-@pytest.mark.parametrize("path", OURS, ids=name_of)
-def test_every_type_ignore_names_its_code(path):
-    text = path.read_text(encoding="utf-8")
-    assert not re.search(r"# type: ignore(?!\[)", text)
+def test_importing_does_nothing():
+    """At module level: no call to print, no signal, no logger set-up, no environment."""
+    assert not faults(done_at_import, OURS)
+
+
+def bare_type_ignores(path: Path) -> Iterator[str]:
+    for number, line in enumerate(text_of(path).splitlines(), 1):
+        if re.search(r"# type: ignore(?!\[)", line):
+            yield f"line {number}: a type: ignore without its code"
+
+
+def test_every_type_ignore_names_its_code():
+    assert not faults(bare_type_ignores, OURS)
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "fault"),
+    [
+        (too_long, '"""Doc."""\n' + "x" * 101, "lines over 100 columns: [2]"),
+        (too_long, "\n" * 601, "601 lines, at most 600"),
+        (too_long, "def f():\n" + "    pass\n" * 60, "f: 61 lines, at most 60"),
+        (without_a_purpose, "x = 1\n", "no module docstring"),
+        (undocumented, "class A:\n    pass\n", "A has no docstring"),
+        (banned, "class JobManager:\n    pass\n", "JobManager: name the concept instead"),
+        (banned, "eval('1')\n", "line 1: eval: data is never code"),
+        (done_at_import, "print()\n", "line 1: a call at import: print()"),
+        (bare_type_ignores, "x = 1  # type: ignore\n", "line 1: a type: ignore without its code"),
+    ],
+)
+def test_a_guilty_file_is_listed(check, text, fault, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "guilty.py"
+    path.write_text(text)
+    assert faults(check, [path]) == [f"guilty.py: {fault}"]
 
 
 def test_scenarios_are_rows_of_one_table():
@@ -137,8 +195,7 @@ def test_scenarios_are_rows_of_one_table():
     guilty = [
         name_of(path)
         for path in OURS
-        if not name_of(path).startswith(tuple(allowed))
-        and pattern.search(path.read_text(encoding="utf-8"))
+        if not name_of(path).startswith(tuple(allowed)) and pattern.search(text_of(path))
     ]
     assert not guilty, f"branches on a scenario's name: {guilty}"
 
