@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.authority import authority_of
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 from loadgen_service.service.auth.certificates import server_credentials
@@ -17,6 +18,7 @@ from loadgen_service.service.auth.policy import (
     require_allowed,
     require_safe_bind,
 )
+from loadgen_service.sut.net.addresses import parse_address
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]"])
@@ -83,12 +85,75 @@ def test_traces_may_go_nowhere_but_where_the_operator_allows() -> None:
     require_allowed(asked, ServeSettings(allow_otlp=["collector:4318"]))
 
 
+TWO_READINGS = [
+    "EVIL:4318?.internal:4318",
+    "EVIL:4318#.internal:4318",
+    "EVIL:4318\\.internal:4318",
+    "EVIL:4318;.internal:4318",
+    "EVIL%3A4318?.internal:4318",
+    "EVIL%3A4318.internal:4318",
+    "EVIL,x.internal:4318",
+    "EVIL\t.internal:4318",
+    "user@x.internal:4318",
+    "EVIL/.internal:4318",
+    "[::1].internal:4318",
+    "x.internal:4318:4318",
+    "x.internal:04318x",
+    "\u2024internal:4318",
+]
+"""Authorities that a pattern and a client's parser could read differently."""
+
+
+@pytest.mark.parametrize("authority", TWO_READINGS)
+@pytest.mark.parametrize("scheme", ["http", "https", "grpc", "grpcs"])
+def test_a_collector_that_two_parsers_read_differently_is_refused(
+    authority: str, scheme: str
+) -> None:
+    with pytest.raises((UserError, ValueError), match="otlp_endpoint"):
+        require_allowed(
+            settings(trace_sample_rate=0.5, otlp_endpoint=f"{scheme}://{authority}"),
+            ServeSettings(allow_otlp=["*.internal:4318", "*internal:4318"]),
+        )
+
+
+@pytest.mark.parametrize("authority", TWO_READINGS)
+@pytest.mark.parametrize("scheme", ["grpc", "http", "openai"])
+def test_a_sut_that_two_parsers_read_differently_is_refused(authority: str, scheme: str) -> None:
+    serve = ServeSettings(allow_sut=["*.internal:4318", "*internal:4318"])
+    with pytest.raises(UserError, match="--allow-sut"):
+        require_allowed(settings(sut=[f"{scheme}://{authority}"]), serve)
+
+
+def test_a_pattern_of_addresses_admits_no_name() -> None:
+    serve = ServeSettings(allow_sut=["10.0.0.*", "192.168.?.1:8001"])
+    require_allowed(settings(sut=["grpc://10.0.0.7:1", "grpc://192.168.3.1:8001"]), serve)
+    for wrong in (
+        "grpc://10.0.0.attacker.example:1",
+        "grpc://10.0.0.1.attacker.example:1",
+        "grpc://10.0.0.:1",
+        "grpc://192.168.x.1:8001",
+    ):
+        with pytest.raises(UserError, match="--allow-sut"):
+            require_allowed(settings(sut=[wrong]), serve)
+
+
+def test_an_allowed_address_is_the_one_that_the_client_dials() -> None:
+    for text in ("grpc://a-b_c.internal:8001", "grpc://[::1]:8001", "http://10.0.0.7:80/v2"):
+        dialled, checked = parse_address(text), authority_of(text)
+        assert (dialled.host, dialled.port) == (checked.host, checked.port)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"dataset": "/etc/passwd"},
         {"dataset": "data/../../etc"},
         {"labels": "/etc/passwd"},
+        {"task": "/etc/passwd"},
+        {"task": "imagenet-sample/../x"},
+        {"preprocess": "/etc/passwd"},
+        {"user_conf": "/etc/passwd"},
+        {"audit_config": "/etc/passwd"},
         {"trace_file": "/etc/passwd"},
         {"scenario": "concurrency", "sequences": "/etc/passwd"},
         {"tls_ca": "/etc/passwd"},
@@ -104,12 +169,10 @@ def test_every_setting_that_names_a_file_is_held_to_the_allowed_paths() -> None:
     """A new one must be added to PATH_FIELDS, or here with its reason."""
     elsewhere = {
         "dataset",  # a built-in name, or a path that is checked beside
+        "task",  # so is this
         "header",  # file: is checked beside
         "api_key",  # so is this
         "out",  # not taken from elsewhere at all
-        "user_conf",  # read by the command line
-        "audit_config",  # so is this
-        "task",  # so is this
     }
     words = re.compile(r"\b(file|PEM|JSONL|tokenizer\.json)\b")
     named = {
@@ -117,6 +180,7 @@ def test_every_setting_that_names_a_file_is_held_to_the_allowed_paths() -> None:
         for name, field in Settings.model_fields.items()
         if field.annotation is str and words.search(field.description or "")
     }
+    named |= {"user_conf", "audit_config"}  # LoadGen's, by their names
     assert named - elsewhere == set(PATH_FIELDS)
 
 
@@ -143,6 +207,7 @@ def test_a_link_does_not_step_out_of_an_allowed_folder(tmp_path: Path) -> None:
 
 def test_built_in_data_and_literal_headers_need_no_permission() -> None:
     require_allowed(settings(dataset="digits", header=["x-api=1"]), ServeSettings())
+    require_allowed(settings(task="digits", preprocess="raw"), ServeSettings())
 
 
 def test_environment_variables_must_be_allowed() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic import ConfigDict, model_validator
 
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings.authority import HOST
 from loadgen_service.core.settings.compression import CompressionSettings, compression_trouble
 from loadgen_service.core.settings.data import DataSettings
 from loadgen_service.core.settings.endpoints import EndpointSettings, http_tensors_trouble
@@ -23,7 +24,7 @@ from loadgen_service.core.settings.traffic import TrafficSettings
 
 NS_PER_MS = 1_000_000
 
-OTLP_ENDPOINT = re.compile(r"(?:https?|grpcs?)://[^\s/@]+(?:/\S*)?")
+OTLP_ENDPOINT = re.compile(rf"(?:https?|grpcs?)://{HOST}(?::[0-9]{{1,5}})?(?:/[^\s\\]*)?")
 """Without a user and a password: these belong into OTEL_EXPORTER_OTLP_HEADERS."""
 
 

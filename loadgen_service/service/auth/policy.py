@@ -8,11 +8,13 @@ paths and environment variables, because it is this host that reads and connects
 from __future__ import annotations
 
 import ipaddress
-import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.authority import Authority, authority_of, is_allowed
 from loadgen_service.core.settings.metrics_url import metrics_place
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
@@ -49,10 +51,18 @@ def require_safe_bind(settings: ServeSettings, has_token: bool) -> None:
         )
 
 
-PATH_FIELDS = ("labels", "sequences", "tls_ca", "tls_cert", "tls_key", "tokenizer", "trace_file")
-"""Settings that always name a file of the service's host; a data set, a header or a key may."""
+PATH_FIELDS = (
+    "audit_config", "labels", "sequences", "tls_ca", "tls_cert", "tls_key", "tokenizer",
+    "trace_file", "user_conf",
+)  # fmt: skip
+"""Settings that always name a file. Some are read from the results again, on another host."""
 
-_SCHEME = re.compile(r"^[a-z0-9+.-]+://", re.IGNORECASE)
+BUILT_IN: Final = {
+    "dataset": BUILT_IN_DATASETS,
+    "task": frozenset({"imagenet-sample", "digits"}),
+    "preprocess": frozenset({"efficientnet-lite0", "raw"}),
+}
+"""Settings that name a file unless they name one of these."""
 
 
 def require_allowed(settings: Settings, serve: ServeSettings) -> None:
@@ -60,21 +70,14 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
 
     Raises UserError naming the first such thing and the operator's flag.
     """
-    for address in settings.sut:
-        target = _SCHEME.sub("", address.strip()).partition("/")[0]
-        if serve.allow_sut and not _matches(target, serve.allow_sut):
-            raise UserError(
-                f"sut {address}: this service may not be aimed at it; "
-                "its operator allows targets by --allow-sut"
-            )
-    for url in settings.sut_metrics:
-        if serve.allow_sut and not _matches(metrics_place(url).authority, serve.allow_sut):
-            raise UserError(
-                f"sut_metrics {url}: this service may not be aimed at it; "
-                "its operator allows targets by --allow-sut"
-            )
-    collector = _SCHEME.sub("", settings.otlp_endpoint).partition("/")[0]
-    if collector and not _matches(collector, serve.allow_otlp):
+    if serve.allow_sut:
+        for address in settings.sut:
+            _require_target("sut", address, authority_of, serve.allow_sut)
+        for url in settings.sut_metrics:
+            _require_target("sut_metrics", url, _metrics_authority, serve.allow_sut)
+    if settings.otlp_endpoint and not _may_dial(
+        settings.otlp_endpoint, authority_of, serve.allow_otlp
+    ):
         # This host's OTEL_ variables, keys of a collector among them, go where the spans go.
         raise UserError(
             f"otlp_endpoint {settings.otlp_endpoint}: runs on this service may not send traces "
@@ -96,15 +99,38 @@ def require_allowed(settings: Settings, serve: ServeSettings) -> None:
             )
 
 
+def _require_target(
+    field: str, address: str, parse: Callable[[str], Authority], patterns: list[str]
+) -> None:
+    if not _may_dial(address, parse, patterns):
+        raise UserError(
+            f"{field} {address}: this service may not be aimed at it; "
+            "its operator allows targets by --allow-sut"
+        )
+
+
+def _may_dial(address: str, parse: Callable[[str], Authority], patterns: list[str]) -> bool:
+    """Whether the host and the port that a client would connect to are allowed."""
+    try:
+        return is_allowed(parse(address), patterns)
+    except ValueError:
+        return False
+
+
+def _metrics_authority(url: str) -> Authority:
+    place = metrics_place(url)
+    return Authority(place.host.lower(), place.port)
+
+
 def _matches(text: str, patterns: list[str]) -> bool:
-    # fnmatch reads the brackets of an IPv6 address as a set of letters
     return any(text == pattern or fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def _paths_named(settings: Settings) -> list[tuple[str, str]]:
     named = [(field, str(getattr(settings, field))) for field in PATH_FIELDS]
-    if settings.dataset not in BUILT_IN_DATASETS:
-        named.append(("dataset", settings.dataset))
+    for field, known in BUILT_IN.items():
+        if (value := str(getattr(settings, field))) not in known:
+            named.append((field, value))
     for header in (*settings.header, f"api_key={settings.api_key}"):
         name, _, value = header.partition("=")
         if value.startswith("file:"):

@@ -24,6 +24,7 @@ from loadgen_service.errors import UserError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
+    from requests import Session
 
 QUERIES_MAX: Final = 10_000
 """Traced queries of one run; those after them are counted, not sent."""
@@ -125,12 +126,24 @@ def make_exporter(endpoint: str, limit_s: float) -> SpanExporter:
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as by_grpc
 
         return by_grpc.OTLPSpanExporter(
-            endpoint=url.netloc, insecure=url.scheme == "grpc", timeout=limit_s
+            # a bare "unix:4317" would name another resolver than the allow rule's
+            endpoint=f"dns:///{url.netloc}",
+            insecure=url.scheme == "grpc",
+            timeout=limit_s,
         )
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as by_http
 
     where = endpoint if url.path.strip("/") else f"{url.scheme}://{url.netloc}/v1/traces"
-    return by_http.OTLPSpanExporter(endpoint=where, timeout=limit_s)
+    return by_http.OTLPSpanExporter(endpoint=where, timeout=limit_s, session=_session())
+
+
+def _session() -> Session:
+    """Follows no redirect: the collector's secret goes where the operator allowed, no further."""
+    from requests import Session
+
+    session = Session()
+    session.max_redirects = 0
+    return session
 
 
 @contextmanager

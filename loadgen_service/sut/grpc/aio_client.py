@@ -212,6 +212,7 @@ def open_channel(
         ("grpc.enable_retries", 0),
         ("grpc.http_proxy", proxy.url) if proxy else ("grpc.enable_http_proxy", 0),
     ]
+    target = f"dns:///{target}"  # a bare "unix:8001" or "xds:8001" would name another resolver
     compression = None
     if gzip is not None:
         options.append(("grpc.compression_enabled_algorithms_bitset", gzip.enabled))

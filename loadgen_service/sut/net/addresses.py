@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from loadgen_service.core.settings.authority import HOST
 from loadgen_service.errors import SutError, UserError
 
 _ADDRESS = re.compile(
@@ -17,6 +18,9 @@ _ADDRESS = re.compile(
     r"(?::(?P<port>[^/]*))?(?P<path>/[^?#\s]*)?"
 )
 _EXAMPLE = "write it as grpc://HOST:PORT, grpcs://, http(s)://HOST:PORT or openai://HOST:PORT/v1"
+
+HOST_NAME: Final = re.compile(HOST)
+"""What the service's allow rules admit as a host, too: no two parsers can read it differently."""
 
 Kind = Literal["grpc", "http", "openai"]
 
@@ -73,6 +77,11 @@ def parse_address(text: str) -> SutAddress:
         raise UserError(f"sut: {text!r} names no host; {_EXAMPLE}")
     if not match["port"]:
         raise UserError(f"sut: {text!r} names no port; {_EXAMPLE}")
+    if match["name"] and not HOST_NAME.fullmatch(match["name"]):
+        raise UserError(
+            f"sut: {text!r} has the host {host!r}, which is no host name: letters, digits, dots, "
+            f"hyphens and underscores; {_EXAMPLE}"
+        )
     if match["v6"]:
         _require_ipv6(text, match["v6"])
     port = int(match["port"]) if match["port"].isascii() and match["port"].isdigit() else 0
