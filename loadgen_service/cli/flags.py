@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 import types
 import typing
-from collections.abc import Iterable, Sequence
-from typing import Final, Literal, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -26,6 +27,32 @@ _UNITS: Final = ("ms", "qps", "seed", "us", "bytes")
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose complaint is one line, with a close match instead of the usage text."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._first_screen: Mapping[str, Sequence[str]] = {}
+
+    def shorten_help(self, first_screen: Mapping[str, Sequence[str]]) -> None:
+        """Let ``--help`` print these flags only, title -> flags; ``--help-all`` prints all."""
+        self._first_screen = first_screen
+        self.add_argument("--help-all", action=_HelpAll, help="every flag, then exit")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the first screen where there is one, else every flag."""
+        text = self._format_first_screen() if self._first_screen else self.format_help()
+        self._print_message(text, file or sys.stdout)
+
+    def _format_first_screen(self) -> str:
+        known = {text: action for action in self._actions for text in action.option_strings}
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, [], [])
+        formatter.add_text(self.description)
+        for title, flags in self._first_screen.items():
+            formatter.start_section(title)
+            formatter.add_arguments([known[flag] for flag in flags if flag in known])
+            formatter.end_section()
+        formatter.add_text(f"--help-all lists all {len(self._actions)} flags.")
+        return formatter.format_help()
+
     def error(self, message: str) -> NoReturn:
         """Print one line and leave with 2, the exit code of a user's mistake."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -39,6 +66,17 @@ class OneLineParser(argparse.ArgumentParser):
         return namespace
 
 
+class _HelpAll(argparse.Action):
+    """Prints every flag by section and leaves with 0."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(parser.format_help())
+        parser.exit(0)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean NEAREST?`` or nothing."""
     close = difflib.get_close_matches(word.split("=")[0], list(known), n=1, cutoff=0.6)
@@ -49,7 +87,10 @@ def model_parser(prog: str, description: str, model: type[BaseModel]) -> OneLine
     """A parser with ``--config`` and one flag for each field of ``model``, grouped by section."""
     # no abbreviations: a flag that is added later must not break a command that works today
     parser = OneLineParser(
-        prog=prog, usage=f"{prog} [FLAGS]", description=description, allow_abbrev=False
+        prog=prog,
+        usage=f"{prog} [FLAGS]",
+        description=description.replace("``", ""),
+        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it")
     add_model_flags(parser, model)

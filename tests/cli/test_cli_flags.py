@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from loadgen_service.cli.first_screen import FIRST_SCREEN
 from loadgen_service.cli.flags import flag_of, given_flags, model_parser, sections
 from loadgen_service.cli.settings_sources import read_settings
+from loadgen_service.cli.verbs.run import run_parser
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 
@@ -120,3 +124,31 @@ def test_a_dump_of_settings_is_a_config_file(tmp_path):
     config = tmp_path / "settings.yaml"
     config.write_text(yaml.safe_dump(first.model_dump(mode="json")))
     assert settings(config=str(config)) == first
+
+
+FLAG = re.compile(r"^  (?:-h, )?(--[a-z0-9-]+)", re.MULTILINE)
+
+
+def printed(flag: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with pytest.raises(SystemExit) as left:
+        run_parser("loadgen run", "").parse_strictly([flag])
+    assert left.value.code == 0
+    return FLAG.findall(capsys.readouterr().out)
+
+
+def test_help_shows_the_first_screen_and_no_other_flag(capsys):
+    shown = printed("--help", capsys)
+    assert shown == [flag for flags in FIRST_SCREEN.values() for flag in flags]
+    assert len(shown) == 30
+
+
+def test_help_all_shows_every_setting_and_every_flag_of_the_first_screen(capsys):
+    shown = set(printed("--help-all", capsys))
+    assert {flag_of(name) for name in Settings.model_fields} <= shown
+    assert {flag for flags in FIRST_SCREEN.values() for flag in flags} <= shown
+
+
+def test_help_names_the_way_to_the_rest(capsys):
+    with pytest.raises(SystemExit):
+        run_parser("loadgen run", "").parse_strictly(["--help"])
+    assert "--help-all" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadgen_service.cli.first_screen import FIRST_SCREEN
 from loadgen_service.cli.flags import given_flags, model_parser
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.settings import Settings
@@ -22,6 +23,7 @@ PLAN_FILE = "plan.parquet"
 def main(argv: Sequence[str]) -> int:
     """Write plan.parquet and print its hash."""
     parser = model_parser("loadgen plan", __doc__ or "", Settings)
+    parser.shorten_help(FIRST_SCREEN)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     namespace = parser.parse_strictly(argv)
     settings = read_settings(

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from loadgen_service.cli.first_screen import FIRST_SCREEN
 from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
 from loadgen_service.cli.ray_fleet import add_fleet_flags, ray_fleet
 from loadgen_service.cli.settings_sources import read_settings
@@ -85,6 +86,7 @@ def _run_mixed(given: argparse.Namespace, streams: list[StreamSettings]) -> int:
 def run_parser(prog: str, description: str) -> OneLineParser:
     """The flags of a run: its settings, where it happens, what is shown."""
     parser = model_parser(prog, description, Settings)
+    parser.shorten_help(FIRST_SCREEN)
     group = parser.add_argument_group("service: where the run happens, if not in this process")
     group.add_argument("--service", default="", metavar="HOST:PORT", help="a LoadGen service")
     group.add_argument("--token-file", default="", metavar="FILE", help="its token; or the "

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
+from loadgen_service.cli.first_screen import FIRST_SCREEN
 from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.scenarios import SCENARIOS
@@ -56,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> OneLineParser:
     parser = model_parser("loadgen sweep", __doc__ or "", Settings)
+    parser.shorten_help({"sweep": ("--adaptive",), **FIRST_SCREEN})
     group = parser.add_argument_group("sweep")
     group.add_argument("--adaptive", action="store_true", help="only the rates of the range that "
                        "find the highest valid one and the bend of the curve")  # fmt: skip
