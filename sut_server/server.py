@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import sys
 import threading
@@ -16,7 +15,6 @@ from wsgiref.simple_server import WSGIServer
 
 from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.server import ServerConnection
-from host_tuning.busy_poll import BusyPoll
 
 from sut_server.alarms import Alarms
 from sut_server.connection_limits import HANDSHAKE_S, ConnectionWatch
@@ -34,17 +32,14 @@ from sut_server.http.compression import Handle, HttpCompression
 from sut_server.http.connection import HttpConnection, HttpShared
 from sut_server.http.kserve import KserveHttpApi
 from sut_server.http.openai import OpenAiApi
-from sut_server.huge_pages import take_huge_pages
 from sut_server.messages.shared_memory import Regions
 from sut_server.metrics import serve_metrics
 from sut_server.models.registry import Model, open_model
 from sut_server.options import NS_PER_US, ServeOptions
 from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
-from sut_server.side_by_side import SideBySide
 from sut_server.token_log import TokenLog
 from sut_server.tracing import Tracer
-from sut_server.wakefulness import NextRequest
 
 SYNTHETIC: Final = "synthetic"
 MADE_HERE: Final = (NULL, SYNTHETIC, SYNTHETIC_STREAM, ACCUMULATOR)
@@ -77,7 +72,6 @@ class Server:
             Tracer(options.otlp_endpoint, time.monotonic_ns) if options.otlp_endpoint else None
         )
         self._tokens = self._token_source()
-        self._places = SideBySide(options.max_batch)
         self.engines = {
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
@@ -107,15 +101,10 @@ class Server:
         )
 
     def warm_up(self) -> None:
-        """Let each model that runs on threads run once, and have its memory in huge pages.
-
-        Raises UsageError where one cannot run.
-        """
-        on_threads = [one for one in self.engines.values() if isinstance(one, BatchEngine)]
-        for engine in on_threads:
-            engine.warm_up()
-        if on_threads:
-            take_huge_pages()
+        """Let each model that runs on threads run once; raises UsageError where one cannot."""
+        for engine in self.engines.values():
+            if isinstance(engine, BatchEngine):
+                engine.warm_up()
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -263,9 +252,7 @@ class Server:
             options.instance_count,
         )
         desk = Desk(models[flag].spec, time.monotonic_ns, log)
-        return BatchEngine(
-            models[flag], limits, desk, self._alarms, time.monotonic_ns, self._places
-        )
+        return BatchEngine(models[flag], limits, desk, self._alarms, time.monotonic_ns)
 
     def _token_source(self) -> TokenSource:
         synthetic = self._options.synthetic
@@ -286,7 +273,6 @@ class Server:
             clock_ns=time.monotonic_ns,
             connection_watch=self._connection_watch,
             tracer=self._tracer,
-            memory=self._places.memory,
             make_wire=partial(
                 GzipServerConnection if self._options.compression else ServerConnection,
                 max_concurrent_streams=self._options.max_streams,
@@ -296,10 +282,8 @@ class Server:
         # answered without a look at it, a request could not be traced
         if list(self.engines) == [NULL] and self._tracer is None:
             null = self.engines[NULL]
-            shared.ready_path, shared.ready = INFER_PATH, ReadyAnswer(null.spec)
+            shared.ready_path, shared.ready_answer = INFER_PATH, ReadyAnswer(null.spec).to
             shared.count_ready = null.figures.receive_answered
-            awake = BusyPoll(self._loop.call_soon, time.monotonic_ns, os.sched_yield, shared.look)
-            shared.next_request = NextRequest(awake.until)
         return shared
 
 

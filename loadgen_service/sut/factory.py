@@ -11,7 +11,6 @@ from grpc_wire.errors import HeaderError
 from grpc_wire.gzip import GzipClientConnection
 from grpc_wire.headers import request_headers
 
-from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
 from loadgen_service.sut.grpc.aio_client import AioSut
@@ -112,10 +111,6 @@ async def make_wire(
         streaming=streaming,
         keep_answers=settings.keeps_responses,
         proxy=proxy,
-        # several endpoints get equal numbers of calls, whichever answers faster
-        keep_shares=SCENARIOS[settings.scenario].closed
-        and len(endpoints) == 1
-        and settings.connections > 1,
         make_wire=(
             GzipClientConnection if settings.accept_compression == GZIP else ClientConnection
         ),

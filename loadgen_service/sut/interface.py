@@ -7,7 +7,7 @@ it did so, and reports what came back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol
 
 from grpc_wire.events import DONE, MESSAGE
 
@@ -45,7 +45,6 @@ __all__ = [
     "TAKEN",
     "Cell",
     "Event",
-    "IssuesTogether",
     "Parts",
     "Sink",
     "SystemUnderTest",
@@ -90,16 +89,3 @@ class SystemUnderTest(Protocol):
 
     async def close(self) -> None:
         """Close every connection; calls still open are not reported."""
-
-
-@runtime_checkable
-class IssuesTogether(Protocol):
-    """What an adapter may offer beside: many calls at the price of a few."""
-
-    def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int, each_bytes: int
-    ) -> Cell | None:
-        """``issue`` for all; they share a cell. None: nothing was done, take them one by one.
-
-        ``each_bytes``: length of every message, where all are bytes and that is known; else 0.
-        """

@@ -7,7 +7,6 @@ here, and no clock is read: the caller cancels what is over its deadline.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from grpc_wire import frames
 from grpc_wire.client_stream import Answer
@@ -27,7 +26,6 @@ from grpc_wire.errors import (
 )
 from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
 from grpc_wire.fast_templates import AnswerShapes
-from grpc_wire.gathered import joined_requests
 from grpc_wire.header_cache import ResponseReader
 from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
 from grpc_wire.limits import LARGE_PIECE_BYTES, MAX_MESSAGE_BYTES, MAX_RESPONSE_HEADER_BYTES
@@ -131,27 +129,6 @@ class ClientConnection(Connection[ClientEvent]):
         else:
             self.output += (headers.start, word, middle, word, parts)
             self._is_mixed = True
-        return True
-
-    def calls(
-        self, keys: Sequence[int], headers: HeaderBlock, messages: Sequence[Any], each_bytes: int
-    ) -> bool:
-        """Open a call for each key with its message, as ``call`` does, or none of them.
-
-        False: there is no room for all, or one of them needs ``call``, being large or in parts.
-        ``each_bytes``: see ``gathered.joined_requests``.
-        """
-        if len(self._open) + len(self._busy) + len(messages) > self._limit:
-            return False
-        first = self._next_id
-        most = min(self._single_max, LARGE_PIECE_BYTES)
-        joined = joined_requests(first, headers, messages, most, self._send.window, each_bytes)
-        if joined is None:
-            return False
-        content, size, self._next_id = joined
-        self._send.window -= size
-        self._open.update(zip(range(first, self._next_id, 2), keys, strict=True))
-        self.output.append(content)
         return True
 
     def cancel(self, key: int, error_code: int = CANCEL) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from grpc_wire.alike import ReadyMessage
 from grpc_wire.client import ClientConnection
 from grpc_wire.client_stream import Answer, Ending
 from grpc_wire.compression import (
@@ -119,15 +118,6 @@ class GzipServerConnection(ServerConnection):
         if stream_id in self._accepting:
             return self._respond_slowly(stream_id, compressed_message(parts))
         return super().respond(stream_id, parts)
-
-    def respond_same(self, stream_ids: Sequence[int], message: bytes) -> None:
-        """See ``ServerConnection``."""
-        for stream_id in stream_ids:
-            self.respond(stream_id, message)
-
-    def answer_first(self, data: bytes, path: bytes, ready: ReadyMessage) -> bool:
-        """See ``ServerConnection``. Each call may want its answer in another coding."""
-        return False
 
     def send_message(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """See ``ServerConnection``."""

@@ -112,7 +112,6 @@ class RequestIntake(RequestsInPlace):
         head, is_lasting = self._reader.read(block)  # always: it keeps the header table
         if not is_lasting:
             self._shapes.forget()
-            self._alike.forget()
             self._plain.clear()
         if stream_id > self._last_id:
             self._last_id = stream_id

@@ -33,10 +33,6 @@ LARGE_PIECE_BYTES: Final = 16_384
 # changing values cannot fill the memory.
 REMEMBERED_BLOCKS: Final = 1_024
 REMEMBERED_SIZES: Final = 4_096
-# Requests that are checked and answered as one piece: what is kept of such a group grows with it.
-# How its bytes are cut is remembered for so many counts and lengths.
-GROUP_COUNT_MAX: Final = 256
-REMEMBERED_LAYOUTS: Final = 64
 # Missing bytes of a DATA frame from which on it is read in place: below it a copy costs less than
 # one more read.
 IN_PLACE_BYTES_MIN: Final = 65_536

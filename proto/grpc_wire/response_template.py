@@ -25,12 +25,3 @@ def usual_middle(size: int) -> bytes:
         MIDDLES.clear()
     found = MIDDLES[size] = HEAD + frame_start(size, DATA, 0)
     return found
-
-
-def around_ids(message: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return an answer's bytes without its three stream ids: what stands around them.
-
-    ``message``: with its five-byte prefix.
-    """
-    size = len(message)
-    return HEAD_START, MIDDLES.get(size) or usual_middle(size), message + TAIL_START, TAIL

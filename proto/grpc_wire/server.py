@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grpc_wire import frames
-from grpc_wire.alike import Group, ReadyMessage
 from grpc_wire.errors import NO_ERROR
 from grpc_wire.events import (
     CANCELLED,
@@ -31,7 +30,6 @@ from grpc_wire.response_template import (
     TAIL,
     TAIL_FIELDS,
     TAIL_START,
-    around_ids,
     usual_middle,
 )
 from grpc_wire.server_stream import Request
@@ -93,73 +91,6 @@ class ServerConnection(RequestIntake):
             self.output += (HEAD_START, word, middle, word, parts, TAIL_START, word, TAIL)
             self._is_mixed = True
         return True
-
-    def respond_same(self, stream_ids: Sequence[int], message: bytes) -> None:
-        """``respond`` to each with the same message."""
-        opened, send, size = self._open, self._send, len(message)
-        usual = size <= min(self._single_max, LARGE_PIECE_BYTES - 1)
-        pieces = around_ids(message)
-        for stream_id in stream_ids:
-            if not usual or size > send.window or opened.get(stream_id, self) is not None:
-                self.respond(stream_id, message)
-                continue
-            del opened[stream_id]
-            if send.offsets:
-                send.offsets.pop(stream_id, None)
-            send.window -= size
-            self.output.append(stream_id.to_bytes(4, "big").join(pieces))
-
-    def answer_first(self, data: bytes, path: bytes, ready: ReadyMessage) -> bool:
-        """Answer the first of a read that may be requests alike, of this path, and nothing else.
-
-        If so, ``answer_others`` is to be told the same read next; if not, ``receive``.
-        """
-        group = self._alike.group(data, ready)
-        if group is None or self._alike.path != path or not self._has_room(group):
-            return False
-        first_id = frames.WORD.unpack_from(data, frames.STREAM_ID_AT)[0]
-        last_id = first_id + 2 * group.count - 2
-        if first_id <= self._last_id or not first_id & 1 or last_id > frames.LARGEST_STREAM_ID:
-            return False
-        answer = group.first_answer(data, first_id)
-        if answer is None:
-            return False
-        self._last_id = first_id
-        self.output.append(answer)
-        self._send.window -= len(ready.message)
-        self._count_inbound(group.data_bytes // group.count)
-        return True
-
-    def answer_others(self, data: bytes) -> tuple[int, bytes]:
-        """Answer all others of the read after ``answer_first``; return how many, and what is left.
-
-        Where they are not alike none is answered, and all of them are left, to ``receive``.
-        """
-        group = self._alike.last_group
-        answers = group.other_answers(data)
-        if answers is None:
-            return 0, group.without_first(data)
-        others = group.count - 1
-        self._last_id += 2 * others
-        self.output.append(answers)
-        self._send.window -= group.message_bytes // group.count * others
-        self._count_inbound(group.data_bytes // group.count * others)
-        return others, b""
-
-    def expect_alike(self) -> None:
-        """Prepare for a read as the last one; for when its answers are on their way."""
-        self._alike.expect(self._last_id + 2)
-
-    def _has_room(self, group: Group) -> bool:
-        """Nothing is half read, and such requests and their answers are within every limit."""
-        if self._held_bytes or self._continued is not None or self._closed_reason:
-            return False
-        send = self._send
-        if send.offsets or len(group.ready.message) > self._single_max:
-            return False
-        if group.message_bytes > send.window or group.data_bytes > self._inbound:
-            return False
-        return group.count <= self._max_streams - len(self._open) - len(self._headed)
 
     def send_message(self, stream_id: int, parts: Piece | Sequence[Piece]) -> bool:
         """Send one message (with its prefix) of an answer that ``finish`` will end."""

@@ -6,7 +6,6 @@ The fast part of the receiving side. Whatever it does not know it leaves to ``in
 from __future__ import annotations
 
 from grpc_wire import frames
-from grpc_wire.alike import AlikeRequests
 from grpc_wire.connection import Connection
 from grpc_wire.events import REQUEST, Metadata, ServerEvent
 from grpc_wire.fast_templates import RequestShapes
@@ -21,7 +20,6 @@ class UsualRequests(Connection[ServerEvent]):
     """The open streams of a server's connection, and the quick way in. Not a public class."""
 
     __slots__ = (
-        "_alike",
         "_headed",
         "_largest_data",
         "_last_id",
@@ -49,7 +47,6 @@ class UsualRequests(Connection[ServerEvent]):
         self._largest_data = min(max_message_bytes + PREFIX_BYTES, max_frame_bytes)
         self._last_id = 0
         self._shapes = RequestShapes()
-        self._alike = AlikeRequests()
         self._usual: tuple[bytes, Metadata] = (b"", {})
 
     def _take_usual(self, data: bytes, pos: int, end: int, events: list[ServerEvent]) -> int:
@@ -140,6 +137,5 @@ class UsualRequests(Connection[ServerEvent]):
 
     def _learn(self, block: bytes, size: int, head: RequestHead) -> None:
         """Take HEADERS and DATA that came one after the other for what others may be like."""
-        self._alike.learn(block, size, head.path)
         if self._shapes.learn(block, size):
             self._usual = (head.path, head.metadata)

@@ -16,12 +16,11 @@ from sut_server.engines.batcher import Batcher
 from sut_server.engines.calls import Call
 from sut_server.engines.engine import ClockNs, Desk, Job
 from sut_server.engines.model_stats import ModelFigures
-from sut_server.engines.warm_up import warm_up, zeros
+from sut_server.engines.warm_up import warm_up
 from sut_server.errors import CallError, Code
 from sut_server.messages.infer import InferRequest, checked_outputs
 from sut_server.models.registry import Batch, Model, ModelSpec
 from sut_server.models.tensors import Array
-from sut_server.side_by_side import SideBySide, adjoin, as_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,8 @@ class BatchEngine:
         desk: Desk,
         alarms: Alarms,
         clock_ns: ClockNs,
-        places: SideBySide,
     ) -> None:
-        """``places``: told what large requests hold; may have given the memory where they lie."""
         self._model = model
-        self._places = places
         self._desk = desk
         self._alarms = alarms
         self._clock_ns = clock_ns
@@ -75,18 +71,14 @@ class BatchEngine:
         return self._desk.figures
 
     def warm_up(self) -> None:
-        """Before anything is submitted: a batch of zeros on each thread, and memory for requests.
+        """Before anything is submitted: a batch of zeros on each thread.
 
         Raises UsageError where the model cannot.
         """
         warm_up(self._model, self._max_rows, self._threads, self._free_count)
-        tensors = zeros(self.spec, 1).values()
-        if len(tensors) == 1:
-            self._places.warm_up(*(tensor.nbytes for tensor in tensors))
 
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)
-        job.place = self._places.settle(request.inputs.values())
         now_ns = self._clock_ns()
         if self._batcher.add(job, now_ns):
             self._start_due(now_ns)
@@ -110,10 +102,7 @@ class BatchEngine:
     def _start_due(self, now_ns: int) -> None:
         for jobs in self._batcher.due(now_ns, self._free_count):
             self._free_count -= 1
-            is_joined = _is_joined(jobs)
-            if is_joined:
-                jobs.reverse()  # as they lie
-            future = self._threads.submit(_run, self._model, jobs, is_joined, self._clock_ns)
+            future = self._threads.submit(_run, self._model, jobs, self._clock_ns)
             future.add_done_callback(partial(self._hand_back, jobs))
         wake_ns = self._batcher.wake_ns() if self._free_count else None
         if wake_ns is not None and wake_ns != self._alarm_ns:
@@ -154,26 +143,12 @@ class BatchEngine:
             first = last
 
 
-def _run(model: Model, jobs: list[Job], is_joined: bool, clock_ns: ClockNs) -> _Ran:
+def _run(model: Model, jobs: list[Job], clock_ns: ClockNs) -> _Ran:
     """On a thread: join the requests, run the model, check what it gave."""
     started_ns = clock_ns()
-    outputs = model.infer(_batch_as_it_lies(jobs) if is_joined else _joined(jobs))
+    outputs = model.infer(_joined(jobs))
     checked = checked_outputs(outputs, model.spec, sum(job.rows for job in jobs))
     return _Ran(checked, started_ns, clock_ns() - started_ns)
-
-
-def _is_joined(jobs: list[Job]) -> bool:
-    """Their tensors adjoin, each before that of the job before it."""
-    if len(jobs) == 1 or jobs[0].place is None:
-        return False
-    (tensor,) = jobs[0].request.inputs.values()
-    return adjoin([job.place for job in jobs], tensor.nbytes)
-
-
-def _batch_as_it_lies(jobs: list[Job]) -> Batch:
-    ((name, tensor),) = jobs[0].request.inputs.items()
-    assert jobs[0].place is not None
-    return {name: as_one(jobs[0].place, tensor, len(jobs))}
 
 
 def _joined(jobs: list[Job]) -> Batch:

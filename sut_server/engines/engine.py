@@ -16,7 +16,6 @@ from sut_server.errors import CallError, Code
 from sut_server.messages.infer import InferRequest, ResponseEncoder, Timings
 from sut_server.models.registry import ModelSpec
 from sut_server.models.tensors import Array
-from sut_server.side_by_side import Placed
 
 ClockNs = Callable[[], int]
 
@@ -52,7 +51,6 @@ class Job:
     request: InferRequest
     sequence: int
     on_gone: Callable[[], None] | None = None
-    place: Placed | None = None
     """Where its tensor lies beside those of other requests."""
 
     @property

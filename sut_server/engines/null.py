@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from grpc_wire.alike import ReadyMessage
 from grpc_wire.messages import frame_message
 from grpc_wire.windows import Piece
 from tritonclient.grpc import service_pb2
@@ -47,19 +46,20 @@ class ReadyAnswer:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._message = ready_answer(spec)
-        self.plain = frame_message(self._message)
-        self.tag_at = len(spec.name) + _TAG_AND_LENGTH
+        self._framed = frame_message(self._message)
+        self._tag_at = len(spec.name) + _TAG_AND_LENGTH
         """Where a request without version and id has the tag of its first input."""
-        self.to_many = ReadyMessage(self.plain, self.tag_at, FIRST_INPUT)
 
     def to(self, request: Piece) -> bytes:
-        """The answer to a request that may have an id. What cannot be read has none."""
+        """The answer to a request, with its id if it has one. What cannot be read has none."""
+        if request[self._tag_at : self._tag_at + 1] == FIRST_INPUT:
+            return self._framed
         try:
             found = _read(request).id.encode()
         except DecodeError:
-            return self.plain
+            return self._framed
         # A field may stand anywhere in a message, so the id is put behind the rest.
-        return frame_message(self._message, _id_field(found)) if found else self.plain
+        return frame_message(self._message, _id_field(found)) if found else self._framed
 
 
 def _read(request: Piece) -> Any:

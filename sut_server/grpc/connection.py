@@ -8,13 +8,12 @@ other call goes to the servicer.
 from __future__ import annotations
 
 import asyncio
-import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+import numpy as np
 from grpc_wire.events import (
     CANCELLED,
     CLOSED,
@@ -22,20 +21,16 @@ from grpc_wire.events import (
     MESSAGE,
     OPENED,
     REQUEST,
-    Request,
     ServerEvent,
 )
 from grpc_wire.messages import frame_message, frame_prefix
 from grpc_wire.server import ServerConnection
-from grpc_wire.windows import WRITEV_PIECES_MAX, Piece, unsent
+from grpc_wire.windows import Piece
 
 from sut_server.connection_limits import ConnectionLimits, ConnectionWatch
 from sut_server.engines.calls import Call
-from sut_server.engines.null import FIRST_INPUT, ReadyAnswer
 from sut_server.errors import Code
 from sut_server.grpc.streams import Stream
-from sut_server.portions import PORTIONS_MAX, WHOLE_COUNT_MAX, portion_bytes
-from sut_server.wakefulness import NextRequest
 
 if TYPE_CHECKING:
     from sut_server.tracing import Tracer
@@ -49,9 +44,6 @@ READ_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 4_096
 """Read after a large request: the head of the next, and little of what is to be read in place."""
 
-LOOK_BYTES: Final = 1 << 16
-"""The most that is read by a look: what allocators have at hand."""
-
 UNSENT_BYTES_MAX: Final = 1 << 30
 """Answers that wait for a caller's windows; past it the caller asks and does not take."""
 
@@ -64,32 +56,22 @@ class Connections:
     clock_ns: Callable[[], int]
     make_wire: Callable[[], ServerConnection]
     ready_path: bytes | None = None
-    """The method that always answers ``ready``."""
-    ready: ReadyAnswer | None = None
+    """The method whose requests ``ready_answer`` answers at once."""
+    ready_answer: Callable[[Piece], bytes] = bytes
+    """Gives the framed answer to a request."""
     count_ready: Callable[[int, int], None] = lambda count, now_ns: None
     """Told how many ready answers were given at one instant."""
     handle_streamed: Callable[[Call, Piece], None] = lambda call, message: call.refuse(
         Code.UNIMPLEMENTED, "this server answers no streams"
     )
     """One request of a streaming call."""
-    next_request: NextRequest | None = None
-    """Told of ready answers: the next request may come soon."""
     tracer: Tracer | None = None
-    memory: Callable[[int], memoryview] = lambda size_bytes: memoryview(bytearray(size_bytes))
-    """Gives so many writable bytes for a large request."""
     open: set[KserveConnection] = field(default_factory=set)
     connection_watch: ConnectionWatch = field(
         default_factory=lambda: ConnectionWatch(ConnectionLimits())
     )
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     """What is read stays here until it is taken in, before anything else is read."""
-
-    def look(self) -> bool:
-        """Read from a single connection, if it gets ready answers; whether anything had come."""
-        if len(self.open) != 1:
-            return False
-        (only,) = self.open
-        return only.look()
 
 
 class KserveConnection(asyncio.BufferedProtocol):
@@ -108,11 +90,6 @@ class KserveConnection(asyncio.BufferedProtocol):
         """What is read now is the rest of a large request."""
         self._scratch = shared.scratch
         self.received_bytes = 0
-        self._unanswered_bytes = 0
-        self._request_bytes = math.inf
-        """Of one request with the ready answer, by the last read that brought some."""
-        self._fd = -1
-        """Of a plain socket whose caller gets ready answers."""
 
     @property
     def is_unfinished(self) -> bool:
@@ -145,108 +122,41 @@ class KserveConnection(asyncio.BufferedProtocol):
         if not self._shared.connection_watch.admit(self):
             self.abort()
             return
-        plain = transport.get_extra_info("socket")
-        is_plain = plain is not None and transport.get_extra_info("sslcontext") is None
-        if is_plain and self._shared.ready is not None:
-            self._fd = plain.fileno()
         self._wire.start()
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport is to read to."""
-        place = self._wire.frame_buffer(self._shared.memory)
-        self._is_in_place = place is not None
-        return self._scratch if place is None else place
+        region = self._wire.frame_buffer(_memory)
+        self._is_in_place = region is not None
+        return self._scratch if region is None else region
 
     def buffer_updated(self, nbytes: int) -> None:
-        """The transport has read so many bytes there."""
+        """The transport has read ``nbytes`` there."""
         shared = self._shared
+        now_ns = shared.clock_ns()
+        self.received_bytes += nbytes
         if self._is_in_place:
-            now_ns = shared.clock_ns()
             self._scratch = shared.scratch[:HEAD_BYTES]
-            count = self._take(self._wire.frame_filled(nbytes), now_ns)
-            self._flush()
-            self._note_read(nbytes, count, now_ns)
+            events = self._wire.frame_filled(nbytes)
         else:
             data = self._scratch[:nbytes].tobytes()
             self._scratch = shared.scratch
-            self._take_read(data)
-
-    def look(self) -> bool:
-        """Read and take in what has come, if anything has; see ``Connections.look``."""
-        if self._fd < 0 or self._is_paused or self._wire.is_unfinished:
-            return False
-        try:
-            data = os.read(self._fd, LOOK_BYTES)
-        except OSError:
-            return False  # nothing has come; whatever is wrong, the transport finds it too
-        if data:  # so it does the end
-            self._take_read(data)
-        return bool(data)
-
-    def _take_read(self, data: bytes) -> None:
-        """Take in one read and write the answers there are: ready ones before all else is done."""
-        read_bytes = len(data)
-        is_long = read_bytes > WHOLE_COUNT_MAX * self._request_bytes and self._fd >= 0
-        count, data = self._answer_alike(data, is_long) if self._fd >= 0 else (0, data)
-        now_ns = self._shared.clock_ns()
-        if count:
-            self._shared.count_ready(count, now_ns)
-        if is_long and data:
-            count += self._take_in_portions(data, now_ns)
-        elif data:
-            count += self._take(self._wire.receive(data), now_ns)
-            self._flush()
-        self._note_read(read_bytes, count, now_ns)
-
-    def _note_read(self, read_bytes: int, ready_count: int, now_ns: int) -> None:
-        """So much was read, and so many requests in it got the ready answer."""
-        self.received_bytes += read_bytes
-        self._unanswered_bytes += read_bytes
-        if ready_count:
-            self._request_bytes = self._unanswered_bytes / ready_count
-            self._unanswered_bytes = 0
-            if self._shared.next_request is not None:
-                self._shared.next_request.note(now_ns)
+            events = self._wire.receive(data)
+        self._take(events, now_ns)
+        self._flush()
         if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
             self.abort()
 
-    def _answer_alike(self, data: bytes, is_long: bool) -> tuple[int, bytes]:
-        """Answer a read that is ready requests alike; return how many, and what is left of it.
-
-        Of a long one, the first answer leaves while the others are made: it keeps the caller awake.
-        """
-        ready, path, wire = self._shared.ready, self._shared.ready_path, self._wire
-        if ready is None or path is None or not wire.answer_first(data, path, ready.to_many):
-            return 0, data
-        if is_long:
-            self._flush_now()
-        others, left = wire.answer_others(data)
-        self._flush_now()
-        wire.expect_alike()
-        return 1 + others, left
-
-    def _take_in_portions(self, data: bytes, now_ns: int) -> int:
-        """Take in a read of many requests, and let the first answers go meanwhile."""
-        request_bytes = self._request_bytes
-        least_bytes = len(data) // PORTIONS_MAX
-        count = start = 0
-        while start < len(data):
-            stop = start + max(least_bytes, portion_bytes(len(data) - start, request_bytes))
-            count += self._take(self._wire.receive(data[start:stop]), now_ns)
-            self._flush_now()
-            start = stop
-        return count
-
-    def _take(self, events: Sequence[ServerEvent], now_ns: int) -> int:
-        """Take in what came; returns how many requests got the ready answer."""
+    def _take(self, events: Sequence[ServerEvent], now_ns: int) -> None:
+        """Take in what came."""
         shared = self._shared
-        ready_path = shared.ready_path
-        asked: list[Request] = []
+        ready_path, ready_count = shared.ready_path, 0
         for event in events:
             if event[0] == REQUEST:
                 if event[2] == ready_path:
-                    asked.append(event)
+                    self._wire.respond(event[1], shared.ready_answer(event[3]))
+                    ready_count += 1
                     continue
                 if shared.tracer is None:
                     call = Call(self, event[1], now_ns)
@@ -256,22 +166,8 @@ class KserveConnection(asyncio.BufferedProtocol):
                 shared.handle(call, event[2], event[3])
             else:
                 self._take_rare(event, now_ns)
-        if asked:
-            self._answer_ready(asked)
-            shared.count_ready(len(asked), now_ns)
-        return len(asked)
-
-    def _answer_ready(self, asked: Sequence[Request]) -> None:
-        """Give the one answer; requests with an id get it with their id."""
-        answer = self._shared.ready
-        assert answer is not None
-        at, plain = answer.tag_at, []
-        for _, stream_id, _, request, _ in asked:
-            if request[at : at + 1] == FIRST_INPUT:
-                plain.append(stream_id)
-            else:
-                self._wire.respond(stream_id, answer.to(request))
-        self._wire.respond_same(plain, answer.plain)
+        if ready_count:
+            shared.count_ready(ready_count, now_ns)
 
     def _take_rare(self, event: ServerEvent, now_ns: int) -> None:
         """Whatever is no unary request."""
@@ -296,7 +192,6 @@ class KserveConnection(asyncio.BufferedProtocol):
         self._shared.open.discard(self)
         self._shared.connection_watch.forget(self)
         self._transport = None
-        self._fd = -1
         self._wire.eof()
         for stream_id in [*self._calls, *self._streams]:
             self._gone(stream_id)
@@ -380,22 +275,7 @@ class KserveConnection(asyncio.BufferedProtocol):
         if output:
             self._transport.writelines(output)
 
-    def _flush_now(self) -> None:
-        """Write by ourselves; the transport would wait for the end of this turn of the loop."""
-        transport = self._transport
-        if transport is None or transport.is_closing() or self._is_paused:
-            return
-        if transport.get_write_buffer_size():
-            self._flush()
-            return
-        output = self._wire.take_output()
-        try:
-            sent = os.writev(self._fd, output[:WRITEV_PIECES_MAX]) if output else 0
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            transport.abort()
-            return
-        left = unsent(output, sent)
-        if left:
-            transport.writelines(left)
+
+def _memory(size_bytes: int) -> memoryview:
+    """Writable memory for a large request; it is not cleared before it is read into."""
+    return np.empty(size_bytes, dtype=np.uint8).data

@@ -1,18 +1,13 @@
-"""Answers handed over together, and answers of many lengths that come together."""
+"""Answers of many lengths that come together."""
 
 from __future__ import annotations
 
 import random
 
-import pytest
 from grpc_wire.events import DONE, REQUEST
-from grpc_wire.gzip import GzipServerConnection
-from grpc_wire.limits import LARGE_PIECE_BYTES
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
-from wire_pair import HEADERS, Pair, output
-
-SIZES = (0, 1, 91, 5_000, LARGE_PIECE_BYTES - 6, LARGE_PIECE_BYTES - 5, 40_000)
+from wire_pair import HEADERS, Pair
 
 
 def asked(server: ServerConnection, count: int, message: bytes) -> tuple[Pair, list[int]]:
@@ -21,30 +16,6 @@ def asked(server: ServerConnection, count: int, message: bytes) -> tuple[Pair, l
         assert pair.client.call(key, HEADERS, message)
     pair.exchange()
     return pair, [event[1] for event in pair.server_events if event[0] == REQUEST]
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("make", [ServerConnection, GzipServerConnection])
-def test_one_answer_for_many_is_the_answer_to_each(size: int, make: type) -> None:
-    answer = frame_message(bytes(size))
-    outputs = []
-    for together in (True, False):
-        pair, ids = asked(make(), 6, frame_message(b"question"))
-        pair.client.cancel(2)
-        pair.server.receive(output(pair.client))
-        if together:
-            pair.server.respond_same([*ids, 99], answer)
-        else:
-            for stream_id in (*ids, 99):
-                pair.server.respond(stream_id, answer)
-        said = output(pair.server)
-        pair.client_events += pair.client.receive(said)
-        pair.exchange()
-        done = {event[1]: event[3] for event in pair.client_events if event[0] == DONE}
-        assert done == dict.fromkeys((0, 1, 3, 4, 5), bytes(size))
-        assert pair.server.open_count == 0
-        outputs.append(said)
-    assert outputs[0] == outputs[1]
 
 
 def test_answers_of_many_lengths_in_one_read() -> None:

@@ -53,7 +53,7 @@ class Pair:
             clock_ns=lambda: 4321,
             make_wire=ServerConnection,
             ready_path=ready_path,
-            ready=ReadyAnswer(null_spec()),
+            ready_answer=ReadyAnswer(null_spec()).to,
             count_ready=self._count,
         )
         self.transport = MemoryTransport()

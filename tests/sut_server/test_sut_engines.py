@@ -24,7 +24,6 @@ from sut_server.engines.synthetic import SyntheticEngine, SyntheticOptions, simp
 from sut_server.errors import Code
 from sut_server.messages.infer import InferRequest, decode_request
 from sut_server.models.registry import Batch
-from sut_server.side_by_side import SideBySide
 
 
 class AlignedModel(FakeModel):
@@ -48,7 +47,7 @@ def batch_engine(
     alarms = Alarms(asyncio.get_running_loop(), time.monotonic_ns)
     desk = Desk(model.spec, time.monotonic_ns)
     limits = BatchLimits(max_rows, max_delay_ns, max_waiting, instance_count=1)
-    return BatchEngine(model, limits, desk, alarms, time.monotonic_ns, SideBySide(max_rows))
+    return BatchEngine(model, limits, desk, alarms, time.monotonic_ns)
 
 
 def request(*rows: list[float]) -> InferRequest:

@@ -17,7 +17,6 @@ from sut_server.engines.engine import Desk, Engine
 from sut_server.engines.null import NullEngine, null_spec
 from sut_server.errors import Code
 from sut_server.grpc.servicer import KSERVE, SUT, Identity, Servicer
-from sut_server.side_by_side import SideBySide
 
 
 class Served:
@@ -29,7 +28,7 @@ class Served:
         clock = time.monotonic_ns
         engine = BatchEngine(
             self.model, BatchLimits(4, 5000, 100, 1), Desk(self.model.spec, clock),
-            Alarms(loop, clock), clock, SideBySide(4),
+            Alarms(loop, clock), clock,
         )  # fmt: skip
         null: Engine = NullEngine(Desk(null_spec(), clock))
         identity = Identity("test server", "9", 4, 5, 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,13 +12,11 @@ import numpy as np
 import pytest
 from sut_fakes import FakeModel
 
-from sut_server import server
 from sut_server.engines.warm_up import warm_up, zeros
 from sut_server.errors import UsageError
 from sut_server.main import main
 from sut_server.models.registry import Batch
 from sut_server.models.tensors import TensorSpec
-from sut_server.options import parse_options
 
 
 class Noting(FakeModel):
@@ -117,22 +113,3 @@ def test_the_server_ends_with_one_line(
     assert captured.out == ""
     text = "sut-server: --warm-up: model 'cold' does not run on zeros: ValueError('zeros?')\n"
     assert captured.err == text
-
-
-@pytest.mark.parametrize("warms", [True, False])
-def test_memory_is_asked_for_in_huge_pages_once_the_models_have_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warms: bool
-) -> None:
-    name = f"warm_{warms}"
-    write_model(tmp_path, name, "said.append('ran'); return {'y': batch['x']}")
-    monkeypatch.syspath_prepend(tmp_path)
-    said = importlib.import_module(name).said
-    monkeypatch.setattr(server, "take_huge_pages", lambda: said.append("asked"))
-    flags = ["--model", f"python:{name}:Model", "--port", "0", *(["--warm-up"] if warms else [])]
-
-    async def begin() -> None:
-        started = await server.start(parse_options(flags))
-        await started.stop()
-
-    asyncio.run(begin())
-    assert said == (["ran", "asked"] if warms else [])

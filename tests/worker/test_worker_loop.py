@@ -109,42 +109,18 @@ def test_a_burst_is_issued_in_chunks_with_their_own_instants(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("count", "chunks"),
-    [(1, [1]), (4, [4]), (5, [3, 2]), (16, [8, 8]), (127, [64, 63]), (200, [64, 64, 36, 36])],
+    [(1, [1]), (32, [32]), (33, [32, 1]), (127, [32, 32, 32, 31]), (200, [*[32] * 6, 8])],
 )
-def test_what_is_due_together_leaves_in_halves(
+def test_what_is_due_together_leaves_in_chunks(
     tmp_path: Path, count: int, chunks: list[int]
 ) -> None:
     rig = Rig(tmp_path, settings(scenario="concurrency", concurrency=count))
-    handed: list[int] = []
+    handed = [0]
     rig.suts[0].flush = lambda: handed.append(rig.loop.issued_count)  # type: ignore[method-assign]
     rig.wake()
-    assert np.diff([0, *handed]).tolist() == chunks
-
-
-@pytest.mark.parametrize(
-    ("out", "answered", "chunks"),
-    [
-        (16, 3, [3]),
-        (16, 8, [8]),
-        (16, 9, [5, 4]),
-        (16, 15, [8, 7]),
-        (16, 16, [8, 8]),
-        (64, 32, [32]),
-        (64, 48, [48]),
-        (64, 49, [25, 24]),
-        (99, 64, [64]),
-        (99, 65, [33, 32]),
-    ],
-)
-def test_what_leaves_while_the_sut_is_busy_leaves_whole(
-    tmp_path: Path, out: int, answered: int, chunks: list[int]
-) -> None:
-    rig = Rig(tmp_path, settings(scenario="concurrency", concurrency=out))
-    rig.wake()
-    handed = [rig.loop.issued_count]
-    rig.suts[0].flush = lambda: handed.append(rig.loop.issued_count)  # type: ignore[method-assign]
-    rig.answer(list(rig.suts[0].open)[:answered])
     assert np.diff(handed).tolist() == chunks
+    rig.answer(list(rig.suts[0].open))
+    assert np.diff(handed).tolist() == 2 * chunks
 
 
 @pytest.mark.parametrize("scenario", ["single_stream", "multi_stream"])

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from loadgen_service.sut.grpc.busy_poll import SHARED_NS, SKIPPED_COUNT
-from loadgen_service.worker.issue.timers import NEAR_NS, TimerfdWaiter
+from loadgen_service.worker.issue.timers import (
+    NEAR_NS,
+    SHARED_NS,
+    SKIPPED_COUNT,
+    TimerfdWaiter,
+)
 
 WELL_NEAR_NS = NEAR_NS // 2
 

@@ -30,16 +30,12 @@ class FakeWaiter:
     def __init__(self) -> None:
         self.at_ns: int | None = None
         self.is_soon = False
-        self.awake_until_ns: int | None = None
 
     def arm(self, at_ns: int | None) -> None:
         self.at_ns = at_ns
 
     def soon(self) -> None:
         self.is_soon = True
-
-    def stay_awake(self, until_ns: int) -> None:
-        self.awake_until_ns = until_ns
 
     def close(self) -> None:
         self.at_ns = None

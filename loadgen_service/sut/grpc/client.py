@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -33,13 +33,6 @@ LONGEST_BACKOFF_S: Final = 2.0
 RECONNECT_TIMEOUT_NS: Final = 1_000_000_000
 """With every connection down, a call waits so long for one and then fails with code 255."""
 
-MIX_TURNS: Final = 8
-"""After a connection came back, calls rotate until each open one was replaced so many times: the
-shares of all connections are then equal within e^-8."""
-
-SHARES_MAX: Final = 1024
-"""Reads whose answers opened no call yet; calls given up while they waited leave some behind."""
-
 TRACEPARENT: Final = b"traceparent"
 
 CONNECT_ERRORS: Final = (OSError, ssl.SSLError, SutError, TimeoutError)
@@ -62,8 +55,6 @@ class WirePath:
     """Join a stream's answers and report them at its end."""
     proxy: Proxy | None = None
     """Asked for a tunnel to ``address`` where one stands on the way."""
-    keep_shares: bool = False
-    """A call that an answer opens goes out where the answer came in (closed loops)."""
     make_wire: Callable[[], ClientConnection] = ClientConnection
     """The client half of each connection."""
 
@@ -72,9 +63,7 @@ class WireSut:
     """A SUT over ``connection_count`` connections to each of its endpoints.
 
     Calls rotate over the connections that have room. Where none has, they wait in order; with no
-    connection at all they wait ``RECONNECT_TIMEOUT_NS`` and fail. With ``keep_shares`` as many
-    calls as were answered on a connection go out there next: calls in flight stay spread as they
-    were, and a write carries as many as the read did.
+    connection at all they wait ``RECONNECT_TIMEOUT_NS`` and fail.
     """
 
     def __init__(
@@ -91,11 +80,6 @@ class WireSut:
         self._retiring: set[Link] = set()
         self._dirty: list[Link] = []
         self._turn = 0
-        self._answered: Link | None = None
-        self._answered_count = 0
-        self._shares: deque[tuple[Link, int]] = deque(maxlen=SHARES_MAX)
-        """Connections and the calls answered there, beside those of ``_answered``."""
-        self._mix_count = 0
         self.waiting: OrderedDict[int, tuple[Parts, Cell, HeaderBlock]] = OrderedDict()
         self._reason = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,32 +101,15 @@ class WireSut:
         if self.waiting:
             return self._wait(key, parts, released_ns)
         links = self._links
-        link = links[0] if len(links) == 1 else self._next_link()
+        link = links[0] if len(links) == 1 else self._rotate()
         if not (
             link is not None
             and link.is_writable
             and link.wire.call(key, self._path.headers, parts, streaming=self._streaming)
         ):
-            self._answered_count = 0
             link = self._call_somewhere(key, self._path.headers, parts)
             if link is None:
                 return self._wait(key, parts, released_ns)
-        cell = link.cell
-        if cell is None or cell[0] != released_ns:
-            cell = link.new_cell(released_ns)
-            self._dirty.append(link)
-        return cell
-
-    def issue_together(
-        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int, each_bytes: int
-    ) -> Cell | None:
-        """See ``base.IssuesTogether``: where there is one connection, and room for all of them."""
-        links = self._links
-        if self.waiting or len(links) != 1 or self._streaming or not links[0].is_writable:
-            return None
-        link = links[0]
-        if not link.wire.calls(keys, self._path.headers, messages, each_bytes):
-            return None
         cell = link.cell
         if cell is None or cell[0] != released_ns:
             cell = link.new_cell(released_ns)
@@ -190,16 +157,6 @@ class WireSut:
             self._sink(now_ns, events)
 
     # ------------------------------------------------------------ room
-    def _next_link(self) -> Link | None:
-        if self._answered_count > 0:
-            self._answered_count -= 1
-            return self._answered
-        if self._shares:
-            self._answered, count = self._shares.popleft()
-            self._answered_count = count - 1
-            return self._answered
-        return self._rotate()
-
     def _rotate(self) -> Link | None:
         links = self._links
         if not links:
@@ -208,17 +165,15 @@ class WireSut:
         return links[turn]
 
     def _call_somewhere(self, key: int, headers: HeaderBlock, parts: Parts) -> Link | None:
-        """Open the call on one connection after the other, the one of an answer first."""
-        link = self._next_link()
-        for _ in range(len(self._links) + 1):
+        """Open the call on the next connection that takes it."""
+        for _ in self._links:
+            link = self._rotate()
             if (
                 link is not None
                 and link.is_writable
                 and link.wire.call(key, headers, parts, streaming=self._streaming)
             ):
                 return link
-            self._answered_count = 0
-            link = self._rotate()
         return None
 
     def _wait(self, key: int, parts: Parts, released_ns: int) -> Cell:
@@ -240,21 +195,11 @@ class WireSut:
         self.flush()
 
     # ------------------------------------------------------------ what links report
-    def on_events(self, now_ns: int, events: Sequence[Event], link: Link | None = None) -> None:
-        """A link received answers; None: they end with it."""
+    def on_events(self, now_ns: int, events: Sequence[Event]) -> None:
+        """A link received answers, or ended with calls open."""
         if self._reader is not None:
             events = self._reader.read(events)
-        if self._path.keep_shares and link is not None and link not in self._retiring:
-            self._note_share(link, events)
         self._sink(now_ns, events)
-
-    def _note_share(self, link: Link, events: Sequence[Event]) -> None:
-        """As many calls as ended here go out here next, unless connections are being mixed."""
-        ended = sum(event[0] == DONE for event in events) if self._streaming else len(events)
-        if self._mix_count > 0:
-            self._mix_count -= ended
-        elif ended:
-            self._shares.append((link, ended))
 
     def on_progress(self, link: Link, now_ns: int) -> None:
         """A link was read or became writable: there may be room, or it may be going away."""
@@ -329,9 +274,6 @@ class WireSut:
                 pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
                 continue
             self._links.append(link)
-            self._shares.clear()
-            self._answered_count = 0
-            self._mix_count = MIX_TURNS * sum(one.wire.open_count for one in self._links)
             self._drain_waiting(self._clock())
             return
 

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
         def waiting(self) -> Sized:
             """Calls that found no room."""
 
-        def on_events(
-            self, now_ns: int, events: Sequence[Event], link: Link | None = None
-        ) -> None: ...
+        def on_events(self, now_ns: int, events: Sequence[Event]) -> None: ...
         def on_progress(self, link: Link, now_ns: int) -> None: ...
         def on_lost(
             self, link: Link, now_ns: int, events: Sequence[Event], reason: str
@@ -150,7 +148,7 @@ class Link(asyncio.Protocol):
         wire, owner = self.wire, self._owner
         events = wire.receive(data)
         if events:
-            owner.on_events(now_ns, events, self)
+            owner.on_events(now_ns, events)
         if wire.output or self._cells:
             self.flush()
         if not self._is_greeted:

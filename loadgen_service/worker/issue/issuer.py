@@ -1,4 +1,4 @@
-"""Handing requests over: which payload goes to which SUT, one by one or many at once.
+"""Handing requests over: which payload goes to which SUT, SUT by SUT.
 
 Decides no pace and keeps no record; the loop says when, and is told which cell each request has.
 """
@@ -6,14 +6,10 @@ Decides no pace and keeps no record; the loop says when, and is told which cell 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-from loadgen_service.sut.interface import Cell, IssuesTogether, SystemUnderTest
+from loadgen_service.sut.interface import Cell, SystemUnderTest
 from loadgen_service.worker.issue.least_outstanding import LeastOutstanding
 from loadgen_service.worker.issue.shard import Shard
-
-TOGETHER_COUNT_MIN: Final = 5
-"""Fewer requests cost less one by one."""
 
 
 class Issuer:
@@ -33,9 +29,6 @@ class Issuer:
         self._least_outstanding = LeastOutstanding(len(suts))
         self._choose = self._pull if shard.pulled and len(suts) > 1 else shard.sut_of
         self.has_one_sut = self._choose is None
-        self._together = [
-            sut.issue_together if isinstance(sut, IssuesTogether) else None for sut in suts
-        ]
 
     def issue(self, positions: Sequence[int], now_ns: int) -> None:
         """Hand the requests over, all taken at ``now_ns``."""
@@ -54,15 +47,7 @@ class Issuer:
 
     def issue_to(self, sut: int, positions: Sequence[int], now_ns: int) -> None:
         """Hand requests over to the SUT that ``by_sut`` named for them."""
-        target, pending, together = self._suts[sut], self._pending, self._together[sut]
-        if together is not None and len(positions) >= TOGETHER_COUNT_MIN:
-            keys, shard = list(positions), self._shard
-            cell = together(keys, shard.payloads_of(positions), now_ns, shard.payload_bytes)
-            if cell is not None:
-                for key in keys:
-                    pending[key] = cell
-                target.flush()
-                return
+        target, pending = self._suts[sut], self._pending
         issue, payload_of = target.issue, self._shard.payload_of
         for key in positions:
             pending[key] = issue(key, payload_of(key), now_ns)

@@ -30,21 +30,13 @@ from loadgen_service.sut.read_coalescer import Read
 from loadgen_service.worker.issue.issuer import Issuer
 from loadgen_service.worker.issue.response_reader import Answer, AnswerReader
 from loadgen_service.worker.issue.shard import Shard
-from loadgen_service.worker.issue.timers import FEW_COUNT, Waiter, awake_until_ns
+from loadgen_service.worker.issue.timers import Waiter
 from loadgen_service.worker.records.record_log import Columns, RecordLog
 from loadgen_service.worker.records.token_log import SealedTokens, TokenLog
 
-CHUNK_COUNT: Final = 64
+CHUNK_COUNT: Final = 32
 """Requests for each SUT that are handed over together: their issue instant is one reading, and the
-cost of a write is shared. It comes some 15 us after the first was composed where the adapter joins
-them, some 70 where it takes them one by one."""
-
-WHOLE_COUNT_MAX: Final = 4
-"""More leave in halves: the SUT begins with the first while we compose the second."""
-
-BUSY_COUNT: Final = 16
-"""With as many out as are to leave, or so many, all leave whole: the SUT is busy with those, and a
-write costs more than the calls in it."""
+cost of a write is shared. It comes some 40 us after the first was composed."""
 
 TURN_COUNT_MAX: Final = 128
 """Requests issued before the sockets are looked at again: answers wait no longer than that."""
@@ -150,7 +142,6 @@ class SeriesLoop:
         answers = self._settle(((now_ns, events),), len(events))
         if self._started:
             self._issue_due(now_ns)
-            self._stay_awake(now_ns)
         if answers:
             self.answers.read(answers)
 
@@ -165,14 +156,8 @@ class SeriesLoop:
         answers = self._settle(reads, event_count)
         if self._started:
             self._issue_due(reads[0 if self._shard.is_closed else -1][0])
-            self._stay_awake(reads[-1][0])
         if answers:
             self.answers.read(answers)
-
-    def _stay_awake(self, now_ns: int) -> None:
-        log = self._log
-        if 0 < len(self._pending) <= FEW_COUNT and log.count and self._waiter is not None:
-            self._waiter.stay_awake(awake_until_ns(now_ns, log.issued_ns[log.count - 1]))
 
     def sweep(self, now_ns: int) -> None:
         """Give up what is past its deadline, and look whether anything became due or done."""
@@ -218,14 +203,7 @@ class SeriesLoop:
             ready = self._ready = _NOTHING
         if not ready:
             ready = self._pacer.take(now_ns - self._t0_ns)
-        count = len(ready)
-        if count <= WHOLE_COUNT_MAX or (
-            count <= self._chunk_count and len(self._pending) >= min(count, BUSY_COUNT)
-        ):
-            if count:
-                self._issue_chunk(ready, now_ns)
-                self._ready = _NOTHING
-        else:
+        if ready:
             self._ready = ready = self._issue_many(ready, now_ns)
             if ready:
                 assert self._waiter is not None
@@ -241,8 +219,11 @@ class SeriesLoop:
 
     def _issue_many(self, ready: Sequence[int], now_ns: int) -> Sequence[int]:
         """Issue up to a turn's worth, in chunks; returns what is left."""
+        chunk_count = self._chunk_count
+        if len(ready) <= chunk_count:
+            self._issue_chunk(ready, now_ns)
+            return _NOTHING
         most = self.issued_count + TURN_COUNT_MAX
-        chunk_count = min(self._chunk_count, (len(ready) + 1) // 2)
         while ready and self.issued_count < most:
             self._issue_chunk(ready[:chunk_count], now_ns)
             now_ns = self._clock()

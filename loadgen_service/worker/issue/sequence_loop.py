@@ -38,7 +38,6 @@ class SequenceShard(Shard):
 
     def _payloads(self) -> Callable[[int], Parts]:
         ready = super()._payloads()
-        self.payload_bytes = 0  # a mark makes them differ
         mark, step_of = self._mark, self._step_of
 
         def payload_of(row: int) -> Parts:
@@ -46,10 +45,6 @@ class SequenceShard(Shard):
             return mark(ready(row), sequence_id, row == first, row == last)
 
         return payload_of
-
-    def payloads_of(self, positions: Sequence[int]) -> list[Parts]:
-        """Each as ``payload_of`` marks it."""
-        return list(map(self.payload_of, positions))
 
 
 class SequenceLoop(SeriesLoop):

@@ -6,7 +6,7 @@ its SUT follow from the plan and are filled into the records when they are seale
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -46,12 +46,6 @@ class Shard:
         self.series_index = plan.spec.index
         self._ready: list[Parts] = []
         """By sample; empty where requests are built when they are issued."""
-        self._samples: memoryview | None = None
-        """By position, where a series has an end."""
-        self._round: list[Parts] = []
-        """Of an endless series: by row, a whole round of its plan."""
-        self.payload_bytes = 0
-        """Length of every request's message, where all are bytes and as long as each other."""
         self.payload_of = self._payloads()
         self.sut_of = self._suts()
 
@@ -95,24 +89,6 @@ class Shard:
         suts = self._plan.sut_index
         return suts[self._queries(rows)] if len(suts) else 0
 
-    def payloads_of(self, positions: Sequence[int]) -> list[Parts]:
-        """``payload_of`` of each position."""
-        if isinstance(positions, range):
-            if self._round:
-                return self._of_round(positions)
-            if self._samples is not None:
-                samples = self._samples[positions.start : positions.stop]
-                return list(map(self._ready.__getitem__, samples))
-        return list(map(self.payload_of, positions))
-
-    def _of_round(self, positions: range) -> list[Parts]:
-        rows: range = self._rows  # type: ignore[assignment]  # endless
-        first = (rows.start + positions.start * rows.step) % len(self._round)
-        stop = first + (len(positions) - 1) * rows.step + 1
-        if stop > len(self._round):
-            return list(map(self.payload_of, positions))
-        return self._round[first : stop : rows.step]
-
     def _suts(self) -> Callable[[int], int] | None:
         suts = self._plan.sut_index
         if self.pulled or not len(suts) or not suts.any():
@@ -125,15 +101,11 @@ class Shard:
             return self._payload_of_span
         samples = plan.samples if plan.unbounded else plan.samples[self._index()]
         self._ready = [b""] * (int(samples.max(initial=-1)) + 1)
-        used = np.unique(samples).tolist()
-        for sample in used:
+        for sample in np.unique(samples).tolist():
             self._ready[sample] = self._build((sample,))
-        self.payload_bytes = _length_of_each(self._ready[sample] for sample in used)
         ready, column = self._ready, self._column(plan.samples)
         if plan.unbounded:
-            self._round = list(map(ready.__getitem__, column))
-            return self._by_position(self._round)
-        self._samples = column
+            return self._by_position(list(map(ready.__getitem__, column)))
         return lambda position: ready[column[position]]
 
     def _payload_of_span(self, position: int) -> Parts:
@@ -160,12 +132,6 @@ class Shard:
     def _index(self) -> slice | np.ndarray:
         rows = self._rows
         return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
-
-
-def _length_of_each(payloads: Iterable[Parts]) -> int:
-    """Length of every payload, if all are bytes and as long as each other; else 0."""
-    lengths = {len(one) if isinstance(one, bytes) else 0 for one in payloads}
-    return lengths.pop() if len(lengths) == 1 else 0
 
 
 def _count_from(t0_ns: int, instants: np.ndarray) -> None:

@@ -14,17 +14,15 @@ from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
 from loadgen_service.errors import UserError
-from loadgen_service.sut.grpc.busy_poll import SHARED_NS, SKIPPED_COUNT, awake_on
 
 SPIN_NS: Final = 10_000
 """Polling stays in its loop when the instant is this near: answers then wait that long at most."""
 
-FEW_COUNT: Final = 4
-"""With more requests out answers come in groups, and a wake-up is shared by a group."""
+SHARED_NS: Final = 30_000
+"""Giving way took longer: others had the processor, perhaps the very peer that is waited for."""
 
-SOON_NS: Final = 200_000
-"""For answers that take longer a worker sleeps: to be woken is a small part of such a time, and a
-processor that only waits is a high price."""
+SKIPPED_COUNT: Final = 8
+"""Waits that sleep to their very end after such a turn: on a shared processor nearly all do."""
 
 NEAR_NS: Final = 25_000
 """To set a timer, sleep and be woken takes about as long on a virtual machine."""
@@ -44,9 +42,6 @@ class Waiter(Protocol):
 
     def soon(self) -> None:
         """Wake once more after the sockets have been looked at."""
-
-    def stay_awake(self, until_ns: int) -> None:
-        """Look at the sockets without sleeping until this instant; 0: sleep as usual."""
 
     def close(self) -> None:
         """No more waking."""
@@ -71,7 +66,6 @@ class TimerfdWaiter:
         self._wake = wake
         self._clock = clock
         self._give_way = give_way
-        self._awake_until = awake_on(loop)
         # PyDLL keeps the interpreter's lock: setting a timer never blocks, and releasing the lock
         # would invite another thread in at the worst moment.
         libc = ctypes.PyDLL(None, use_errno=True)
@@ -130,9 +124,6 @@ class TimerfdWaiter:
     def soon(self) -> None:
         self._loop.call_soon(self._wake)
 
-    def stay_awake(self, until_ns: int) -> None:
-        self._awake_until(until_ns)
-
     def _fired(self) -> None:
         try:
             os.read(self._fd, _TFD_BYTES)  # an expired timer stays readable until it is read or set
@@ -144,7 +135,6 @@ class TimerfdWaiter:
         self._turn()
 
     def close(self) -> None:
-        self._awake_until(0)
         self._at_ns = _NEVER
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
@@ -174,9 +164,6 @@ class PollWaiter:
     def soon(self) -> None:
         self._soon = True
 
-    def stay_awake(self, until_ns: int) -> None:
-        """It always is."""
-
     def _turn(self) -> None:
         self._handle = self._loop.call_soon(self._turn)
         if self._soon:
@@ -195,15 +182,6 @@ class PollWaiter:
 
     def close(self) -> None:
         self._handle.cancel()
-
-
-def awake_until_ns(now_ns: int, issued_ns: int) -> int:
-    """How long the next answer is waited for without sleeping; in the past: not at all.
-
-    ``issued_ns``: when the request left whose answer came now. Twice what it took, or we sleep.
-    """
-    took_ns = now_ns - issued_ns
-    return now_ns + 2 * took_ns if took_ns <= SOON_NS else 0
 
 
 def make_waiter(
