@@ -27,7 +27,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton clean
+.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -122,6 +122,14 @@ lint: setup ## style, types, formatting
 format: setup ## put the code into its format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.docs-ready ## the documentation site, into site/; a broken link fails it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "docs: site/index.html"
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	@$(call RETRY,$(BIN)/python $(PIP) install -e '.[docs]')
+	@touch $@
 
 stubs: setup ## generate the protobuf stubs
 	@$(BIN)/python proto/stubs.py write
