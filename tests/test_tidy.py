@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from loadgen_service.core.protocols import PROTOCOLS, SCHEMES
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("loadgen_service", "sut_server", "proto/grpc_wire", "proto/host_tuning")
 
@@ -198,6 +200,55 @@ def test_scenarios_are_rows_of_one_table():
         if not name_of(path).startswith(tuple(allowed)) and pattern.search(text_of(path))
     ]
     assert not guilty, f"branches on a scenario's name: {guilty}"
+
+
+# compares with such a word, but not with a protocol of ours
+NO_PROTOCOL = {
+    "loadgen_service/core/settings/authority.py": "usual ports of OTLP endpoints",
+    "loadgen_service/web/server.py": "ASGI's kinds of connections",
+    "loadgen_service/service/results/trace_export.py": "schemes of OTLP endpoints",
+    "loadgen_service/sut/net/proxy_env.py": "the scheme of a proxy",
+}
+
+
+def compared_strings(tree: ast.AST) -> set[str]:
+    """Strings that are compared with, matched, or the keys of a table."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        elif isinstance(node, ast.Dict):
+            parts = [*node.keys]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".startswith"):
+            parts = [*node.args]
+        for part in parts:
+            inner = ast.walk(part) if part is not None else ()
+            found |= {one.value for one in inner if isinstance(one, ast.Constant)}
+    return found
+
+
+def test_protocols_are_rows_of_one_table():
+    """No file branches on a protocol's name or scheme but the table and the descriptors' list.
+
+    ``sut.factory`` maps names to descriptors. Everything else asks the row of ``core.protocols``.
+    """
+    names = {*PROTOCOLS, *SCHEMES}
+    names |= {f"{scheme}://" for scheme in SCHEMES}
+    allowed = {
+        "loadgen_service/core/protocols.py",
+        "loadgen_service/sut/factory.py",
+        *NO_PROTOCOL,
+    }
+    guilty = {
+        name_of(path): found
+        for path in OURS
+        if name_of(path).startswith("loadgen_service/") and name_of(path) not in allowed
+        if (found := compared_strings(tree_of(path)) & names)
+    }
+    assert not guilty, f"branches on a protocol: {guilty}"
 
 
 def test_test_files_have_names_of_their_own():

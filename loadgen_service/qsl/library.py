@@ -130,7 +130,7 @@ def open_library(
     where it gives none: then --shape or the data set says. Raises UserError (SutError,
     SettingsError) with one line for data that cannot be read or does not fit.
     """
-    if settings.protocol == "openai":
+    if settings.protocol.inputs == "prompts":
         from loadgen_service.qsl.sources.prompts import open_prompts
 
         return QuerySampleLibrary(

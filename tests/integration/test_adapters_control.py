@@ -8,13 +8,13 @@ from sut_process import sut_server
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.grpc.control import SutControl
+from loadgen_service.sut.grpc.control import GrpcControl
 
 
 def test_describe_tells_what_the_sut_is() -> None:
     async def work(target: str) -> None:
         settings = Settings(sut=[target], model="null")
-        async with SutControl(settings, 10**10) as control:
+        async with GrpcControl(settings, 10**10) as control:
             answers = await control.describe()
             [sut] = answers.suts
             assert sut.has_sut_proto
@@ -34,7 +34,7 @@ def test_describe_tells_what_the_sut_is() -> None:
 
 def test_an_unknown_model_is_one_line() -> None:
     async def work(target: str) -> None:
-        async with SutControl(Settings(sut=[target], model="resnet"), 10**10) as control:
+        async with GrpcControl(Settings(sut=[target], model="resnet"), 10**10) as control:
             with pytest.raises(SutError) as caught:
                 await control.describe()
             assert "resnet" in str(caught.value)
@@ -48,7 +48,7 @@ def test_a_server_without_kserve_is_one_line_and_lacking_calls_are_none() -> Non
     async def work() -> None:
         async with grpcio_server(echo) as target:
             settings = Settings(sut=[target], model="m")
-            async with SutControl(settings, 5 * 10**9) as control:
+            async with GrpcControl(settings, 5 * 10**9) as control:
                 with pytest.raises(SutError, match="not KServe v2"):
                     await control.describe()
                 assert (await control.flush()).lacking == [f"Flush at {target}"]

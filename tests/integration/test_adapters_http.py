@@ -21,8 +21,8 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError, UserError
+from loadgen_service.sut.control import Answers
 from loadgen_service.sut.factory import open_suts
-from loadgen_service.sut.grpc.control import Answers
 from loadgen_service.sut.interface import Parts
 from loadgen_service.sut.kserve.grpc_request import RequestTensor
 from loadgen_service.sut.kserve.http_control import KserveHttpControl

@@ -25,8 +25,7 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.mlperf.audit.logs import read_accuracy_log
-from loadgen_service.sut.factory import open_suts
-from loadgen_service.sut.http.compression import request_compressor
+from loadgen_service.sut.factory import open_suts, request_compressor
 from loadgen_service.sut.interface import Event, Parts
 from loadgen_service.sut.kserve.grpc_request import MODEL_INFER_PATH
 

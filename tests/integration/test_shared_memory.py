@@ -119,7 +119,7 @@ def test_settings_that_do_not_go_with_it_are_one_line(tmp_path: Path) -> None:
     for scheme, flags, said in (
         ("grpc", ("--output-shared-memory-bytes", "40"), "needs --shared-memory system"),
         ("grpc", (*SHARED, "--samples-per-request", "2"), "a request carries one"),
-        ("http", SHARED, "is offered over gRPC, not over http"),
+        ("http", SHARED, "is offered over grpc://, not over http"),
     ):
         done = load(tmp_path / "run", "127.0.0.1:1", *flags, scheme=scheme)
         assert done.returncode == 2, flags

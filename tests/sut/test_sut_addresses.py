@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from loadgen_service.core.protocols import PROTOCOLS
 from loadgen_service.errors import SutError, UserError
 from loadgen_service.sut.net.addresses import SutAddress, parse_address, parse_addresses, resolve
 
@@ -17,8 +18,11 @@ from loadgen_service.sut.net.addresses import SutAddress, parse_address, parse_a
         ("grpcs://host.example:443/", SutAddress("host.example", 443, tls=True)),
         ("grpc://[::1]:9", SutAddress("::1", 9, tls=False)),
         (" grpc://10.0.0.1:65535 ", SutAddress("10.0.0.1", 65535, tls=False)),
-        ("openai://h:80", SutAddress("h", 80, tls=False, kind="openai", path="/v1")),
-        ("openais://h:443/api/v2/", SutAddress("h", 443, True, kind="openai", path="/api/v2")),
+        ("openai://h:80", SutAddress("h", 80, False, PROTOCOLS["openai"], path="/v1")),
+        (
+            "openais://h:443/api/v2/",
+            SutAddress("h", 443, True, PROTOCOLS["openai"], path="/api/v2"),
+        ),
     ],
 )
 def test_addresses_are_read(text: str, expected: SutAddress) -> None:

@@ -13,12 +13,12 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
+from loadgen_service.sut.factory import request_compressor
 from loadgen_service.sut.grpc.aio_client import GzipUse
 from loadgen_service.sut.http.compression import (
     InflatingAnswer,
     RequestCompressor,
     compressed_http,
-    request_compressor,
 )
 from loadgen_service.sut.http.connection import Answer
 from loadgen_service.sut.interface import Parts

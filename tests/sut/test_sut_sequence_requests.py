@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 from loadgen_service.sut.interface import Parts
 from loadgen_service.sut.kserve.grpc_request import JOINED_BYTES_MAX, RequestBuilder, RequestTensor
 from loadgen_service.sut.kserve.http_request import HttpInferBuilder
-from loadgen_service.sut.kserve.sequence_params import mark_of, marked_grpc, marked_http
+from loadgen_service.sut.kserve.sequence_params import marked_grpc, marked_http
 
 SIZES = (8, JOINED_BYTES_MAX + 8)
 """Of a tensor: a request is one piece of bytes, and several."""
@@ -82,5 +82,5 @@ def test_http_parameters_are_added_to_the_json(
 def test_the_ready_request_stays_as_it_was() -> None:
     ready = RequestBuilder("m", "", tensor(8), True, lambda _: [bytes(8)]).build((0,))
     before = joined(ready)
-    assert mark_of("grpc")(ready, 1, True, False) != mark_of("grpc")(ready, 2, True, False)
+    assert marked_grpc(ready, 1, True, False) != marked_grpc(ready, 2, True, False)
     assert joined(ready) == before

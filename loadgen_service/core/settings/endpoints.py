@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from loadgen_service.core.protocols import ProtocolRow, schemes_with
+
 
 class EndpointSettings(BaseModel):
     """Token streams, prompts, and servers over HTTP."""
@@ -53,12 +55,15 @@ class EndpointSettings(BaseModel):
     )
 
 
-def http_tensors_trouble(settings: EndpointSettings, protocol: str, sequences: str) -> str:
+def http_tensors_trouble(settings: EndpointSettings, protocol: ProtocolRow, sequences: str) -> str:
     """What does not go with tensors in JSON, in one line; empty where all does."""
     if settings.http_tensors == "binary":
         return ""
-    if protocol != "http":
-        return f"http_tensors: json is for http:// and https://, not for {protocol}; leave it out"
+    if not protocol.json_tensors:
+        return (
+            f"http_tensors: json is for {schemes_with('json_tensors')}, not for {protocol.name}; "
+            "leave it out"
+        )
     if sequences:
         return "http_tensors: sequences are sent as binary tensors only; leave it out"
     return ""

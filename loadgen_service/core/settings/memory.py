@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from loadgen_service.core.protocols import ProtocolRow, schemes_with
+
 
 class MemorySettings(BaseModel):
     """KServe's system shared memory extension."""
@@ -31,7 +33,7 @@ class MemorySettings(BaseModel):
 
 
 def memory_trouble(
-    settings: MemorySettings, protocol: str, samples_per_request: int, streamed: bool
+    settings: MemorySettings, protocol: ProtocolRow, samples_per_request: int, streamed: bool
 ) -> str:
     """What does not go with shared memory, in one line; empty where all does."""
     places = bool(settings.output_shared_memory_bytes)
@@ -39,9 +41,10 @@ def memory_trouble(
         if places:
             return "output_shared_memory_bytes: needs --shared-memory system"
         return ""
-    if protocol != "grpc":
+    if not protocol.shared_memory:
         return (
-            f"shared_memory: is offered over gRPC, not over {protocol}; use grpc:// or leave it out"
+            f"shared_memory: is offered over {schemes_with('shared_memory')}, not over "
+            f"{protocol.name}; leave it out"
         )
     if samples_per_request > 1:
         return (

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, model_validator
 
+from loadgen_service.core.protocols import DEFAULT_PROTOCOL, ProtocolRow, protocol_of
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings.authority import HOST
 from loadgen_service.core.settings.compression import CompressionSettings, compression_trouble
@@ -94,16 +95,9 @@ class Settings(
         return int(limit_ms * NS_PER_MS)
 
     @property
-    def protocol(self) -> Literal["grpc", "http", "openai"]:
+    def protocol(self) -> ProtocolRow:
         """What the SUTs speak, by the scheme of the first; addresses are judged elsewhere."""
-        scheme = self.sut[0].partition("://")[0] if self.sut else "grpc"
-        known: dict[str, Literal["http", "openai"]] = {
-            "http": "http",
-            "https": "http",
-            "openai": "openai",
-            "openais": "openai",
-        }
-        return known.get(scheme, "grpc")
+        return protocol_of(self.sut[0]) if self.sut else DEFAULT_PROTOCOL
 
     @property
     def keeps_responses(self) -> bool:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, Field
 
+from loadgen_service.core.protocols import ProtocolRow, schemes_with
+
 LARGEST_ID_START = 2**62
 
 
@@ -37,7 +39,7 @@ class Played(Protocol):
     @property
     def mode(self) -> str: ...
     @property
-    def protocol(self) -> str: ...
+    def protocol(self) -> ProtocolRow: ...
     @property
     def routing(self) -> str: ...
     @property
@@ -68,8 +70,11 @@ def sequence_trouble(settings: Played, waits_for_answers: bool) -> str:
         )
     if settings.mode != "performance":
         return f"sequences: are measured in performance mode, not in {settings.mode}"
-    if settings.protocol == "openai":
-        return "sequences: KServe v2 has them, openai has not; use grpc:// or http://"
+    if not settings.protocol.sequences:
+        return (
+            f"sequences: KServe v2 has them, {settings.protocol.name} has not; use "
+            f"{schemes_with('sequences')}"
+        )
     if settings.routing == "least_outstanding":
         return (
             "routing: least_outstanding would spread a sequence over several SUTs; "

@@ -6,14 +6,15 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from loadgen_service.core.protocols import ADDRESS_FORMS
+
 
 class TargetSettings(BaseModel):
     """Which SUTs, over which connections, with which credentials."""
 
     sut: list[str] = Field(
         default_factory=list,
-        description="grpc://HOST:PORT, grpcs, http, https, openai://HOST:PORT/v1 or openais; "
-        "comma between several",
+        description=f"{ADDRESS_FORMS}; comma between several",
     )
     model: str = Field("", description="name of the model at the SUT")
     model_version: str = Field("", description="its version; empty: the server's choice")

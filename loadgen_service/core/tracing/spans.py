@@ -16,15 +16,12 @@ import numpy as np
 
 from loadgen_service.core.facts.run import RunFacts, SutFacts
 from loadgen_service.core.plan.plan import SeriesPlan
+from loadgen_service.core.protocols import TracedCall, Value
 from loadgen_service.core.records.columns import CODE_BROKEN_CONNECTION, NEVER, Status
 from loadgen_service.core.records.request_table import RequestTable
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.tracing.sampling import TraceIds
 
-Value = str | int | float | bool
-
-_RPC_SERVICE: Final = "inference.GRPCInferenceService"
-_GEN_AI_OPERATION: Final = {"chat": "chat", "completions": "text_completion"}
 _CODE_NAMES: Final = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
     "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
@@ -188,7 +185,16 @@ class SeriesSpans:
 
     def _call(self, table: RequestTable, one: _Request) -> tuple[str, dict[str, Value]]:
         """Name and attributes of a request's own span."""
-        name, attributes = self._protocol(table, one)
+        settings = self._settings
+        has_code = one.status != Status.LOST and one.code < len(_CODE_NAMES)
+        name, attributes = settings.protocol.trace(
+            TracedCall(
+                model=settings.model,
+                api=settings.openai_api,
+                token_count=int(table.token_count[one.at]),
+                code=one.code if has_code else None,
+            )
+        )
         suts, sut = self._facts.suts, int(table.sut_index[one.at])
         if 0 <= sut < len(suts):
             attributes |= _server(suts[sut])
@@ -200,26 +206,6 @@ class SeriesSpans:
         if one.error:
             attributes["error.type"] = one.error
         return name, attributes
-
-    def _protocol(self, table: RequestTable, one: _Request) -> tuple[str, dict[str, Value]]:
-        settings, token_count = self._settings, int(table.token_count[one.at])
-        if settings.protocol == "openai":
-            operation = _GEN_AI_OPERATION[settings.openai_api]
-            found: dict[str, Value] = {
-                "gen_ai.operation.name": operation,
-                "gen_ai.provider.name": "openai",
-                "gen_ai.request.model": settings.model,
-            }
-            if token_count > 0:
-                found["gen_ai.usage.output_tokens"] = token_count
-            return f"{operation} {settings.model}", found
-        if settings.protocol == "http":
-            return "POST", {"http.request.method": "POST"}
-        method = "ModelStreamInfer" if token_count > 0 else "ModelInfer"
-        found = {"rpc.system": "grpc", "rpc.service": _RPC_SERVICE, "rpc.method": method}
-        if one.status != Status.LOST and one.code < len(_CODE_NAMES):
-            found["rpc.grpc.status_code"] = one.code
-        return f"{_RPC_SERVICE}/{method}", found
 
 
 def _server(sut: SutFacts) -> dict[str, Value]:

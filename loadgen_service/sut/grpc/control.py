@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import grpc
@@ -20,6 +19,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.errors import SutError
+from loadgen_service.sut.control import NO_STATISTICS, Answers, ClockExchange
 from loadgen_service.sut.grpc.aio_client import open_channel
 from loadgen_service.sut.net.addresses import SutAddress, parse_addresses, resolve
 from loadgen_service.sut.net.connect_tunnel import open_tunnel
@@ -31,34 +31,12 @@ CLOCK_EXCHANGE_COUNT: Final = 16
 CLOCK_TIMEOUT_S: Final = 2.0
 """An exchange that takes longer would tell nothing, and its SUT is probably gone."""
 
-NO_STATISTICS: Final = "it does not offer ModelStatistics"
-
 _ABSENT: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 _NO_SUCH_MODEL: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 _Reply = TypeVar("_Reply", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class ClockExchange:
-    """One exchange with a SUT's clock: ours, theirs, theirs, ours (ns)."""
-
-    sent_ns: int
-    received_ns: int
-    replied_ns: int
-    returned_ns: int
-
-
-@dataclass(slots=True)
-class Answers:
-    """What control calls brought; ``lacking`` names calls that a SUT does not offer."""
-
-    suts: list[pb.SutDescription] = field(default_factory=list)
-    clocks: dict[int, list[ClockExchange]] = field(default_factory=dict)
-    statistics: list[pb.SutStatistics] = field(default_factory=list)
-    lacking: list[str] = field(default_factory=list)
-
-
-class SutControl:
+class GrpcControl:
     """Channels to every SUT of a run for control calls. Used as an async context."""
 
     def __init__(self, settings: TargetSettings, timeout_ns: int) -> None:
@@ -72,7 +50,7 @@ class SutControl:
         self._proxies = [proxy_of(address) for address in self._addresses]
         self._channels: list[grpc.aio.Channel] = []
 
-    async def __aenter__(self) -> SutControl:
+    async def __aenter__(self) -> GrpcControl:
         for address, proxy in zip(self._addresses, self._proxies, strict=True):
             credentials = self._credentials if address.tls else None
             name = self._settings.tls_server_name if address.tls else ""

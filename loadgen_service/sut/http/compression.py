@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from grpc_wire.compression import Inflater, compressed_message, gzip_bytes
+from grpc_wire.compression import Inflater, gzip_bytes
 from grpc_wire.errors import MessageFault
 from grpc_wire.limits import MAX_MESSAGE_BYTES
 
-from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 from loadgen_service.sut.http.connection import Answer
 from loadgen_service.sut.http.status import coding_of
@@ -83,13 +82,6 @@ class RequestCompressor:
                 f"more than the {self._bytes_max >> 20} MiB that a worker may spend; load fewer "
                 "(--performance-sample-count) or leave it out"
             )
-
-
-def request_compressor(settings: Settings) -> RequestCompressor | None:
-    """What compresses the requests of a run; None where nothing does, or grpcio itself."""
-    if settings.request_compression == "none" or settings.adapter == "grpc_aio":
-        return None
-    return RequestCompressor(compressed_message if settings.protocol == "grpc" else compressed_http)
 
 
 class InflatingAnswer:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Sequence
-from typing import Final, Self
-
-from loadgen_proto import loadgen_pb2 as pb
+from typing import Final
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.grpc.control import NO_STATISTICS, Answers
-from loadgen_service.sut.net.addresses import SutAddress, parse_addresses
+from loadgen_service.sut.control import LackingControl
+from loadgen_service.sut.net.addresses import SutAddress
 from loadgen_service.sut.net.credentials import tls_context
 from loadgen_service.sut.net.proxy_env import Proxy, forwarding, proxy_of
 
@@ -26,49 +24,15 @@ _PROXY_STATUSES: Final = {
 }
 
 
-class HttpControl:
-    """The methods of ``SutControl`` that no server over HTTP has, reported as lacking.
-
-    ``schemes`` is what a user may have mixed up.
-    """
+class HttpControl(LackingControl):
+    """Questions over HTTP, with what no server over HTTP has reported as lacking."""
 
     def __init__(
-        self, settings: Settings, timeout_ns: int, headers: Sequence[tuple[str, str]], schemes: str
+        self, settings: Settings, timeout_ns: int, headers: Sequence[tuple[str, str]]
     ) -> None:
-        self._settings = settings
-        self._addresses = parse_addresses(settings.sut)
+        super().__init__(settings, timeout_ns)
         self._timeout_s = min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3)
         self._headers = tuple(headers)
-        self._schemes = schemes
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        """Nothing stays open."""
-
-    async def load(self, samples: Sequence[int], *, unload: bool = False) -> Answers:
-        """Nothing that HTTP has."""
-        return self._lacks("UnloadSamples" if unload else "LoadSamples")
-
-    async def flush(self) -> Answers:
-        """Nothing that HTTP has."""
-        return self._lacks("Flush")
-
-    async def clocks(self, count: int = 0) -> Answers:
-        """Nothing that HTTP has."""
-        return self._lacks("Clock")
-
-    async def statistics(self) -> Answers:
-        """Nothing, unless the heir knows better."""
-        missing = [
-            pb.SutStatistics(sut_index=index, missing=NO_STATISTICS)
-            for index in range(len(self._addresses))
-        ]
-        return Answers(statistics=missing)
-
-    def _lacks(self, name: str) -> Answers:
-        return Answers(lacking=[f"{name} at {address}" for address in self._addresses])
 
     def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
         """Status and body. Raises ``SutError`` where no HTTP answer comes in time."""
@@ -82,9 +46,11 @@ class HttpControl:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             by = f" by {proxy}" if proxy else ""
+            protocol = address.protocol
             raise SutError(
                 f"sut: cannot reach {address}{by} within {self._timeout_s:g} s ({reason}); is it "
-                f"running, is --sut right, and is it {self._schemes}?"
+                f"running, is --sut right, and is it {protocol.scheme}:// or "
+                f"{protocol.tls_scheme}://?"
             ) from None
         if proxy is not None and status in _PROXY_STATUSES:
             said = f"HTTP {status} {_PROXY_STATUSES[status]}"

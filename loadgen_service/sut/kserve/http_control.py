@@ -16,7 +16,8 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.grpc.control import NO_STATISTICS, Answers, says_unknown
+from loadgen_service.sut.control import NO_STATISTICS, Answers
+from loadgen_service.sut.grpc.control import says_unknown
 from loadgen_service.sut.http.control import HttpControl
 from loadgen_service.sut.kserve.http_request import model_path
 from loadgen_service.sut.net.addresses import SutAddress
@@ -35,7 +36,7 @@ class KserveHttpControl(HttpControl):
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         headers = read_text_headers(settings.header)
-        super().__init__(settings, timeout_ns, headers, "http:// or https://")
+        super().__init__(settings, timeout_ns, headers)
         self._path = model_path(settings.model, settings.model_version)
 
     async def describe(self) -> Answers:

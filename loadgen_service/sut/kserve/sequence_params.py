@@ -6,7 +6,6 @@ KServe v2's sequence extension, as Triton has it: the request parameters ``seque
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -16,19 +15,11 @@ from loadgen_service.sut.interface import Parts
 from loadgen_service.sut.kserve.grpc_request import varint
 from loadgen_service.sut.kserve.http_request import HEADER_LENGTH
 
-Mark = Callable[[Parts, int, bool, bool], Parts]
-"""``(request, sequence_id, is_start, is_end) -> request``."""
-
 IDS_KEPT: Final = 1 << 14
 """Sequences whose id need not be encoded again for each request: more than are usually live."""
 
 _PREFIX_BYTES: Final = 5
 _INT64_PARAM_TAG: Final = b"\x10"  # InferParameter.int64_param = 2, varint
-
-
-def mark_of(protocol: str) -> Mark:
-    """How requests of a protocol (``grpc`` or ``http``) are marked."""
-    return marked_http if protocol == "http" else marked_grpc
 
 
 def _flags(is_start: bool, is_end: bool) -> bytes:

@@ -10,6 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from loadgen_service.core.protocols import (
+    ADDRESS_FORMS,
+    DEFAULT_PROTOCOL,
+    SCHEMES,
+    ProtocolRow,
+)
 from loadgen_service.core.settings.authority import HOST
 from loadgen_service.errors import SutError, UserError
 
@@ -17,38 +23,20 @@ _ADDRESS = re.compile(
     r"(?P<scheme>[a-z0-9+.-]+)://(?:\[(?P<v6>[^\]/]*)\]|(?P<name>[^\[\]:/]*))"
     r"(?::(?P<port>[^/]*))?(?P<path>/[^?#\s]*)?"
 )
-_EXAMPLE = "write it as grpc://HOST:PORT, grpcs://, http(s)://HOST:PORT or openai://HOST:PORT/v1"
+_EXAMPLE: Final = f"write it as {ADDRESS_FORMS}"
 
 HOST_NAME: Final = re.compile(HOST)
 """What the service's allow rules admit as a host, too: no two parsers can read it differently."""
 
-Kind = Literal["grpc", "http", "openai"]
-
-_SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
-    "grpc": ("grpc", False),
-    "grpcs": ("grpc", True),
-    "http": ("http", False),
-    "https": ("http", True),
-    "openai": ("openai", False),
-    "openais": ("openai", True),
-}
-
-OPENAI_PATH: Final = "/v1"
-"""The path of an OpenAI-style address that names none."""
-
 
 @dataclass(frozen=True, slots=True)
 class SutAddress:
-    """A SUT's address: ``grpc``, ``http`` (KServe v2 over REST) and ``openai`` are plain text,
-    with an s they are TLS.
-
-    ``path`` is what stands before a request's own path: "" for gRPC.
-    """
+    """A SUT's address. ``path`` is what stands before a request's own path, and may be empty."""
 
     host: str
     port: int
     tls: bool
-    kind: Kind = "grpc"
+    protocol: ProtocolRow = DEFAULT_PROTOCOL
     path: str = ""
 
     @property
@@ -58,16 +46,17 @@ class SutAddress:
         return f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{self.kind}{'s' if self.tls else ''}://{self.authority}{self.path}"
+        scheme = self.protocol.tls_scheme if self.tls else self.protocol.scheme
+        return f"{scheme}://{self.authority}{self.path}"
 
 
 def parse_address(text: str) -> SutAddress:
-    """Read ``grpc://HOST:PORT``, ``grpcs://HOST:PORT`` or the same with ``[IPv6]``."""
+    """Read ``SCHEME://HOST:PORT[/PATH]``, the host also as ``[IPv6]``. Raises ``UserError``."""
     match = _ADDRESS.fullmatch(text.strip())
     if match is None:
         raise UserError(f"sut: {text!r} is no address; {_EXAMPLE}")
     scheme, host = match["scheme"], match["v6"] or match["name"]
-    if scheme not in _SCHEMES:
+    if scheme not in SCHEMES:
         raise UserError(f"sut: {text!r} has the scheme {scheme!r}; {_EXAMPLE}")
     if match["port"] and ":" in match["port"]:
         raise UserError(
@@ -87,13 +76,11 @@ def parse_address(text: str) -> SutAddress:
     port = int(match["port"]) if match["port"].isascii() and match["port"].isdigit() else 0
     if not 1 <= port <= 65535:
         raise UserError(f"sut: {text!r} has the port {match['port']!r}; use 1 to 65535")
-    kind, tls = _SCHEMES[scheme]
+    protocol, tls = SCHEMES[scheme]
     path = (match["path"] or "").rstrip("/")
-    if kind == "grpc" and path:
-        raise UserError(f"sut: {text!r} has a path, which gRPC has not; {_EXAMPLE}")
-    if kind == "openai":
-        path = path or OPENAI_PATH
-    return SutAddress(host=host, port=port, tls=tls, kind=kind, path=path)
+    if path and not protocol.takes_path:
+        raise UserError(f"sut: {text!r} has a path, which {protocol.name} has not; {_EXAMPLE}")
+    return SutAddress(host, port, tls, protocol, path or protocol.default_path)
 
 
 def _require_ipv6(text: str, host: str) -> None:
@@ -120,7 +107,7 @@ def parse_addresses(texts: Sequence[str]) -> list[SutAddress]:
             raise UserError(
                 f"sut: {address} is named twice; use --connections or --sut-weights instead"
             )
-        if address.kind != addresses[0].kind:
+        if address.protocol != addresses[0].protocol:
             raise UserError(
                 f"sut: {address} and {addresses[0]} speak different protocols; measure them in "
                 "runs of their own"

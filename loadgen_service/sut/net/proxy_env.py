@@ -11,23 +11,23 @@ import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from loadgen_service.errors import UserError
-from loadgen_service.sut.net.addresses import SutAddress
+from loadgen_service.sut.net.addresses import SutAddress, resolve
 
 _ALL: Final = ("all_proxy", "ALL_PROXY")
-_VARIABLES: Final[dict[tuple[bool, bool], tuple[str, ...]]] = {
-    # (is gRPC, is TLS)
-    (True, False): ("grpc_proxy", "https_proxy", "http_proxy"),
-    (True, True): ("grpc_proxy", "https_proxy", "http_proxy"),
-    (False, False): ("http_proxy", *_ALL),
-    (False, True): ("https_proxy", "HTTPS_PROXY", *_ALL),
+_VARIABLES: Final[dict[tuple[str, bool], tuple[str, ...]]] = {
+    # (whose variables, is TLS)
+    ("grpc", False): ("grpc_proxy", "https_proxy", "http_proxy"),
+    ("grpc", True): ("grpc_proxy", "https_proxy", "http_proxy"),
+    ("http", False): ("http_proxy", *_ALL),
+    ("http", True): ("https_proxy", "HTTPS_PROXY", *_ALL),
 }
 _EXCEPTIONS: Final = {
-    True: ("no_grpc_proxy", "no_proxy", "NO_PROXY"),
-    False: ("no_proxy", "NO_PROXY"),
+    "grpc": ("no_grpc_proxy", "no_proxy", "NO_PROXY"),
+    "http": ("no_proxy", "NO_PROXY"),
 }
 DEFAULT_PORT: Final = 80
 
@@ -66,13 +66,13 @@ class Proxy:
 
 def proxy_of(address: SutAddress, environment: Mapping[str, str] = os.environ) -> Proxy | None:
     """The proxy on the way to ``address``, or None. Raises ``UserError`` for one we cannot use."""
-    is_grpc = address.kind == "grpc"
+    kind = address.protocol.proxy_variables
     if is_loopback(address.host):
         return None
-    name = _first(environment, _VARIABLES[is_grpc, address.tls])
+    name = _first(environment, _VARIABLES[kind, address.tls])
     if not name:
         return None
-    exceptions = _first(environment, _EXCEPTIONS[is_grpc])
+    exceptions = _first(environment, _EXCEPTIONS[kind])
     if exceptions and is_excepted(address, environment[exceptions].split(",")):
         return None
     return read_proxy(name, environment[name])
@@ -86,6 +86,18 @@ def forwarding(address: SutAddress, proxy: Proxy | None) -> tuple[str, tuple[tup
     if proxy is None or address.tls:
         return "", ()
     return f"http://{address.authority}", proxy.headers
+
+
+async def endpoints_of(
+    address: SutAddress, proxy: Proxy | None, policy: Literal["first", "all"], timeout_ns: int
+) -> list[tuple[str, int]]:
+    """Where to connect: the SUT, or its proxy, which alone looks the SUT's name up.
+
+    Raises ``SutError`` when a name cannot be resolved in time.
+    """
+    if proxy is not None:
+        return [(proxy.host, proxy.port)]
+    return await resolve(address, policy, timeout_ns)
 
 
 def _first(environment: Mapping[str, str], names: Sequence[str]) -> str:

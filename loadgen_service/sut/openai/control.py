@@ -12,7 +12,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError
-from loadgen_service.sut.grpc.control import Answers
+from loadgen_service.sut.control import Answers
 from loadgen_service.sut.http.control import HttpControl
 from loadgen_service.sut.net.addresses import SutAddress
 from loadgen_service.sut.net.credentials import read_api_key, read_text_headers
@@ -27,7 +27,7 @@ class OpenAiControl(HttpControl):
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         headers = (*read_text_headers(settings.header), *read_api_key(settings.api_key))
-        super().__init__(settings, timeout_ns, headers, "openai:// or openais://")
+        super().__init__(settings, timeout_ns, headers)
 
     async def describe(self) -> Answers:
         """The server's list of models, if it has one. Raises ``SutError``."""

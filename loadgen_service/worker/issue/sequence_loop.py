@@ -14,8 +14,9 @@ from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.plan.series import UNBOUNDED_ROWS
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
+from loadgen_service.sut.descriptor import Mark
+from loadgen_service.sut.factory import descriptor_of
 from loadgen_service.sut.interface import DONE, Parts
-from loadgen_service.sut.kserve.sequence_params import Mark, mark_of
 from loadgen_service.sut.read_coalescer import Read
 from loadgen_service.worker.issue.loop import SeriesLoop
 from loadgen_service.worker.issue.response_reader import Answer
@@ -70,4 +71,6 @@ def sequence_shard(
     settings: Settings, plan: SeriesPlan, build: Build, pacer: SequencePacer
 ) -> SequenceShard:
     """The shard of a worker, whose requests are marked as the SUTs' protocol asks for."""
-    return SequenceShard(plan, build, mark_of(settings.protocol), pacer)
+    mark = descriptor_of(settings).mark
+    assert mark is not None, "the settings refuse sequences over other protocols"
+    return SequenceShard(plan, build, mark, pacer)

@@ -15,7 +15,7 @@ from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, SeriesSpec
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import network_sut_name, official_fields
-from loadgen_service.sut.grpc.control import SutControl
+from loadgen_service.sut.factory import descriptor_of
 from loadgen_service.worker.official.loadgen_thread import OfficialTest
 from loadgen_service.worker.official.loop import OfficialLoop
 from loadgen_service.worker.uplink.batches import SealedFile
@@ -55,7 +55,8 @@ def make_official_test(
 
 async def network_name(settings: Settings) -> str:
     """The names that all SUTs give now, each once, over the network."""
-    async with SutControl(settings, settings.connect_timeout_ms * NS_PER_MS) as control:
+    timeout_ns = settings.connect_timeout_ms * NS_PER_MS
+    async with descriptor_of(settings).control(settings, timeout_ns) as control:
         answers = await control.describe()
     return network_sut_name(sut.name or sut.address for sut in answers.suts)
 

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError
-from loadgen_service.sut.grpc.control import Answers, ClockExchange, SutControl
-from loadgen_service.sut.kserve.http_control import KserveHttpControl
-from loadgen_service.sut.openai.control import OpenAiControl
+from loadgen_service.sut.control import Answers, ClockExchange
+from loadgen_service.sut.factory import descriptor_of
 from loadgen_service.worker.session.clock import ClockSample, estimate_offset
-
-CONTROLS: Final[dict[str, type[SutControl] | type[OpenAiControl] | type[KserveHttpControl]]] = {
-    "grpc": SutControl,
-    "http": KserveHttpControl,
-    "openai": OpenAiControl,
-}
-"""Who asks a SUT, by the protocol that it speaks."""
 
 
 async def answer_control(control: pb.Control) -> pb.ControlReply:
@@ -46,7 +37,7 @@ async def answer_control(control: pb.Control) -> pb.ControlReply:
 async def _call(control: pb.Control) -> Answers:
     settings = Settings.model_validate_json(control.settings_json)
     name = control.WhichOneof("call")
-    async with CONTROLS[settings.protocol](settings, control.timeout_ns) as sut:
+    async with descriptor_of(settings).control(settings, control.timeout_ns) as sut:
         if name == "load":
             return await sut.load(control.load.sample_index)
         if name == "unload":

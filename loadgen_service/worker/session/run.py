@@ -30,13 +30,10 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError
 from loadgen_service.qsl.arena.builder import Arena, ArenaDownload, arena_path, is_intact
 from loadgen_service.qsl.sources.prompts import request_parameters
-from loadgen_service.sut.factory import Dispatch, open_suts
-from loadgen_service.sut.http.compression import request_compressor
+from loadgen_service.sut.descriptor import RequestSource
+from loadgen_service.sut.factory import Dispatch, descriptor_of, open_suts, request_compressor
 from loadgen_service.sut.interface import SystemUnderTest
-from loadgen_service.sut.kserve.grpc_request import RequestBuilder, RequestTensor
-from loadgen_service.sut.kserve.http_request import HttpInferBuilder
-from loadgen_service.sut.kserve.json_request import JsonInferBuilder
-from loadgen_service.sut.openai.request import OpenAiBuilder, common_fields
+from loadgen_service.sut.kserve.grpc_request import RequestTensor
 from loadgen_service.worker.issue.shard import Build
 from loadgen_service.worker.issue.shared_tensors import SharedTensors
 from loadgen_service.worker.official.loadgen_thread import OfficialTest, official_package
@@ -134,21 +131,19 @@ class WorkerRun:
         return self._compressor.begin_series(build) if self._compressor is not None else build
 
     def _plain_build(self, arena: Arena) -> Build:
-        settings = self._settings
-        if settings.protocol == "openai":
-            common = common_fields(settings.model, self._streaming(), request_parameters(settings))
-            return OpenAiBuilder(common, arena.tensors).build
         tensors = [RequestTensor(spec.name, spec.datatype, spec.shape) for spec in arena.specs]
         batched = self._order.arena.batched
         if self._shared is not None:
             return self._shared.build(tensors, batched)
-        if settings.protocol == "http":
-            asks_json = settings.http_tensors == "json"
-            make = JsonInferBuilder if asks_json else HttpInferBuilder
-            return make(tensors, batched, arena.tensors).build
-        return RequestBuilder(
-            settings.model, settings.model_version, tensors, batched, arena.tensors
-        ).build
+        source = RequestSource(
+            settings=self._settings,
+            tensors=tensors,
+            batched=batched,
+            tensors_of=arena.tensors,
+            streaming=self._streaming(),
+            parameters=request_parameters(self._settings),
+        )
+        return descriptor_of(self._settings).build(source)
 
     def _derive(self) -> str:
         self._specs = series_specs(self._settings, self._counts)
