@@ -23,6 +23,7 @@ from loadgen_service.core.records.column_codec import SentColumn, sent_columns
 from loadgen_service.core.records.columns import REQUEST_COLUMNS
 from loadgen_service.qsl.arena.file import MAGIC, TRAILER, TRAILER_MARK, write_note
 from loadgen_service.qsl.tensors import TensorSpec
+from loadgen_service.service.storage.journal import sealed_line
 from loadgen_service.service.storage.segments import Segment
 from sut_server.messages.infer import Timings, timing_parameters
 
@@ -143,7 +144,11 @@ def texts() -> dict[str, list[bytes]]:
         "tokens": [
             b"a run,read aaaaaaaaaaaaaaaa\nb all bbbbbbbbbbbbbbbb until=2030-01-01\n", b"c" * 20,
         ],
-        "journal": [b'{"event": "begun", "t0_ns": 5}\n{"event": "series"}\n{"eve'],
+        "journal": [
+            sealed_line(0, {"event": "begun", "t0_ns": 5})
+            + sealed_line(1, {"event": "series"})
+            + b'{"eve'
+        ],
         "prompts": [
             b'{"messages": [{"role": "user", "content": "a"}]}\n{"prompt": "b", "max_tokens": 5}\n'
         ],

@@ -5,15 +5,30 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_service.errors import RunError, UserError
-from loadgen_service.service.storage.journal import JOURNAL_NAME, Journal, entries_of, read_journal
+from loadgen_service.service.storage.journal import (
+    COPY_NAME,
+    JOURNAL_NAME,
+    Journal,
+    entries_of,
+    read_journal,
+    scan_journal,
+)
 from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
-from loadgen_service.service.storage.segments import MAGIC, Segment, frames
+from loadgen_service.service.storage.segments import (
+    FRAME_HEAD_BYTES,
+    HEADER_BYTES,
+    Damage,
+    Segment,
+    frames,
+    frames_and_damage,
+)
 
 
 def write(path: Path, payloads: list[bytes]) -> None:
@@ -46,9 +61,9 @@ def test_any_cut_leaves_the_whole_frames_before_it(
     size = path.stat().st_size
     cut = data.draw(st.integers(0, size))
     os.truncate(path, cut)
-    ends, end = [], len(MAGIC)
+    ends, end = [], HEADER_BYTES
     for payload in payloads:
-        end += 8 + len(payload)
+        end += FRAME_HEAD_BYTES + len(payload)
         ends.append(end)
     whole = [payload for payload, at in zip(payloads, ends, strict=True) if at <= cut]
     segment = Segment(path)
@@ -93,13 +108,67 @@ def test_a_page_cache_that_keeps_everything_is_no_failure(
     assert list(frames(tmp_path / "a.seg")) == [bytes(3 * mmap.PAGESIZE)]
 
 
-def test_a_flipped_bit_hides_its_frame_and_all_after_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.seg"
-    write(path, [b"one", b"two", b"three"])
+PAYLOADS = [b"one", b"two" * 50, b"", b"three" * 20]
+
+
+def flipped(path: Path, bit: int) -> None:
     content = bytearray(path.read_bytes())
-    content[len(MAGIC) + 11 + 8] ^= 1
+    content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
+
+
+def test_every_flipped_bit_costs_one_frame_at_most_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg"
+    write(path, PAYLOADS)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 13):
+        path.write_bytes(whole)
+        flipped(path, bit)
+        found = list(frames_and_damage(path))
+        kept = [part for part in found if not isinstance(part, Damage)]
+        damage = [part for part in found if isinstance(part, Damage)]
+        if bit >= 8 * HEADER_BYTES:
+            assert len(damage) == 1
+            assert not damage[0].torn
+            assert len(kept) == len(PAYLOADS) - 1
+        else:  # a damaged header costs nothing: frames repeat its mark
+            assert kept == PAYLOADS
+        assert [payload for payload in PAYLOADS if payload in kept] == kept
+
+
+def test_a_damaged_segment_is_continued_behind_its_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg"
+    write(path, PAYLOADS)
+    flipped(path, 8 * (path.stat().st_size - 1))  # the last frame's payload
+    write(path, [b"after"])
+    assert list(frames(path)) == [*PAYLOADS[:-1], b"after"]
+    assert sum(isinstance(part, Damage) for part in frames_and_damage(path)) == 1
+
+
+def test_a_payload_cannot_pass_as_a_frame_where_its_own_head_is_damaged(tmp_path: Path) -> None:
+    inner = tmp_path / "inner.seg"
+    write(inner, [b"forged"])
+    path = tmp_path / "a.seg"
+    write(path, [inner.read_bytes(), b"next"])
+    flipped(path, 8 * (HEADER_BYTES + 9))  # the length of the first frame
+    assert list(frames(path)) == [b"next"]
+
+
+def test_a_segment_without_a_readable_byte_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg"
+    path.write_bytes(b"garbage " * 100)
+    write(path, [b"one"])
     assert list(frames(path)) == [b"one"]
+    assert (tmp_path / "a.seg.damaged").read_bytes() == b"garbage " * 100
+
+
+def test_a_tail_of_zeros_is_a_torn_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg"
+    write(path, [b"one"])
+    os.truncate(path, path.stat().st_size + 5000)
+    assert [type(part) for part in frames_and_damage(path)] == [bytes, Damage]
+    write(path, [b"two"])
+    assert list(frames_and_damage(path)) == [b"one", b"two"]
 
 
 @pytest.mark.parametrize("room", [0, 5, 8, 11])
@@ -151,7 +220,55 @@ def test_the_journal_forgets_only_a_torn_last_line(tmp_path: Path) -> None:
         file.write(b'{"event": "sta')
     entries = read_journal(tmp_path)
     assert [entry["event"] for entry in entries] == ["run", "start"]
+    Journal(tmp_path).write("stop")
+    scan = scan_journal(tmp_path)
+    assert [entry["event"] for entry in scan.entries] == ["run", "start", "stop"]
+    assert not scan.gaps + scan.notes
     assert entries_of(entries, "start") == [{"event": "start", "t0_ns": 5}]
+
+
+ENTRIES: list[dict[str, Any]] = [
+    {"event": "run", "settings": {"seed": 7, "target_latency_ms": 100}},
+    {"event": "prepared", "trace_ns": [1, 2, 3]},
+    {"event": "start", "t0_ns": 5},
+]
+
+
+def journal_of_three(folder: Path) -> bytes:
+    journal = Journal(folder)
+    for entry in ENTRIES:
+        journal.write(**entry)
+    return (folder / JOURNAL_NAME).read_bytes()
+
+
+def test_every_flipped_bit_of_a_journal_is_made_good_by_its_copy(tmp_path: Path) -> None:
+    whole = journal_of_three(tmp_path)
+    for name in (JOURNAL_NAME, COPY_NAME):
+        for bit in range(0, 8 * len(whole), 13):
+            flipped(tmp_path / name, bit)
+            scan = scan_journal(tmp_path)
+            assert scan.entries == ENTRIES
+            assert not scan.gaps
+            assert len(scan.notes) == (bit // 8 != len(whole) - 1)  # the last newline: torn
+            (tmp_path / name).write_bytes(whole)
+
+
+def test_every_flipped_bit_of_a_journal_without_a_copy_is_named(tmp_path: Path) -> None:
+    whole = journal_of_three(tmp_path)
+    (tmp_path / COPY_NAME).unlink()
+    for bit in range(0, 8 * (len(whole) - 1), 13):
+        flipped(tmp_path / JOURNAL_NAME, bit)
+        scan = scan_journal(tmp_path)
+        assert [entry for entry in ENTRIES if entry in scan.entries] == scan.entries
+        assert len(scan.entries) in (1, 2)
+        assert scan.gaps
+        (tmp_path / JOURNAL_NAME).write_bytes(whole)
+
+
+def test_a_journal_without_digests_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL_NAME).write_text('{"event": "run"}\n')
+    scan = scan_journal(tmp_path)
+    assert (scan.entries, len(scan.gaps)) == ([], 1)
 
 
 def test_a_directory_without_journal_has_no_entries(tmp_path: Path) -> None:

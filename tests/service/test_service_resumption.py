@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loadgen_proto import loadgen_pb2 as pb
@@ -17,9 +17,15 @@ from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import NO_SECRETS, WENT_ON, find_resumption
 from loadgen_service.service.server import serve
+from loadgen_service.service.storage.journal import (
+    COPY_NAME,
+    JOURNAL_NAME,
+    Journal,
+    read_journal,
+)
 from loadgen_service.service.storage.run_directory import RunDirectories
 
-Entries = list[dict[str, object]]
+Entries = list[dict[str, Any]]
 
 
 def serve_again(tmp_path: Path) -> tuple[list[str], pb.RunStatus]:
@@ -41,9 +47,12 @@ def serve_again(tmp_path: Path) -> tuple[list[str], pb.RunStatus]:
 
 def change_journal(tmp_path: Path, change: Callable[[Entries], Entries]) -> None:
     (directory,) = RunDirectories(tmp_path / "results").unfinished()
-    path = directory.path / "journal.jsonl"
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in change(entries)))
+    entries = change(read_journal(directory.path))
+    for name in (JOURNAL_NAME, COPY_NAME):
+        (directory.path / name).unlink()
+    journal = Journal(directory.path)
+    for entry in entries:
+        journal.write(**entry)
 
 
 def without(*events: str) -> Callable[[Entries], Entries]:

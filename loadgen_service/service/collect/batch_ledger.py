@@ -14,6 +14,7 @@ class BatchLedger:
         self.accepted = durable
         self.durable = durable
         self.gaps: list[str] = []
+        self._is_damaged = False
 
     def is_known(self, sequence: int) -> bool:
         """Whether it was taken in before: it is not stored again."""
@@ -26,9 +27,14 @@ class BatchLedger:
         """
         if self.is_known(sequence):
             raise ValueError(f"batch {sequence} was taken in before")
-        if sequence > self.accepted + 1:
+        if sequence > self.accepted + 1 and not self._is_damaged:
             self.gaps.append(self._gap(self.accepted + 1, sequence - 1))
         self.accepted = sequence
+        self._is_damaged = False
+
+    def note_damage(self) -> None:
+        """The disk has damaged bytes here: batches that the next one jumps over did come."""
+        self._is_damaged = True
 
     def settle(self, sequence: int) -> None:
         """The batch is on the disk, or the disk refused it and that is named elsewhere."""

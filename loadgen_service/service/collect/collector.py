@@ -24,7 +24,7 @@ from loadgen_service.service.collect.live_stats import (
     sent_of,
 )
 from loadgen_service.service.storage.run_directory import RunDirectory
-from loadgen_service.service.storage.segments import Segment, frames
+from loadgen_service.service.storage.segments import Damage, Segment, frames_and_damage
 
 GROUP_BYTES: Final = 16 << 20
 """About so much shares an fsync: the senders of a group wait for all of it."""
@@ -98,13 +98,17 @@ class Collector:
     def take_up(self, live: Mapping[int, LiveStats]) -> None:
         """Count as taken in what an earlier service stored of these series, into their figures.
 
-        Before the first offer only. Blocking: reads every segment; a torn tail is left out.
+        Before the first offer only. Blocking: reads every segment; a torn tail is left out. What
+        is damaged on the disk is named by the results, which find it again.
         """
         self.live.update(live)
         for series_index, figures in sorted(live.items()):
             for worker_index, path in self._directory.segments(series_index):
-                for payload in frames(path):
-                    self._take_up_one(worker_index, pb.Batch.FromString(payload), figures)
+                for part in frames_and_damage(path):
+                    if not isinstance(part, Damage):
+                        self._take_up_one(worker_index, pb.Batch.FromString(part), figures)
+                    elif not part.torn:
+                        self._ledger(worker_index).note_damage()
 
     def _take_up_one(self, worker_index: int, batch: pb.Batch, figures: LiveStats) -> None:
         body, ledger = _body(batch), self._ledger(worker_index)

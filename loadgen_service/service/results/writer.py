@@ -47,6 +47,7 @@ from loadgen_service.service.results.token_files import write_tokens
 from loadgen_service.service.results.trace_export import RunTraces
 from loadgen_service.service.storage.column_storage import column_maker, free_memory_bytes
 from loadgen_service.service.storage.run_directory import RunDirectory
+from loadgen_service.service.storage.segment_damage import keep_damaged
 from loadgen_service.service.storage.segment_reader import read_columns, read_responses, read_tokens
 
 PROMISES = frozenset({"latency", "ttft", "tpot"})
@@ -81,6 +82,7 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
     """
     settings, plans = material.settings, material.plans
     directory.write_text("settings.yaml", settings_yaml(settings))
+    material = _with_damage(directory, material)
     material = replace(material, facts=_with_accuracy(directory, material))
     material = replace(material, facts=_with_peak(material))
     if note := note_without_logs(settings):
@@ -134,6 +136,14 @@ def _write_records(
 
     directory.write_whole("records.parquet", write)
     return results, logs
+
+
+def _with_damage(directory: RunDirectory, material: Material) -> Material:
+    """Batches that the disk damaged become gaps, which the verdict names; their files are kept."""
+    damage = keep_damaged(directory, [plan.spec.index for plan in material.plans])
+    facts = material.facts
+    facts = replace(facts, gaps=(*facts.gaps, *damage.gaps), notes=(*facts.notes, *damage.notes))
+    return replace(material, facts=facts)
 
 
 def meets_latency_target(directory: RunDirectory, material: Material, plan: SeriesPlan) -> bool:

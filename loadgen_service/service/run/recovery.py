@@ -36,9 +36,14 @@ from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.results.mixed_results import recover_mixed
 from loadgen_service.service.results.writer import Material, write_results
 from loadgen_service.service.run.environment import environment
-from loadgen_service.service.storage.journal import Entry, Journal, entries_of, read_journal
+from loadgen_service.service.storage.journal import (
+    Entry,
+    Journal,
+    entries_of,
+    read_journal,
+    scan_journal,
+)
 from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
-from loadgen_service.service.storage.segments import Segment
 
 DIED = "the service died during the run"
 
@@ -76,14 +81,15 @@ def _try(recovering: Callable[[RunDirectory], None], directory: RunDirectory) ->
 
 def recover(directory: RunDirectory) -> None:
     """Make the results of one run from what is on the disk. Raises RunError without a load."""
-    entries = read_journal(directory.path)
+    scan = scan_journal(directory.path)
+    entries = scan.entries
     started = entries_of(entries, "start")
+    if scan.gaps and not all(entries_of(entries, name) for name in ("run", "prepared", "start")):
+        raise RunError(f"{'; '.join(scan.gaps)}: the plan is not known; series/ holds the records")
     if not started:
         raise RunError("it had not started its load")
     run, prepared = entries_of(entries, "run")[0], entries_of(entries, "prepared")[0]
     settings = Settings.model_validate(run["settings"])
-    for entry in started:
-        _cut_torn_tails(directory, entry["series_index"])
     worker_count = prepared["worker_count"]
     series = tuple(_series_facts(entries, entry, worker_count) for entry in started)
     write_results(
@@ -92,6 +98,8 @@ def recover(directory: RunDirectory) -> None:
             settings=settings,
             facts=replace(
                 _run_facts(run, prepared, series),
+                notes=(DIED, *scan.notes),
+                gaps=tuple(scan.gaps),
                 searched=tuple(entry["passed"] for entry in entries_of(entries, "searched")),
             ),
             plans=_plans(settings, prepared, started),
@@ -99,11 +107,6 @@ def recover(directory: RunDirectory) -> None:
         ),
     )
     directory.drop_segments()
-
-
-def _cut_torn_tails(directory: RunDirectory, series_index: int) -> None:
-    for _, path in directory.segments(series_index):
-        Segment(path).close()
 
 
 def _plans(settings: Settings, prepared: Entry, started: list[Entry]) -> list[SeriesPlan]:
@@ -179,4 +182,4 @@ def _run_facts(run: Entry, prepared: Entry, series: tuple[SeriesFacts, ...]) -> 
         performance_sample_count=prepared["performance_sample_count"],
         environment=environment(),
     )
-    return replace(facts, notes=(DIED,), interrupted=True, interruption=DIED)
+    return replace(facts, interrupted=True, interruption=DIED)

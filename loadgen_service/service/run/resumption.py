@@ -28,7 +28,7 @@ from loadgen_service.service.run.recovery import (
     spec_of_start,
 )
 from loadgen_service.service.run.run import Run
-from loadgen_service.service.storage.journal import Entry, entries_of, read_journal
+from loadgen_service.service.storage.journal import Entry, JournalScan, entries_of, scan_journal
 from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
 
 WENT_ON = f"{DIED} and was started again; the workers went on meanwhile"
@@ -70,9 +70,11 @@ def find_resumption(store: RunDirectories) -> Resumption | None:
     directories = store.unfinished()
     if not directories:
         return None
-    entries = read_journal(directories[-1].path)
+    scan = scan_journal(directories[-1].path)
     try:
-        return _resumption(directories[-1], entries) if _can_go_on(entries) else None
+        if scan.gaps or not _can_go_on(scan.entries):
+            return None
+        return _resumption(directories[-1], scan)
     except (LoadgenError, ValueError, KeyError, TypeError):
         return None  # another version's journal: partial results are still made from it
 
@@ -84,7 +86,8 @@ def _can_go_on(entries: list[Entry]) -> bool:
     return bool(known) and entries_of(entries, "run")[0]["boot_id"] == known
 
 
-def _resumption(directory: RunDirectory, entries: list[Entry]) -> Resumption:
+def _resumption(directory: RunDirectory, scan: JournalScan) -> Resumption:
+    entries = scan.entries
     run_entry = entries_of(entries, "run")[0]
     settings = Settings.model_validate(run_entry["settings"])
     prepared = _prepared(settings, entries_of(entries, "prepared")[0])
@@ -101,6 +104,8 @@ def _resumption(directory: RunDirectory, entries: list[Entry]) -> Resumption:
     run.sut_addresses = [sut.address for sut in prepared.suts]
     run.stop_requests = int(any(stop["by_a_person"] for stop in all_stops))
     _note(run, ended)
+    for text in scan.notes:
+        run.note(text)
     return Resumption(
         run=run,
         prepared=prepared,

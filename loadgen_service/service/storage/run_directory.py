@@ -12,7 +12,8 @@ from pathlib import Path
 
 from loadgen_service.core.summary.mixed import MIXED_FILE
 from loadgen_service.errors import RunError, UserError
-from loadgen_service.service.storage.journal import JOURNAL_NAME
+from loadgen_service.service.storage.journal import COPY_NAME, JOURNAL_NAME
+from loadgen_service.service.storage.segments import DAMAGED_SUFFIX
 
 STREAMS_FOLDER = "streams"
 """Below a mixed run's directory: a run directory for each stream, by its name."""
@@ -54,10 +55,14 @@ class RunDirectory:
         """Batches of one worker in one series."""
         return self.series(series_index) / f"worker-{worker_index:04d}.seg"
 
-    def segments(self, series_index: int) -> list[tuple[int, Path]]:
-        """``(worker_index, path)`` of every segment of a series, by worker."""
-        found = sorted(self.series(series_index).glob("worker-*.seg"))
-        return [(int(path.stem.removeprefix("worker-")), path) for path in found]
+    def segments(self, series_index: int, put_aside: bool = False) -> list[tuple[int, Path]]:
+        """``(worker_index, path)`` of every segment of a series, by worker.
+
+        ``put_aside``: those in which nothing could be read, instead.
+        """
+        suffix = ".seg" + (DAMAGED_SUFFIX if put_aside else "")
+        found = sorted(self.series(series_index).glob(f"worker-*{suffix}"))
+        return [(int(p.name.removeprefix("worker-").removesuffix(suffix)), p) for p in found]
 
     def write_whole(self, name: str, write: Callable[[Path], None]) -> Path:
         """Let ``write`` make a temporary file, then rename it to ``name``: whole or not at all.
@@ -84,6 +89,7 @@ class RunDirectory:
     def drop_segments(self) -> None:
         """Forget the batches: records.parquet holds what they held."""
         shutil.rmtree(self.path / "series", ignore_errors=True)
+        (self.path / COPY_NAME).unlink(missing_ok=True)  # of the journal: nothing is recovered now
 
     @property
     def is_finished(self) -> bool:
