@@ -18,7 +18,7 @@ from loadgen_service.binding.handles import ScriptSut
 from loadgen_service.binding.values import QuerySample
 from loadgen_service.core.pacing.pacer import Pacer
 from loadgen_service.core.plan.plan import SeriesPlan
-from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, Status
+from loadgen_service.core.records.columns import COLUMNS, NEVER, REQUEST_COLUMNS, Status
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 
@@ -160,10 +160,19 @@ class PacedSeries:
             released_ns if SCENARIOS[plan.scenario].closed else int(plan.scheduled_ns[query])
         )
         first_ns = self._first_ns.pop(position, now_ns)
-        instants = (scheduled_ns, released_ns, issued_ns, first_ns, now_ns)
-        values = (position, *instants, int(status), 0, 0, token_count)
-        for name, value in zip(REQUEST_COLUMNS, values, strict=True):
-            rows[name].append(value)
+        values = {
+            "row": position,
+            "scheduled_ns": scheduled_ns,
+            "released_ns": released_ns,
+            "issued_ns": issued_ns,
+            "first_response_ns": first_ns,
+            "completed_ns": now_ns,
+            "status": int(status),
+            "token_count": token_count,
+        }
+        for column in COLUMNS:
+            if column.name in rows:
+                rows[column.name].append(values.get(column.name, column.usual or 0))
 
     def columns(self) -> Columns:
         """The record table of the series, in order of the endings."""

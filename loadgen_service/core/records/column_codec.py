@@ -15,17 +15,17 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadgen_service.core.records.columns import REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.records.columns import COLUMNS
 
 Columns = dict[str, npt.NDArray[np.generic]]
 
-TWINS: Final = {"released_ns": "scheduled_ns", "completed_ns": "first_response_ns"}
-"""Closed loops take what is due at once, and a unary answer comes whole."""
+TWINS: Final = {one.name: one.twin for one in COLUMNS if one.twin}
+"""Column -> the one that it often equals."""
 
 NUMBERS: Final = "row"
 """Never said once: rows differ by their numbers, which so tell whether a batch's count is right."""
 
-_DTYPES: Final = REQUEST_COLUMNS | SERVER_COLUMNS
+_DTYPES: Final = {one.name: one.dtype for one in COLUMNS}
 _WIDE: Final = np.dtype("<i8")
 _NARROW: Final[dict[int, np.dtype[np.generic]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 

@@ -7,6 +7,7 @@ the whole plan: query, samples and due time follow from it and are not sent.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -28,25 +29,54 @@ class Status(IntEnum):
 CODE_BROKEN_CONNECTION: Final = 255
 """``code`` of a request whose connection broke before a gRPC status came (0-16 are gRPC's own)."""
 
-REQUEST_COLUMNS: Final[dict[str, np.dtype[np.generic]]] = {
-    "row": np.dtype("<i8"),
-    "scheduled_ns": np.dtype("<i8"),
-    "released_ns": np.dtype("<i8"),
-    "issued_ns": np.dtype("<i8"),
-    "first_response_ns": np.dtype("<i8"),
-    "completed_ns": np.dtype("<i8"),
-    "status": np.dtype("<u1"),
-    "code": np.dtype("<u1"),
-    "sut_index": np.dtype("<i2"),
-    "token_count": np.dtype("<i4"),
-}
 
-SERVER_COLUMNS: Final[dict[str, np.dtype[np.generic]]] = {
-    "server_received_ns": np.dtype("<i8"),
-    "server_queue_ns": np.dtype("<i8"),
-    "server_compute_ns": np.dtype("<i8"),
-    "server_sent_ns": np.dtype("<i8"),
-}
-"""Present in a batch only where the SUT reports its own timings (on the SUT's monotonic clock)."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: everything that stores, sends, joins or writes records iterates over these.
 
-REQUEST_ROW_BYTES: Final = sum(d.itemsize for d in REQUEST_COLUMNS.values())
+    ``absent``: what the row of a request without a record holds. ``usual``: what a worker's row
+    holds unless its loop writes another value; None: the loop, or the end of a batch, always
+    writes it. ``twin``: an earlier column that it often equals, and is then not sent twice.
+    ``from_server``: the SUT's own instant (on its monotonic clock), in a batch only where the SUT
+    reports any. ``in_parquet``: a column of records.parquet.
+    """
+
+    name: str
+    dtype: np.dtype[np.generic]
+    absent: int = NEVER
+    usual: int | None = None
+    twin: str = ""
+    from_server: bool = False
+    in_parquet: bool = True
+
+
+_INSTANT: Final = np.dtype("<i8")
+
+COLUMNS: Final = (
+    Column("row", np.dtype("<i8"), in_parquet=False),  # request_index, of which samples are made
+    Column("sut_index", np.dtype("<i2"), usual=0),
+    Column("scheduled_ns", _INSTANT),
+    Column("released_ns", _INSTANT, twin="scheduled_ns"),  # closed loops release what is due
+    Column("issued_ns", _INSTANT),
+    Column("first_response_ns", _INSTANT, usual=NEVER),
+    Column("completed_ns", _INSTANT, twin="first_response_ns"),  # a unary answer comes whole
+    Column("status", np.dtype("<u1"), absent=Status.NOT_ISSUED, usual=Status.COMPLETED),
+    Column("code", np.dtype("<u1"), absent=0, usual=0),
+    Column("token_count", np.dtype("<i4"), absent=0, usual=0),
+    Column("server_received_ns", _INSTANT, usual=NEVER, from_server=True),
+    Column("server_queue_ns", _INSTANT, usual=NEVER, from_server=True),
+    Column("server_compute_ns", _INSTANT, usual=NEVER, from_server=True),
+    Column("server_sent_ns", _INSTANT, usual=NEVER, from_server=True),
+)
+"""The record table. A new column is a row here, and the code that measures its value."""
+
+REQUEST_COLUMNS: Final = {one.name: one.dtype for one in COLUMNS if not one.from_server}
+"""In every batch."""
+
+SERVER_COLUMNS: Final = {one.name: one.dtype for one in COLUMNS if one.from_server}
+"""In a batch only where the SUT reports its own timings."""
+
+PARQUET_COLUMNS: Final = {one.name: one.dtype for one in COLUMNS if one.in_parquet}
+"""Of records.parquet, after those that number a sample and name its worker."""
+
+REQUEST_ROW_BYTES: Final = sum(dtype.itemsize for dtype in REQUEST_COLUMNS.values())

@@ -8,7 +8,7 @@ no verdict.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,13 @@ import numpy.typing as npt
 
 from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
 from loadgen_service.core.plan.plan import SeriesPlan
-from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS, Status
+from loadgen_service.core.records.columns import (
+    COLUMNS,
+    PARQUET_COLUMNS,
+    REQUEST_COLUMNS,
+    SERVER_COLUMNS,
+    Status,
+)
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.stats.percentiles import pieces_of
 
@@ -33,13 +39,14 @@ _SPARSE: Final = 8
 Make = Callable[[int, "np.dtype[Any]"], "npt.NDArray[Any]"]
 """Makes an array of so many elements, of any content: where columns live is the caller's."""
 
-_UNSET: Final = {"status": int(Status.NOT_ISSUED), "code": 0, "token_count": 0}
-"""What a row without a record holds; every other column holds NEVER."""
+_ABSENT: Final = {one.name: one.absent for one in COLUMNS}
+"""Column -> what the row of a request without a record holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTable:
-    """One row a request in plan order; every array has ``len(table)`` entries.
+    """One row a request in plan order. ``columns``: by their names in ``core.records.columns``,
+    each of ``len(table)`` entries; those of ``SERVER_COLUMNS`` only where the SUT reported any.
 
     Bounded plans: every planned request, ``row`` counts 0, 1, 2 ... Unbounded ones: every request
     that a worker issued or recorded. Times are ns since the series' start, NEVER (-1) where a thing
@@ -49,24 +56,69 @@ class RequestTable:
     """
 
     series_index: int
-    row: Int64Array
     worker_index: Column
-    sut_index: Column
-    scheduled_ns: Int64Array
-    released_ns: Int64Array
-    issued_ns: Int64Array
-    first_response_ns: Int64Array
-    completed_ns: Int64Array
-    status: Column
-    code: Column
-    token_count: Column
-    server: Mapping[str, Int64Array] = field(default_factory=dict)
+    columns: Mapping[str, npt.NDArray[Any]]
     duplicate_count: int = 0
     foreign_count: int = 0
     unexpected_count: int = 0
 
     def __len__(self) -> int:
         return len(self.row)
+
+    @property
+    def row(self) -> Int64Array:
+        """Number of the request in the plan, ascending."""
+        return self.columns["row"]
+
+    @property
+    def sut_index(self) -> Column:
+        """Which SUT it went to."""
+        return self.columns["sut_index"]
+
+    @property
+    def scheduled_ns(self) -> Int64Array:
+        """When it was due."""
+        return self.columns["scheduled_ns"]
+
+    @property
+    def released_ns(self) -> Int64Array:
+        """When the pacer let it go."""
+        return self.columns["released_ns"]
+
+    @property
+    def issued_ns(self) -> Int64Array:
+        """When its first byte was handed to the transport."""
+        return self.columns["issued_ns"]
+
+    @property
+    def first_response_ns(self) -> Int64Array:
+        """When the first piece of its answer came."""
+        return self.columns["first_response_ns"]
+
+    @property
+    def completed_ns(self) -> Int64Array:
+        """When its answer was whole."""
+        return self.columns["completed_ns"]
+
+    @property
+    def status(self) -> Column:
+        """A ``Status``."""
+        return self.columns["status"]
+
+    @property
+    def code(self) -> Column:
+        """gRPC status, or ``CODE_BROKEN_CONNECTION``."""
+        return self.columns["code"]
+
+    @property
+    def token_count(self) -> Column:
+        """Output tokens of its answer."""
+        return self.columns["token_count"]
+
+    @property
+    def server(self) -> Mapping[str, Int64Array]:
+        """The SUT's own timings, by column; empty where it reported none."""
+        return {name: self.columns[name] for name in SERVER_COLUMNS if name in self.columns}
 
 
 def assemble(
@@ -91,9 +143,9 @@ def assemble(
     at = records.pop("row")
     if not _counts_from_zero(rows):
         at = np.searchsorted(rows, at)
-    filled = {
-        name: _scatter(name, at, records.pop(name), len(rows), make) for name in list(records)
-    }
+    filled: dict[str, Column] = {"row": rows}
+    for name in list(records):
+        filled[name] = _scatter(name, at, records.pop(name), len(rows), make)
     recorded = np.zeros(len(rows), dtype=np.bool_)
     recorded[at] = True
     worker_index, issued, gone = _mark_owners(rows, owners)
@@ -101,26 +153,12 @@ def assemble(
     _fill_from_plan(plan, rows, recorded, filled)
     return RequestTable(
         series_index=facts.series_index,
-        row=rows,
         worker_index=worker_index,
-        sut_index=filled["sut_index"],
-        scheduled_ns=_int64(filled["scheduled_ns"]),
-        released_ns=_int64(filled["released_ns"]),
-        issued_ns=_int64(filled["issued_ns"]),
-        first_response_ns=_int64(filled["first_response_ns"]),
-        completed_ns=_int64(filled["completed_ns"]),
-        status=filled["status"],
-        code=filled["code"],
-        token_count=filled["token_count"],
-        server={name: _int64(filled[name]) for name in SERVER_COLUMNS if name in filled},
+        columns=filled,
         duplicate_count=duplicate_count,
         foreign_count=foreign_count,
         unexpected_count=int(np.count_nonzero(recorded & ~issued & ~gone)),
     )
-
-
-def _int64(column: Column) -> Int64Array:
-    return column.astype(np.int64, copy=False)
 
 
 def _is_bounded(plan: SeriesPlan) -> bool:
@@ -219,7 +257,7 @@ def _table_rows(
 def _scatter(name: str, at: Int64Array, content: Column, row_count: int, make: Make) -> Column:
     """A column of the table: each record at its place, the unset value elsewhere."""
     made: Column = make(row_count, content.dtype)
-    made.fill(_UNSET.get(name, NEVER))
+    made.fill(_ABSENT[name])
     made[at] = content
     return made
 
@@ -322,20 +360,8 @@ def sample_table(
         "request_index": rows[spread],
         "sample_index": plan.samples[sample % max(1, len(plan.samples))],
     }
-    for name in _ROW_COLUMNS:
-        columns[name] = getattr(table, name)[piece][spread]
-    return columns | {name: content[piece][spread] for name, content in table.server.items()}
-
-
-_ROW_COLUMNS: Final = (
-    "worker_index",
-    "sut_index",
-    "scheduled_ns",
-    "released_ns",
-    "issued_ns",
-    "first_response_ns",
-    "completed_ns",
-    "status",
-    "code",
-    "token_count",
-)
+    columns["worker_index"] = table.worker_index[piece][spread]
+    for name in PARQUET_COLUMNS:
+        if name in table.columns:
+            columns[name] = table.columns[name][piece][spread]
+    return columns

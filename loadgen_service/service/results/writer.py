@@ -19,7 +19,7 @@ import yaml
 from loadgen_service.core.facts.run import RunFacts
 from loadgen_service.core.figures.series import series_figures
 from loadgen_service.core.plan.plan import SeriesPlan, shard_rows
-from loadgen_service.core.records.columns import NEVER, SERVER_COLUMNS
+from loadgen_service.core.records.columns import NEVER, PARQUET_COLUMNS
 from loadgen_service.core.records.request_table import RequestTable, Shard, assemble, sample_table
 from loadgen_service.core.records.sequence_rows import (
     SEQUENCE_COLUMNS,
@@ -226,7 +226,7 @@ def _page(summary: Summary, directory: Path) -> str:
 
 
 @contextmanager
-def _records_writer(path: Path, columns: Mapping[str, str]) -> Iterator[Any]:
+def _records_writer(path: Path, columns: Mapping[str, Any]) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -241,7 +241,7 @@ def _records_writer(path: Path, columns: Mapping[str, str]) -> Iterator[Any]:
         yield write_table
 
 
-RECORD_SCHEMA = {
+RECORD_SCHEMA: Mapping[str, Any] = {
     "series": "i4",
     "stream": "i4",
     "seq_id": "i8",
@@ -249,21 +249,12 @@ RECORD_SCHEMA = {
     "request_index": "i8",
     "sample_index": "i4",
     "worker_index": "i2",
-    "sut_index": "i2",
-    "scheduled_ns": "i8",
-    "released_ns": "i8",
-    "issued_ns": "i8",
-    "first_response_ns": "i8",
-    "completed_ns": "i8",
-    "status": "u1",
-    "code": "u1",
-    "token_count": "i4",
-    **dict.fromkeys(SERVER_COLUMNS, "i8"),
+    **PARQUET_COLUMNS,
 }
 """Columns of records.parquet: one row a sample; -1 is "never", server columns too."""
 
 
-def record_schema(plans: Sequence[SeriesPlan]) -> dict[str, str]:
+def record_schema(plans: Sequence[SeriesPlan]) -> Mapping[str, Any]:
     """``RECORD_SCHEMA``, and what only runs with sequences have."""
     if not any(plan.sequences is not None for plan in plans):
         return RECORD_SCHEMA

@@ -9,13 +9,11 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.records.column_codec import Columns, received_columns
-from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.records.columns import COLUMNS, REQUEST_COLUMNS, SERVER_COLUMNS
 from loadgen_service.core.records.request_table import Make
 from loadgen_service.core.records.token_rows import TokenRows, joined
 from loadgen_service.service.collect.live_stats import sent_of
 from loadgen_service.service.storage.segments import frames
-
-ALL_COLUMNS = REQUEST_COLUMNS | SERVER_COLUMNS
 
 
 def read_columns(segments: list[tuple[int, Path]], make: Make = np.empty) -> Columns:
@@ -28,14 +26,14 @@ def read_columns(segments: list[tuple[int, Path]], make: Make = np.empty) -> Col
     for records in _record_batches(segments):
         count += records.count
         has_server |= SERVER_COLUMNS.keys() & {column.name for column in records.columns}
-    wanted = [name for name in ALL_COLUMNS if name in REQUEST_COLUMNS or name in has_server]
-    joined_columns: Columns = {name: make(count, ALL_COLUMNS[name]) for name in wanted}
+    wanted = [one for one in COLUMNS if one.name in REQUEST_COLUMNS or one.name in has_server]
+    joined_columns: Columns = {one.name: make(count, one.dtype) for one in wanted}
     start = 0
     for records in _record_batches(segments):
         rows = slice(start, start + records.count)
         given = received_columns(sent_of(records), records.count)
-        for name, column in joined_columns.items():
-            column[rows] = given.get(name, NEVER)
+        for one in wanted:
+            joined_columns[one.name][rows] = given.get(one.name, one.absent)
         start = rows.stop
     return joined_columns
 

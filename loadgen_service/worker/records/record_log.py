@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, SERVER_COLUMNS, Status
+from loadgen_service.core.records.columns import COLUMNS, NEVER, REQUEST_COLUMNS, SERVER_COLUMNS
 from loadgen_service.errors import RunError
 
 BLOCK_ROW_COUNT: Final = 16_384
@@ -26,14 +26,10 @@ Columns = Mapping[str, np.ndarray]
 Finish = Callable[[Columns], None]
 """Fills, in place, what the loop left out of sealed rows. It gets slices of the columns."""
 
-_ALL_COLUMNS: Final = REQUEST_COLUMNS | SERVER_COLUMNS
-_DEFAULTS: Final = dict.fromkeys(SERVER_COLUMNS, NEVER) | {
-    "first_response_ns": NEVER,
-    "status": int(Status.COMPLETED),
-    "code": 0,
-    "sut_index": 0,
-    "token_count": 0,
-}
+_WIDEST_FIRST: Final = sorted(COLUMNS, key=lambda column: -column.dtype.itemsize)
+"""The order in a block: every column is then aligned."""
+
+_USUAL: Final = [(one, one.usual) for one in COLUMNS if one.usual is not None]
 
 
 class Block:
@@ -42,22 +38,22 @@ class Block:
     def __init__(self, path: Path, row_count: int) -> None:
         self.path = path
         self.open_batch_count = 0
-        size = sum(dtype.itemsize for dtype in _ALL_COLUMNS.values()) * row_count
+        size = sum(column.dtype.itemsize for column in COLUMNS) * row_count
         self._map = _map_file(path, size)
         self.columns: dict[str, np.ndarray] = {}
         offset = 0
-        for name, dtype in sorted(_ALL_COLUMNS.items(), key=lambda item: -item[1].itemsize):
-            self.columns[name] = np.frombuffer(self._map, dtype, row_count, offset)
-            offset += dtype.itemsize * row_count
-        self.views = {name: column.data for name, column in self.columns.items()}
+        for column in _WIDEST_FIRST:
+            self.columns[column.name] = np.frombuffer(self._map, column.dtype, row_count, offset)
+            offset += column.dtype.itemsize * row_count
+        self.views = {name: content.data for name, content in self.columns.items()}
         self.has_timings = True
         self.clear()
 
     def clear(self) -> None:
-        """Defaults of what most rows have in common, so that the loop need not write it."""
-        for name, value in _DEFAULTS.items():
-            if name not in SERVER_COLUMNS or self.has_timings:
-                self.columns[name].fill(value)
+        """What most rows have in common, so that the loop need not write it."""
+        for column, value in _USUAL:
+            if self.has_timings or not column.from_server:
+                self.columns[column.name].fill(value)
         self.has_timings = False
 
     def delete(self) -> None:
@@ -116,7 +112,8 @@ def _leave(columns: Columns) -> None:
 class RecordLog:
     """The current block and its row count. The loop writes to the views and sets ``count``.
 
-    ``reserve`` must be called before a turn's rows are written; it may change the views.
+    ``views``: memoryviews by column; those that the loop writes for every request are attributes
+    too. ``reserve`` must be called before a turn's rows are written; it may change the views.
     ``sealed_count``: seals so far.
     """
 
@@ -141,6 +138,7 @@ class RecordLog:
         "status",
         "sut_index",
         "token_count",
+        "views",
     )
 
     def __init__(
@@ -222,7 +220,7 @@ class RecordLog:
             path = self._directory / f"records-{self._number:06d}.block"
             self._block = Block(path, self.row_count)
         self.count = self._start = 0
-        views = self._block.views
+        views = self.views = self._block.views
         self.row = views["row"]
         self.released_ns = views["released_ns"]
         self.issued_ns = views["issued_ns"]
