@@ -66,8 +66,10 @@ class OneProcessRun:
         self._queue = AnswerQueue()
         self._current: PacedSeries | None = None
         self._run_id = new_run_id()
-        store = RunDirectories(Path(script.results))
-        self.directory: RunDirectory = store.create(settings.scenario, self._run_id, script.out)
+        self._store = RunDirectories(Path(script.results))
+        self.directory: RunDirectory = self._store.create(
+            settings.scenario, self._run_id, script.out
+        )
 
     # ------------------------------------------------------------ the script's answers
     def wants(self, sample_id: int) -> bool:
@@ -96,6 +98,7 @@ class OneProcessRun:
         material = Material(self._settings, self._facts(facts, name), plans, worker_count=1)
         summary = write_results(self.directory, material)
         self.directory.drop_segments()
+        self._store.release(self.directory)
         return summary
 
     def _run_one(self, plan: SeriesPlan, first_id: int) -> PacedSeries:

@@ -152,6 +152,8 @@ class Coordinator:
                 await self._conduct(run)
             except Exception:
                 _log.exception("run %s ended by a defect", run.run_id)
+            finally:
+                self._store.release(run.directory)
             for part in parts:
                 self.totals.settle(part)
 
@@ -183,6 +185,7 @@ class Coordinator:
             await asyncio.sleep(0.05)
         self._working.cancel()
         await asyncio.gather(self._working, return_exceptions=True)
+        self._store.release_all()
 
 
 def parse_settings(settings_json: str) -> Settings:

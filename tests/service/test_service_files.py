@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_service.errors import RunError, UserError
+from loadgen_service.service.run.recovery import recover_all
+from loadgen_service.service.run.resumption import find_resumption
 from loadgen_service.service.storage.journal import (
     COPY_NAME,
     JOURNAL_NAME,
@@ -21,6 +27,7 @@ from loadgen_service.service.storage.journal import (
     scan_journal,
 )
 from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
+from loadgen_service.service.storage.run_lock import take_lock
 from loadgen_service.service.storage.segments import (
     FRAME_HEAD_BYTES,
     HEADER_BYTES,
@@ -292,9 +299,60 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_named_folder_is_used_once(tmp_path: Path) -> None:
     store = RunDirectories(tmp_path / "results")
     made = store.create("server", "0001", str(tmp_path / "mine"))
+    with pytest.raises(UserError, match="another run is writing there"):
+        RunDirectories(tmp_path / "results").create("server", "0002", str(tmp_path / "mine"))
+    with pytest.raises(UserError, match="another run is writing there"):
+        store.create("server", "0002", str(tmp_path / "mine"))
     Journal(made.path).write("run")
+    Journal(made.path).write("start")
+    store.release(made)
     with pytest.raises(UserError, match="already holds a run"):
         store.create("server", "0002", str(tmp_path / "mine"))
+
+
+def test_of_many_that_start_together_one_gets_the_folder(tmp_path: Path) -> None:
+    def start(number: int) -> RunDirectories | None:
+        store = RunDirectories(tmp_path / "results")
+        with contextlib.suppress(UserError):
+            store.create("server", str(number), str(tmp_path / "mine"))
+            return store
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [store for store in pool.map(start, range(64)) if store]
+    assert len(won) == 1
+    won[0].release_all()
+    assert start(0) is not None
+
+
+def test_a_failed_start_does_not_block_its_folder(tmp_path: Path) -> None:
+    store = RunDirectories(tmp_path / "results")
+    for _ in range(2):
+        made = store.create("server", "0001", str(tmp_path / "mine"))
+        Journal(made.path).write("run")
+        Journal(made.path).write("given_up", reason="no workers")
+        store.release(made)
+    assert not (tmp_path / "mine" / ".lock").exists()
+
+
+def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from loadgen_service.service.storage.run_lock import take_lock\n"
+        "assert take_lock(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, timeout=60)
+    assert (tmp_path / ".lock").exists()
+    assert take_lock(tmp_path) is not None
+
+
+def test_a_run_that_another_process_writes_is_not_recovered(tmp_path: Path) -> None:
+    store = RunDirectories(tmp_path)
+    Journal(store.create("server", "0001").path).write("run")
+    assert recover_all(RunDirectories(tmp_path)) == []
+    assert find_resumption(RunDirectories(tmp_path)) is None
+    store.release_all()
+    assert len(recover_all(RunDirectories(tmp_path))) == 1
 
 
 def test_default_names_carry_time_scenario_and_id(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_what_cannot_be_gone_on_with_is_not(
     crash_while_writing(tmp_path, monkeypatch, Faults())
     store = RunDirectories(tmp_path / "results")
     assert find_resumption(store) is not None
+    store.release_all()
     change_journal(tmp_path, change)
     assert find_resumption(store) is None
 
@@ -122,8 +123,10 @@ def test_a_worker_that_forgot_the_run_is_lost_at_once_and_free_again(
 ) -> None:
     crash_while_writing(tmp_path, monkeypatch, Faults())
     change_journal(tmp_path, without("series"))
-    (resumption,) = [find_resumption(RunDirectories(tmp_path / "results"))]
+    store = RunDirectories(tmp_path / "results")
+    resumption = find_resumption(store)
     assert resumption is not None
+    store.release_all()
 
     async def run() -> None:
         service = await serve(ServeSettings(port=0, results=str(tmp_path / "results")))

@@ -51,18 +51,21 @@ _log = logging.getLogger(__name__)
 
 
 def recover_all(store: RunDirectories, spared: Path | None = None) -> list[str]:
-    """Finish every unfinished run of the store, but for the one in the directory ``spared``.
-
-    One line a run about what became of it.
+    """Finish every unfinished run of the store, but for the one in the directory ``spared`` and
+    those that another process is writing. One line a run about what became of it.
     """
     said = []
     for directory in store.unfinished():
-        if directory.path != spared:
+        if directory.path != spared and store.claim(directory):
             said += _try(recover, directory)
+            store.release(directory)
     for mixed, streams in store.unfinished_mixed():
+        if not store.claim(mixed):
+            continue
         for stream in streams:
             said += _try(recover, stream)
         said += _try(recover_mixed, mixed)
+        store.release(mixed)
     for line in said:
         _log.warning(line)
     return said

@@ -66,15 +66,25 @@ def boot_id() -> str:
 
 
 def find_resumption(store: RunDirectories) -> Resumption | None:
-    """The newest unfinished run, if it can be gone on with; it is the only one with workers."""
+    """The newest unfinished run, if it can be gone on with; it is the only one with workers.
+
+    Its directory is claimed then. A run that another process is writing is left to it.
+    """
     directories = store.unfinished()
-    if not directories:
+    if not directories or not store.claim(directories[-1]):
         return None
-    scan = scan_journal(directories[-1].path)
+    found = _found(directories[-1])
+    if found is None:
+        store.release(directories[-1])
+    return found
+
+
+def _found(directory: RunDirectory) -> Resumption | None:
+    scan = scan_journal(directory.path)
     try:
         if scan.gaps or not _can_go_on(scan.entries):
             return None
-        return _resumption(directories[-1], scan)
+        return _resumption(directory, scan)
     except (LoadgenError, ValueError, KeyError, TypeError):
         return None  # another version's journal: partial results are still made from it
 

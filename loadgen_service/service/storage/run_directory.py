@@ -12,7 +12,13 @@ from pathlib import Path
 
 from loadgen_service.core.summary.mixed import MIXED_FILE
 from loadgen_service.errors import RunError, UserError
-from loadgen_service.service.storage.journal import COPY_NAME, JOURNAL_NAME
+from loadgen_service.service.storage.journal import (
+    COPY_NAME,
+    JOURNAL_NAME,
+    entries_of,
+    scan_journal,
+)
+from loadgen_service.service.storage.run_lock import RunLock, take_lock
 from loadgen_service.service.storage.segments import DAMAGED_SUFFIX
 
 STREAMS_FOLDER = "streams"
@@ -97,6 +103,21 @@ class RunDirectory:
         return any((self.path / name).exists() for name in ("summary.json", MIXED_FILE))
 
 
+def _is_free(path: Path) -> bool:
+    """Whether a folder holds no run that began its load; the rest of a failed start is removed."""
+    journals = [*path.glob(JOURNAL_NAME), *path.glob(f"{STREAMS_FOLDER}/*/{JOURNAL_NAME}")]
+    for journal in journals:
+        scan = scan_journal(journal.parent)
+        if scan.gaps or entries_of(scan.entries, "start"):
+            return False
+    if journals:
+        for name in ("series", STREAMS_FOLDER):
+            shutil.rmtree(path / name, ignore_errors=True)
+        for name in (JOURNAL_NAME, COPY_NAME):
+            (path / name).unlink(missing_ok=True)
+    return True
+
+
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
@@ -106,21 +127,52 @@ class RunDirectories:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._locks: dict[Path, RunLock] = {}
 
     def create(self, scenario: str, run_id: str, out: str = "") -> RunDirectory:
-        """Make the directory of a new run: ``out``, else ``<UTC time>-<scenario>-<id>``.
+        """Make and lock the directory of a new run: ``out``, else ``<UTC time>-<scenario>-<id>``.
 
-        Raises UserError where ``out`` already holds a run or cannot be made.
+        What a start that failed before its load left in ``out`` is removed. Raises UserError where
+        ``out`` holds a run, is being written by another one, or cannot be made.
         """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = Path(out) if out else self._folder / f"{stamp}-{scenario}-{run_id}"
-        if (path / JOURNAL_NAME).exists() or RunDirectory(path).is_finished:
-            raise UserError(f"out {path}: already holds a run; name another folder")
+        directory = RunDirectory(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if not self.claim(directory):
+                raise UserError(
+                    f"out {path}: another run is writing there now; name another folder"
+                )
+            if directory.is_finished or not _is_free(path):
+                self.release(directory)
+                raise UserError(f"out {path}: already holds a run; name another folder")
         except OSError as error:
             raise UserError(f"out {path}: {error.strerror}; name another folder") from None
-        return RunDirectory(path)
+        return directory
+
+    def claim(self, directory: RunDirectory) -> bool:
+        """Lock a directory for this process until it is released; False where another lives in it.
+
+        Raises OSError where no lock can be made there.
+        """
+        path = directory.path.resolve()
+        if path in self._locks:
+            return False
+        lock = take_lock(path)
+        if lock is not None:
+            self._locks[path] = lock
+        return lock is not None
+
+    def release(self, directory: RunDirectory) -> None:
+        """Let others into the directory. Without effect where it is not claimed."""
+        if lock := self._locks.pop(directory.path.resolve(), None):
+            lock.release()
+
+    def release_all(self) -> None:
+        """Let others into every directory."""
+        for path in list(self._locks):
+            self._locks.pop(path).release()
 
     def unfinished(self) -> list[RunDirectory]:
         """Runs that have a journal and no summary: the service died while they ran."""
