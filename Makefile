@@ -27,7 +27,7 @@ RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; 
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs clean
+.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -130,6 +130,9 @@ docs: $(VENV)/.docs-ready ## the documentation site, into site/; a broken link f
 $(VENV)/.docs-ready: $(VENV)/.ready
 	@$(call RETRY,$(BIN)/python $(PIP) install -e '.[docs]')
 	@touch $@
+
+wheel: setup ## build the wheel and use it in a clean environment, outside the checkout
+	@deploy/check-wheel "$(HOST_PYTHON)"
 
 stubs: setup ## generate the protobuf stubs
 	@$(BIN)/python proto/stubs.py write

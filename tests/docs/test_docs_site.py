@@ -87,3 +87,27 @@ def test_metrics_page_names_what_a_scrape_holds() -> None:
 def test_page_is_made_and_has_a_title(path: str) -> None:
     text = PAGES[path]()
     assert re.search(r"^# \w", text, re.MULTILINE), text[:80]
+
+
+FILE = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)`")
+MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+DATED = re.compile(rf"\b\d{{1,2}} (?:{MONTHS})\b|\b20\d\d-\d\d-\d\d\b")
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_source_files_that_a_page_names_exist(page: str) -> None:
+    """From the root of the tree. The wire's page has a test of its own."""
+    if page == "reference/wire.md":
+        pytest.skip("tests/grpc_wire/test_wire_docs.py")
+    named = FILE.findall((DOCS / page).read_text(encoding="utf-8"))
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_page_holds_no_dated_measurement(page: str) -> None:
+    """Figures of single runs and their dates belong to bench/results.json and its table."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    text = re.sub(r"<!-- table -->.*?<!-- /table -->|```.*?```", "", text, flags=re.DOTALL)
+    dates = [date for date in DATED.findall(text) if not date.startswith("2020-01-01")]
+    assert not dates

@@ -26,14 +26,15 @@ def main(argv: Sequence[str]) -> int:
     parser = OneLineParser(prog="loadgen demo", description=__doc__, allow_abbrev=False)
     parser.add_argument("--results", default="results", metavar="DIR", help="holds run directories")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--short", action="store_true", help="accuracy and single_stream only")
     given = parser.parse_strictly(argv)
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_demo(given.results, given.quiet))
+        return runner.run(_demo(given.results, quiet=given.quiet, short=given.short))
 
 
-async def _demo(results: str, quiet: bool) -> int:
+async def _demo(results: str, *, quiet: bool, short: bool) -> int:
     from loadgen_service.cli.local_service import local_service
     from loadgen_service.cli.progress_view import choose_view
     from loadgen_service.cli.verbs.demo_plan import MODEL
@@ -45,7 +46,7 @@ async def _demo(results: str, quiet: bool) -> int:
     try:
         view.say(f"demo: starting sut-server with {MODEL}, an ImageNet classifier")
         async with embedded_sut(MODEL) as address, local_service(1, folder, view.say) as client:
-            async for one in _runs(client, address, view):
+            async for one in _runs(client, address, view, short):
                 ended.append(one)
     finally:
         view.close()
@@ -53,8 +54,10 @@ async def _demo(results: str, quiet: bool) -> int:
     return max(one.exit_code for one in ended)
 
 
-async def _runs(client: ServiceClient, address: str, view: View) -> AsyncIterator[Ended]:
-    """One run after the other, each sized by what the first two measured."""
+async def _runs(
+    client: ServiceClient, address: str, view: View, short: bool
+) -> AsyncIterator[Ended]:
+    """One run after the other, each sized by what the first two measured; ``short``: those two."""
     from loadgen_service.cli.verbs.demo_plan import first_step, later_steps, second_step
 
     cold = await _run(client, first_step(address), view)
@@ -63,7 +66,7 @@ async def _runs(client: ServiceClient, address: str, view: View) -> AsyncIterato
         return
     warm = await _run(client, second_step(address, _latency_ms(cold)), view)
     yield warm
-    if not is_finished(warm):
+    if short or not is_finished(warm):
         return
     for step in later_steps(address, _latency_ms(warm)):
         ended = await _run(client, step, view)
