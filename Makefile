@@ -145,6 +145,21 @@ bench-setup: setup ## the peers of the comparison, each in an environment of its
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.ready || echo "setup: not every peer is here"
 	@$(MAKE) --no-print-directory $(AIPERF_VENV)/.ready || echo "setup: no AIPerf here"
 	@$(MAKE) --no-print-directory triton || echo "setup: no Triton here"
+	@for peer in nghttp2_server grpc_core_server go_server; do \
+		$(MAKE) --no-print-directory $(BENCH_VENV)/bin/$$peer || echo "setup: no $$peer here"; \
+	done
+
+# foreign servers for the comparison, each of another stack
+$(BENCH_VENV)/bin/nghttp2_server: bench/peers/nghttp2_server.c
+	@cc -O2 $< -o $@ -lnghttp2 -lm
+
+$(BENCH_VENV)/bin/grpc_core_server: bench/peers/grpc_core_server.cc
+	@c++ -O2 -std=c++17 $< -o $@ $$(pkg-config --cflags --libs grpc++)
+
+# Debian's packages of Go are sources under /usr/share/gocode
+$(BENCH_VENV)/bin/go_server: bench/peers/go_server.go
+	@deploy/host-packages go "$(HOST_PYTHON)"
+	@GO111MODULE=off GOPATH=/usr/share/gocode go build -o $@ $<
 
 $(AIPERF_VENV)/.ready:
 	@[ -x $(AIPERF_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(AIPERF_VENV)

@@ -118,6 +118,11 @@ def h2load(
              f"http://{address}{SERVICE}{method}"],
             CLIENT_CORE,
         )  # fmt: skip
+    return h2load_rate(said)
+
+
+def h2load_rate(said: str) -> float:
+    """Requests a second by its report. Raises RowFailed where one of them failed."""
     found = re.search(r"([\d.]+) req/s", said)
     failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", said)
     if (

@@ -5,6 +5,7 @@ A row never stops the others: a missing peer and a failed measurement are result
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import subprocess
@@ -15,7 +16,16 @@ from typing import Any
 
 from processes import MissingPeer, RowFailed
 
-Measure = Callable[[], float]
+
+@dataclass(frozen=True)
+class Measured:
+    """A rate, and what a query of it cost: role of a process -> CPU microseconds."""
+
+    figure: float
+    cpu_us: dict[str, float]
+
+
+Measure = Callable[[], float | Measured]
 
 FAILURES = (MissingPeer, RowFailed, OSError, ValueError, LookupError, subprocess.SubprocessError)
 """What a measurement may raise; anything else is a mistake of the harness."""
@@ -32,7 +42,8 @@ class Side:
 @dataclass(frozen=True)
 class Row:
     """``ours`` against ``peer``. ``target``: least ratio; ``inverse``: less is better, so the
-    ratio is the peer's figure over ours. ``beside``: measured for context only."""
+    ratio is the peer's figure over ours. ``beside``: measured for context only.
+    ``cpu_target``: most CPU time a query of ours, as a share of the peer's; NaN to show it only."""
 
     what: str
     unit: str
@@ -42,6 +53,7 @@ class Row:
     inverse: bool = False
     rounds: int = 3
     beside: tuple[Side, ...] = ()
+    cpu_target: float | None = None
 
 
 @dataclass
@@ -86,7 +98,7 @@ def measure_together(
     ``until_s`` (monotonic) but the first.
     """
     results = [Result(row.what, row.peer.name, row.unit, row.target) for row in rows]
-    pairs: list[list[tuple[float, float]]] = [[] for _ in rows]
+    pairs: list[list[tuple[float | Measured, float | Measured]]] = [[] for _ in rows]
     beside: list[dict[str, list[float]]] = [{side.name: [] for side in r.beside} for r in rows]
     for done in range(rounds or rows[0].rounds):
         if done and time.monotonic() > until_s:
@@ -103,13 +115,47 @@ def measure_together(
             try:
                 found.append((ours, row.peer.measure()))
                 for side in row.beside:
-                    more[side.name].append(side.measure())
+                    more[side.name].append(_figure(side.measure()))
             except FAILURES as error:
                 result.reason = reason_of(error)
                 result.ours_figure = ours
     for row, result, found, more in zip(rows, results, pairs, beside, strict=True):
-        _join(result, row, found, more)
-    return results
+        _join(result, row, [(_figure(o), _figure(p)) for o, p in found], more)
+        _tell_cpu(result, found)
+    costs = [
+        _cost(row, result, found)
+        for row, result, found in zip(rows, results, pairs, strict=True)
+        if row.cpu_target is not None
+    ]
+    return [*results, *costs]
+
+
+def _figure(measured: float | Measured) -> float:
+    return measured.figure if isinstance(measured, Measured) else measured
+
+
+def _cost(
+    row: Row, rate: Result, pairs: Sequence[tuple[float | Measured, float | Measured]]
+) -> Result:
+    """The row of CPU time a query: a ratio of the peer's over ours."""
+    target = None if math.isnan(row.cpu_target or 0.0) else 1.0 / (row.cpu_target or 1.0)
+    result = Result(f"{row.what}: CPU a query", row.peer.name, "us", target, reason=rate.reason)
+    whole = [
+        (sum(ours.cpu_us.values()), sum(peer.cpu_us.values()))
+        for ours, peer in pairs
+        if isinstance(ours, Measured) and isinstance(peer, Measured)
+    ]
+    _join(result, dataclasses.replace(row, inverse=True), whole, {})
+    return result
+
+
+def _tell_cpu(result: Result, pairs: Sequence[tuple[float | Measured, float | Measured]]) -> None:
+    """The medians of each process's cost, beside the figure."""
+    for whose, each in (("ours", [o for o, _ in pairs]), ("theirs", [p for _, p in pairs])):
+        said = [one.cpu_us for one in each if isinstance(one, Measured)]
+        for role in said[0] if said else ():
+            name = f"{whose}, {role}: CPU us a query"
+            result.beside[name] = statistics.median(one.get(role, 0.0) for one in said)
 
 
 def reason_of(error: Exception) -> str:

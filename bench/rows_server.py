@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import clients
+import clients_cost
+from foreign_servers import nghttp2_server, triton_server
 from harness import Row, Side
-from processes import (
-    PEERS,
-    ROOT,
-    SERVER_CORE,
-    MissingPeer,
-    output_of,
-    python,
-    started,
-    sut_server,
-)
+from processes import PEERS, ROOT, SERVER_CORE, output_of, python, started, sut_server
+
+from sut_server.models.zoo import onnx_path
 
 SECONDS = 2.0
 TRITON_ROUNDS = 5
@@ -56,9 +49,58 @@ def null_server() -> Iterator[list[Row]]:
 
 
 @contextlib.contextmanager
+def beside_nghttp2() -> Iterator[list[Row]]:
+    """Our cheapest model and a C server of the same job, each under h2load."""
+    with sut_server("--model", "null") as (ours_at, _), nghttp2_server() as theirs_at:
+        yield [
+            Row(
+                f"sut-server --model null under h2load, {outstanding} outstanding",
+                "answers/s",
+                Side(
+                    "sut-server", functools.partial(clients.h2load, ours_at, outstanding, SECONDS)
+                ),
+                Side(
+                    "C server on nghttp2",
+                    functools.partial(clients.h2load, theirs_at, outstanding, SECONDS),
+                ),
+                0.6,
+                rounds=5,
+            )
+            for outstanding in (16, 64)
+        ]
+
+
+@contextlib.contextmanager
+def digits() -> Iterator[list[Row]]:
+    """The same ONNX file in both servers, batched, under perf_analyzer."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sut_server("--model", "digits", "--max-batch", "64") as (ours_at, _),
+    ):
+        model = Path(folder) / "digits"
+        shutil.copytree(PEERS / "triton_digits", model)
+        shutil.copy(ROOT / "tests/triton/repository/efficientnet-lite0/1/model.py", model / "1")
+        shutil.copy(onnx_path("digits"), model / "1" / "model.onnx")
+        with triton_server({"digits": model}) as theirs_at:
+            flags = ("--concurrency-range", "64")
+            sides = [
+                Side(
+                    name,
+                    functools.partial(clients_cost.perf_analyzer, at, SECONDS, "digits", *flags),
+                )
+                for name, at in (("sut-server", ours_at), ("Triton, Python backend", theirs_at))
+            ]
+            what = "digits by ONNX Runtime, batched, 64 outstanding by perf_analyzer"
+            yield [Row(what, "queries/s", *sides, 2.0, rounds=5)]
+
+
+@contextlib.contextmanager
 def triton() -> Iterator[list[Row]]:
     """Real Triton's own unary limit under h2load: its cheapest call, and its cheapest model."""
-    with sut_server("--model", "null") as (ours_at, _), _triton_server() as triton_at:
+    with (
+        sut_server("--model", "null") as (ours_at, _),
+        triton_server({"identity": PEERS / "triton_identity"}) as triton_at,
+    ):
         yield [
             Row(
                 f"sut-server --model null under h2load, {outstanding} outstanding",
@@ -113,27 +155,3 @@ def real_model() -> Iterator[list[Row]]:
                 rounds=5,
             ),
         ]
-
-
-@contextlib.contextmanager
-def _triton_server() -> Iterator[str]:
-    """The Triton of the tests, kept on the server's core."""
-    sys.path.insert(0, str(ROOT / "tests" / "triton"))
-    from triton_server import environment_path, make_repository, triton
-
-    from sut_server.models.zoo import onnx_path
-
-    environment = environment_path()
-    if environment is None:
-        raise MissingPeer("tritonserver is not installed: make triton")
-    own = os.sched_getaffinity(0)
-    with tempfile.TemporaryDirectory() as folder:
-        repository = make_repository(Path(folder), onnx_path("efficientnet-lite0"))
-        shutil.copytree(PEERS / "triton_identity", repository / "identity")
-        os.sched_setaffinity(0, {SERVER_CORE})  # inherited by what is started now
-        try:
-            with triton(environment, repository, Path(folder) / "triton.log") as (address, *_):
-                os.sched_setaffinity(0, own)
-                yield address
-        finally:
-            os.sched_setaffinity(0, own)

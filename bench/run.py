@@ -24,6 +24,7 @@ import curves
 import rows_client
 import rows_cost
 import rows_fleet
+import rows_foreign
 import rows_server
 import rows_streams
 import rows_time
@@ -46,10 +47,18 @@ def _plain(make: Callable[[bool], Sequence[Row]], quick: bool) -> Rows:
 
 
 BUDGET_S = {
-    "closed-loop": 420.0,
+    "nghttp2": 260.0,
+    "c-core": 260.0,
+    "grpc-go": 40.0,
+    "shapes": 180.0,
+    "proxies": 120.0,
+    "triton-clients": 200.0,
+    "closed-loop": 240.0,
     "images": 45.0,
     "shared-memory": 40.0,
     "null-server": 40.0,
+    "null-nghttp2": 40.0,
+    "digits": 60.0,
     "triton": 80.0,
     "real-model": 230.0,
     "planning": 15.0,
@@ -71,10 +80,18 @@ class OutOfTime(Exception):
 def groups(quick: bool) -> dict[str, Callable[[list[Result]], None]]:
     """Name of a group -> what measures it and adds its results to a list."""
     rows: dict[str, Rows] = {
+        "nghttp2": rows_foreign.nghttp2,
+        "c-core": rows_foreign.c_core,
+        "grpc-go": rows_foreign.grpc_go,
+        "shapes": rows_foreign.shapes,
+        "proxies": rows_foreign.proxies,
+        "triton-clients": rows_foreign.triton_clients,
         "closed-loop": rows_client.closed_loops,
         "images": rows_client.images,
         "shared-memory": rows_client.shared_memory,
         "null-server": rows_server.null_server,
+        "null-nghttp2": rows_server.beside_nghttp2,
+        "digits": rows_server.digits,
         "triton": rows_server.triton,
         "streams": rows_streams.token_streams,
         "real-model": rows_server.real_model,
