@@ -103,22 +103,25 @@ def shapes() -> Iterator[list[Row]]:
         nghttp2_server("--elements", str(LOG_NORMAL_BYTES // 4)) as fixed,
         nghttp2_server("--elements", str(LOG_NORMAL_BYTES // 4), "--sigma", "1") as drawn,
         nghttp2_server("--service-us", str(SERVICE_US)) as slow,
+        core_server() as core,
     ):
         plain = _ours(fixed, 64)
         slow_peer = _h2load(slow, 64)
         yield [
             _pair("answers of log-normal lengths", _ours(drawn, 64), plain, 0.9),
             _pair("8 connections", _ours(fixed, 64, "--connections", "8"), plain, 0.8),
-            _pair("answers and requests by gzip", _ours(fixed, 64, "--compression", "gzip"),
-                  plain, None),
+            _pair("requests by gzip", _ours(core, 64, "--request-compression", "gzip"),
+                  _ours(core, 64), None, server="C-core server"),
             Row("5 ms of service time, 64 outstanding", "queries/s", _ours(slow, 64), slow_peer,
                 None, rounds=ROUNDS, cpu_target=SHOWN),
         ]  # fmt: skip
 
 
-def _pair(what: str, ours: Side, plain: Side, target: float | None) -> Row:
+def _pair(
+    what: str, ours: Side, plain: Side, target: float | None, server: str = "nghttp2 server"
+) -> Row:
     sides = (Side(what, ours.measure), Side("fixed, one connection, plain", plain.measure))
-    what = f"nghttp2 server, 64 outstanding: {what}"
+    what = f"{server}, 64 outstanding: {what}"
     return Row(what, "queries/s", *sides, target, rounds=ROUNDS, cpu_target=SHOWN)
 
 
