@@ -44,7 +44,9 @@ class Report:
 
         path = self.directory / "records.parquet"
         try:
-            return pq.read_table(path, columns=columns, memory_map=True)
+            return pq.read_table(
+                path, columns=columns, memory_map=True, page_checksum_verification=True
+            )
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: {error}") from None
 

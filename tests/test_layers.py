@@ -16,6 +16,7 @@ OURS = {"loadgen_service", "sut_server", "grpc_wire", "host_tuning", "loadgen_pr
 # layer -> layers of ours that it may import, beside itself
 LAYERS: dict[str, set[str]] = {
     "loadgen_service.errors": set(),
+    "loadgen_service.checksums": {"loadgen_service.errors"},
     "loadgen_service.core": {"loadgen_service.errors"},
     "host_tuning": set(),
     "grpc_wire": set(),
@@ -36,13 +37,18 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.mlperf",  # which responses LoadGen's accuracy log would hold
         "loadgen_proto",
     },
-    "loadgen_service.report": {"loadgen_service.core", "loadgen_service.errors"},
+    "loadgen_service.report": {
+        "loadgen_service.core",
+        "loadgen_service.errors",
+    },
     "loadgen_service.compare": {
+        "loadgen_service.checksums",
         "loadgen_service.core",
         "loadgen_service.errors",
         "loadgen_service.report",
     },
     "loadgen_service.service": {
+        "loadgen_service.checksums",
         "loadgen_service",
         "loadgen_service.core",
         "loadgen_service.errors",
@@ -58,7 +64,11 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.service",
         "loadgen_proto",
     },
-    "loadgen_service.mlperf": {"loadgen_service.core", "loadgen_service.errors"},
+    "loadgen_service.mlperf": {
+        "loadgen_service.checksums",
+        "loadgen_service.core",
+        "loadgen_service.errors",
+    },
     # a script's way in: it runs or serves one, so it needs both sides (docs/how-to/binding.md)
     "loadgen_service.binding": {
         "loadgen_service.core",
@@ -70,6 +80,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "loadgen_service.fleet": {"loadgen_service.core", "loadgen_service.errors"},
     "loadgen_service.cli": {
+        "loadgen_service.checksums",
         "loadgen_service",
         "loadgen_service.core",
         "loadgen_service.errors",

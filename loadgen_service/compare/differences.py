@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from loadgen_service.compare.records_check import require_agreement
 from loadgen_service.compare.systems import Run
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.stats.bootstrap import (
@@ -123,9 +124,13 @@ class Measured:
 
 
 def measure(name: str, run: Run) -> Measured:
-    """Read the records of a timed run. Raises UserError naming the file."""
+    """Read the records of a timed run.
+
+    Raises UserError naming a file, and where the summary is not what the records say.
+    """
     series = run.series
     assert series is not None
+    require_agreement(run.directory, run.summary, series)
     return Measured(name, run, read_grid(run.directory, series, SLICE_COUNT))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from loadgen_service.checksums import require_sums, require_unchanged
 from loadgen_service.compare.task import SUFFIX, Task
 from loadgen_service.core.plan.plan import workload_fields
 from loadgen_service.core.summary.mixed import MIXED_FILE
@@ -78,9 +79,12 @@ def read_run(directory: Path) -> Run:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UserError(f"{path}: {reason}; name the directory of a finished run") from None
     try:
-        return Run(directory, summary_from_json(text))
+        summary = summary_from_json(text)
     except UserError as error:
         raise UserError(f"{directory}: {error}") from None
+    require_unchanged(directory)
+    require_sums(directory, summary.checksums)
+    return Run(directory, summary)
 
 
 def read_systems(arguments: Sequence[str]) -> list[System]:

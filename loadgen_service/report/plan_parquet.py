@@ -42,7 +42,7 @@ def write_plan(
     partial = path.with_name(path.name + ".partial")
     rows = 0
     try:
-        with pq.ParquetWriter(partial, _schema()) as writer:
+        with pq.ParquetWriter(partial, _schema(), write_page_checksum=True) as writer:
             for spec in series_specs(settings, counts):
                 plan = plan_series(settings, counts, spec, trace_ns)
                 for start in range(0, len(plan.samples), _ROWS_AT_ONCE):

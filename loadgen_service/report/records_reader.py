@@ -44,7 +44,9 @@ class SeriesRecords:
         self._series = series_index
         try:
             # else pieces would hold what was read before them, and what comes after
-            self._file = pq.ParquetFile(self._path, pre_buffer=False)
+            self._file = pq.ParquetFile(
+                self._path, pre_buffer=False, page_checksum_verification=True
+            )
             self._groups = [
                 group
                 for group in range(self._file.num_row_groups)

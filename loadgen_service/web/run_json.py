@@ -19,6 +19,7 @@ PAGE_FILES: Final = {
     "summary.json": "application/json",
     "settings.yaml": "text/plain; charset=utf-8",
     "records.parquet": "application/octet-stream",
+    "SHA256SUMS": "text/plain; charset=utf-8",
 }
 """What of a run directory the page offers, and as what."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
         directory = Path(status.run_directory)
         names = {path.name for path in directory.iterdir()}
         assert names == {
+            "SHA256SUMS",
             "settings.yaml",
             "summary.json",
             "records.parquet",
@@ -32,7 +34,12 @@ def test_a_run_ends_valid_with_all_its_files(bench: Any) -> None:
             "report.html",
             "journal.jsonl",
         }
-        table = pq.read_table(directory / "records.parquet")
+        check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+        checked = subprocess.run(check, cwd=directory, capture_output=True, text=True, check=True)
+        assert checked.stdout.count(": OK") == len(names) - 2  # not itself, not the journal
+        assert summary.checksums == "SHA256SUMS"
+        pages = pq.ParquetFile(directory / "records.parquet", page_checksum_verification=True)
+        table = pages.read()
         assert table.num_rows == summary.counts.samples.planned
         assert json.loads((directory / "summary.json").read_text())["plan_hash"].startswith("plan-")
         controls = [call for call in worker.calls if call.startswith("control ")]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from loadgen_service.checksums import require_unchanged
 from loadgen_service.cli.flags import OneLineParser
 from loadgen_service.errors import RunError, SettingsError, UserError
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     given = _parser().parse_strictly(argv)
     _judge_flags(given)
     directory = Path(given.directory)
+    require_unchanged(directory)
     from loadgen_service.mlperf.accuracy_scores import first_answers
 
     answers = first_answers(_answers(directory))
@@ -93,12 +95,18 @@ def _kept_answers(directory: Path) -> list[LoggedAnswer]:
     columns = ["series", "request_index", "sample_index"]
     samples: dict[tuple[int, int], list[int]] = {}
     for series, row, sample in zip(
-        *pq.read_table(directory / "records.parquet", columns=columns).to_pydict().values(),
+        *pq.read_table(
+            directory / "records.parquet", columns=columns, page_checksum_verification=True
+        )
+        .to_pydict()
+        .values(),
         strict=True,
     ):
         samples.setdefault((series, row), []).append(sample)
     found = []
-    for batch in pq.ParquetFile(directory / "responses.parquet").iter_batches():
+    for batch in pq.ParquetFile(
+        directory / "responses.parquet", page_checksum_verification=True
+    ).iter_batches():
         for series, row, response in zip(*batch.to_pydict().values(), strict=True):
             asked = samples.get((series, row), [])
             for sample, data in zip(asked, sample_bytes(response, len(asked) or 1), strict=False):

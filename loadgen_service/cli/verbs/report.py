@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from loadgen_service.checksums import replace_sum, require_sums, require_unchanged
 from loadgen_service.cli.flags import OneLineParser
 from loadgen_service.errors import UserError
 
@@ -58,6 +59,7 @@ def read_mixed(directory: Path) -> MixedSummary | None:
     if not path.is_file():
         return None
     try:
+        require_unchanged(directory)
         return mixed_from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
@@ -92,6 +94,7 @@ def write_page(summary: Summary, directory: Path) -> Path:
     try:
         partial.write_text(render_html(summary, directory), encoding="utf-8")
         partial.replace(path)
+        replace_sum(directory, REPORT_FILE)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise UserError(f"{path}: {error.strerror}; make the directory writable") from None
@@ -112,6 +115,9 @@ def read_summary(directory: Path) -> Summary:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UserError(f"{path}: {reason}; name the directory of a finished run") from None
     try:
-        return summary_from_json(text)
+        require_unchanged(path.parent)
+        summary = summary_from_json(text)
+        require_sums(path.parent, summary.checksums)
     except UserError as error:
         raise UserError(f"{directory}: {error}") from None
+    return summary

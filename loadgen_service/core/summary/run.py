@@ -121,6 +121,9 @@ class Summary(MeasuredTimes):
     )
     notes: list[str]
     gaps: list[str]
+    checksums: str = Field(
+        "", description="the file with the SHA-256 of every result file; empty: an older version's"
+    )
     settings: dict[str, object]
     environment: dict[str, str]
     series: list[SeriesSummary]
@@ -178,6 +181,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
             *contention_notes([worker for one in rated for worker in one.workers]),
         ],
         gaps=list(facts.gaps),
+        checksums="",  # told by whoever writes the files
         settings=public_settings(settings),
         environment=facts.environment,
         series=series,

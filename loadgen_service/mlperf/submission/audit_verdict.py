@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from loadgen_service.checksums import require_sums, require_unchanged
 from loadgen_service.core.summary.run import summary_from_json
 from loadgen_service.errors import UserError
 from loadgen_service.mlperf.audit.logs import (
@@ -155,7 +156,9 @@ def _own_verdicts(runs: Mapping[str, Path]) -> tuple[tuple[str, ...], tuple[str,
         if not summary_path.is_file():
             notes.append(f"{path}: has LoadGen's logs alone; only they were judged")
             continue
+        require_unchanged(path)
         summary = summary_from_json(summary_path.read_bytes())
+        require_sums(path, summary.checksums)
         if summary.valid is False:
             invalid.append(f"the {name} run is INVALID: {summary.invalid_reason}")
     return tuple(invalid), tuple(notes)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadgen_service.checksums import require_sums, require_unchanged
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import UserError
 from loadgen_service.mlperf.audit.logs import DetailLog, has_logs, read_detail_log
@@ -62,7 +63,9 @@ def read_run(path: Path) -> RunLogs:
     if not has_logs(path):
         raise UserError(f"run {path}: holds no mlperf_log_detail.txt and summary; name a finished "
                         "run of one of LoadGen's scenarios")  # fmt: skip
+    require_unchanged(path)
     run = RunLogs(path, read_detail_log(path), read_json(path / "summary.json") or {})
+    require_sums(path, str(run.facts.get("checksums") or ""))
     if not run.kinds or not run.scenario:
         raise UserError(f"run {path}: its log says neither scenario nor mode; is it finished?")
     return run

@@ -67,7 +67,7 @@ def _read_lines(directory: Path, series_index: int) -> dict[str, Points]:
     lines: dict[str, Points] = {}
     try:
         wanted = [("name", "in", SHARES), ("series", "=", series_index), ("time_ns", ">=", 0)]
-        table = pq.read_table(path, filters=wanted)
+        table = pq.read_table(path, filters=wanted, page_checksum_verification=True)
     except (OSError, ValueError, KeyError):
         return {}
     places = {url: place for place, url in enumerate(table["target"].unique().to_pylist())}

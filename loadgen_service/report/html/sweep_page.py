@@ -155,4 +155,4 @@ def write_points(path: Path, points: Sequence[SweepPoint]) -> None:
         [(field.name, kinds[str(field.type).split(" ")[0]]) for field in fields(SweepPoint)]
     )
     rows = [asdict(point) for point in points]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, write_page_checksum=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loadgen_service.checksums import require_unchanged
 from loadgen_service.core.run_state import RunState
 from loadgen_service.core.summary.mixed import (
     MIXED_FILE,
@@ -31,7 +32,7 @@ def write_mixed(
     mixed = build_mixed(run_id, streams, ())
     directory.write_text("report.txt", render_mixed_text(mixed))
     directory.write_text("report.html", render_mixed_html(mixed))
-    directory.write_text(MIXED_FILE, mixed_to_json(mixed))
+    directory.write_summary(MIXED_FILE, mixed_to_json(mixed))
     return mixed
 
 
@@ -49,6 +50,7 @@ def _left_behind(directory: RunDirectory, index: int, entry: Entry) -> StreamSum
     path = directory.path / place / "summary.json"
     summary: Summary | None = None
     if path.is_file():
+        require_unchanged(path.parent)
         summary = summary_from_json(path.read_text(encoding="utf-8"))
     is_done = summary is not None and summary.state == RunState.DONE.name
     valid = summary.valid if summary and is_done else None

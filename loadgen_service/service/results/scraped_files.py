@@ -130,7 +130,9 @@ class _MetricsWriter:
         }
         self._schema = pa.schema(list(columns.items()))
         self._to_table = pa.table
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            path, self._schema, compression="zstd", write_page_checksum=True
+        )
         self._columns: dict[str, list[object]] = {name: [] for name in columns}
 
     def __enter__(self) -> _MetricsWriter:

@@ -29,7 +29,7 @@ def write_tokens(path: Path, directory: RunDirectory, plans: Sequence[SeriesPlan
         ("arrived_ns", "i8"),
     )
     schema = pa.schema([(name, pa.from_numpy_dtype(np.dtype(kind))) for name, kind in columns])
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for plan in plans:
             tokens = read_tokens(directory.segments(plan.spec.index))
             ends = np.cumsum(tokens.length)

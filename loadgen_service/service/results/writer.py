@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from loadgen_service.checksums import SUMS_FILE
 from loadgen_service.core.facts.run import RunFacts
 from loadgen_service.core.figures.series import series_figures
 from loadgen_service.core.plan.plan import SeriesPlan, shard_rows
@@ -108,9 +109,10 @@ def write_results(directory: RunDirectory, material: Material) -> Summary:
         )
     summary = build_summary(settings, material.facts, results)
     summary = with_sut_metrics(summary, settings, directory)
+    summary = summary.model_copy(update={"checksums": SUMS_FILE})
     directory.write_text("report.txt", _rendered(summary))
     directory.write_text("report.html", _page(summary, directory.path))
-    directory.write_text("summary.json", summary_to_json(summary))
+    directory.write_summary("summary.json", summary_to_json(summary))
     return summary
 
 
@@ -233,7 +235,7 @@ def _records_writer(path: Path, columns: Mapping[str, Any]) -> Iterator[Any]:
     schema = pa.schema(
         [(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in columns.items()]
     )
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
 
         def write_table(columns: dict[str, Any]) -> None:
             writer.write_table(pa.table(columns, schema=schema))
@@ -288,7 +290,7 @@ def _write_responses(path: Path, directory: RunDirectory, plans: Sequence[Series
     schema = pa.schema(
         [("series", pa.int32()), ("request_index", pa.int64()), ("response", pa.binary())]
     )
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for plan in plans:
             responses = read_responses(directory.segments(plan.spec.index))
             for rows, contents in _in_groups(responses):

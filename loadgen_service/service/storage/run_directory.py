@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen_service.checksums import SUMS_FILE, file_sums, sums_text, text_sum
 from loadgen_service.core.summary.mixed import MIXED_FILE
 from loadgen_service.errors import RunError, UserError
 from loadgen_service.service.storage.journal import (
@@ -25,6 +26,7 @@ STREAMS_FOLDER = "streams"
 """Below a mixed run's directory: a run directory for each stream, by its name."""
 
 RESULT_FILES = (
+    SUMS_FILE,
     MIXED_FILE,
     "settings.yaml",
     "summary.json",
@@ -91,6 +93,13 @@ class RunDirectory:
     def write_text(self, name: str, text: str) -> Path:
         """Write one text file whole."""
         return self.write_whole(name, lambda path: _write_text(path, text))
+
+    def write_summary(self, name: str, text: str) -> None:
+        """Write the file that marks a run finished, after the digests of all others and its own."""
+        others = [one for one in RESULT_FILES if one not in (name, SUMS_FILE, JOURNAL_NAME)]
+        sums = {**file_sums(self.path, others), name: text_sum(text)}
+        self.write_text(SUMS_FILE, sums_text(sums))
+        self.write_text(name, text)
 
     def drop_segments(self) -> None:
         """Forget the batches: records.parquet holds what they held."""
