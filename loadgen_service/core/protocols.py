@@ -40,7 +40,8 @@ class ProtocolRow:
     ``inputs``: what a sample is, tensors or prompts. ``multiplexed``: one connection carries many
     calls. ``proxy_variables``: whose environment variables name the proxy. ``streams``: an answer
     may come in pieces. ``json_tensors``, ``sequences``, ``shared_memory``, ``grpc_aio``: whether
-    these settings are offered over it.
+    these settings are offered over it. ``timeout_ms``: least deadline of a query where the user
+    gives none; a language model's answer may take most of a minute.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ProtocolRow:
     sequences: bool = False
     shared_memory: bool = False
     grpc_aio: bool = False
+    timeout_ms: int = 10_000
 
 
 _RPC_SERVICE: Final = "inference.GRPCInferenceService"
@@ -124,6 +126,7 @@ _ROWS: Final = (
         trace=_trace_openai,
         default_path="/v1",
         inputs="prompts",
+        timeout_ms=60_000,
     ),
 )
 

@@ -16,8 +16,12 @@ Parts = bytes | tuple[bytes | memoryview, ...]
 
 Event = tuple[Any, ...]
 """``(DONE, key, code, message or None, text)`` or ``(MESSAGE, key, message)``, a piece of a
-streamed answer; others are skipped by the loop. ``key`` is what ``issue`` was given. A DONE may
-have a sixth element, the ``Usage``; without one each piece counts as a token."""
+streamed answer, with its choice behind it where that is not 0; others are skipped by the loop.
+``key`` is what ``issue`` was given. A DONE may have a sixth element, the ``Usage``; without one
+each piece counts as a token."""
+
+NO_PIECES: Final = b""
+"""What a reader of answers gives where no output came; else a byte a piece: its choice."""
 
 Usage = tuple[int, int, int]
 """Output tokens, input tokens (-1: unknown), and who counted them (core.token_rows.CountedBy)."""
@@ -42,6 +46,7 @@ __all__ = [
     "DONE",
     "ISSUED",
     "MESSAGE",
+    "NO_PIECES",
     "TAKEN",
     "Cell",
     "Event",

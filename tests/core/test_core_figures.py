@@ -88,16 +88,36 @@ def test_offline_counts_samples_and_its_makespan() -> None:
     assert (figures.queries.planned, figures.queries.completed) == (1, 1)
 
 
-def test_a_concurrency_run_counts_completions_up_to_the_stop() -> None:
+def test_a_concurrency_run_is_measured_up_to_the_first_answer_after_the_stop() -> None:
     made = closed("concurrency", 1000, concurrency=1)
     made.facts = replace(made.facts, stop_ns=500 * MS)
     figures = made.figures()
-    assert figures.elapsed_ns == figures.loadgen.duration_ns == 500 * MS
-    assert figures.completed_qps == pytest.approx(1000.0)
+    assert figures.loadgen.duration_ns == 500 * MS
+    assert figures.elapsed_ns == 501 * MS - 30_000
+    assert figures.completed_qps == pytest.approx(501 / 0.50097)
     assert figures.outside_window_count == 1000 - 501
     assert figures.latency_ns is not None
     assert figures.latency_ns.count == 501
     assert figures.queries.planned == 1000
+
+
+@pytest.mark.parametrize("stop_ms", [500, 2_900, 3_100, 5_060])
+def test_the_rate_of_long_answers_does_not_depend_on_where_the_stop_cuts_them(stop_ms: int) -> None:
+    """8 callers, each answer 3.5 s, each caller begun 100 ms after the one before."""
+    made = closed("concurrency", 32, concurrency=8)
+    rows = np.arange(32)
+    made.records["scheduled_ns"] = rows // 8 * 3_500 * MS + rows % 8 * 100 * MS
+    for name in ("released_ns", "issued_ns"):
+        made.records[name] = made.records["scheduled_ns"]
+    done = made.records["scheduled_ns"] + 3_500 * MS
+    made.records["completed_ns"] = made.records["first_response_ns"] = done
+    made.facts = replace(made.facts, stop_ns=stop_ms * MS)
+    figures = made.figures()
+    assert figures.elapsed_ns is not None
+    assert figures.elapsed_ns >= stop_ms * MS
+    begun = 2_800 / 3_500  # callers that were not there yet, in answers
+    true = (8 / 3.5) - begun / (figures.elapsed_ns / 1e9)
+    assert figures.completed_qps == pytest.approx(true, rel=1e-3)
 
 
 def test_a_concurrency_run_without_a_stop_ends_with_its_last_answer() -> None:

@@ -27,7 +27,7 @@ def test_times_are_from_the_scheduled_instant_and_per_further_token() -> None:
     tokens = streamed().figures().tokens
     assert tokens is not None
     assert (tokens.ttft_ns.min, tokens.ttft_ns.max) == (20 * MS, 20 * MS)
-    assert (tokens.tpot_ns.p50, tokens.tpot_target_ns) == (5 * MS, 5 * MS)
+    assert (tokens.loadgen_tpot_ns.p50, tokens.tpot_target_ns) == (5 * MS, 5 * MS)
     assert tokens.token_count == 11 * tokens.ttft_ns.count
     assert server().figures().tokens is None
 
@@ -80,7 +80,7 @@ def test_an_answer_without_tokens_to_measure_is_valid_for_loadgen_alone(spoil, w
     assert verdict.valid is False
     finding = next(one for one in verdict.findings if one.name == "token_answers")
     assert words in finding.measured
-    assert series.figures().tokens.tpot_ns.min == 5 * MS  # none is negative
+    assert series.figures().tokens.loadgen_tpot_ns.min == 5 * MS  # none is negative
 
 
 def test_failed_answers_have_infinite_times() -> None:

@@ -96,8 +96,8 @@ def read(status: int, body: bytes, head_bytes: int | None = None, keep: bool = T
     length = {} if head_bytes is None else {b"inference-header-content-length": b"%d" % head_bytes}
     answer.begin(status, length)
     for start in range(0, len(body), 7):
-        assert answer.feed(body[start : start + 7]) == 0
-    assert answer.end() == 0
+        assert answer.feed(body[start : start + 7]) == b""
+    assert answer.end() == b""
     return answer.ending()
 
 

@@ -33,8 +33,8 @@ EXPECTED = {
 def read(body: bytes, step: int, **given):
     answer = OpenAiAnswer(keep=True, **given)
     answer.begin(200, SSE)
-    pieces = sum(answer.feed(body[at : at + step]) for at in range(0, len(body), step))
-    return pieces + answer.end(), answer.ending()
+    pieces = [answer.feed(body[at : at + step]) for at in range(0, len(body), step)]
+    return len(b"".join(pieces) + answer.end()), answer.ending()
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -94,8 +94,8 @@ def test_an_answer_in_one_piece_is_one_piece():
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 2},
     }
-    assert answer.feed(json.dumps(whole).encode()) == 0
-    assert answer.end() == 1
+    assert answer.feed(json.dumps(whole).encode()) == b""
+    assert answer.end() == b"\0"
     assert answer.ending() == (0, None, "", (2, 3, CountedBy.USAGE))
 
 

@@ -172,7 +172,7 @@ def test_an_unanswered_request_times_out_and_its_late_answer_is_dropped(tmp_path
     assert columns["status"].tolist() == [Status.TIMED_OUT]
     assert columns["completed_ns"].tolist() == [-1]
     assert columns["issued_ns"].tolist() == [0]
-    assert list(rig.loop.errors) == [(0, 4, "deadline passed, no answer")]
+    assert list(rig.loop.errors) == [(0, 4, "deadline passed, no answer; --timeout-ms sets it")]
 
 
 def test_a_request_that_never_found_room_times_out_too(tmp_path: Path) -> None:

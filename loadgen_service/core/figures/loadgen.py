@@ -156,7 +156,7 @@ def _rates(
     return {}
 
 
-def per_second(count: int, duration_ns: int | None) -> float | None:
+def per_second(count: float, duration_ns: int | None) -> float | None:
     """``count`` in ``duration_ns`` as a rate; None without a duration or with nothing in it."""
     if not duration_ns or duration_ns < 0 or count < 0:
         return None

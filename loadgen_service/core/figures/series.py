@@ -23,7 +23,7 @@ from loadgen_service.core.figures.loadgen import (
 )
 from loadgen_service.core.figures.network_hops import Hops, request_hops
 from loadgen_service.core.figures.sequences import SequenceFigures, sequence_figures
-from loadgen_service.core.figures.streams import StreamFigures, stream_figures
+from loadgen_service.core.figures.streams import StreamFigures, share_within, stream_figures
 from loadgen_service.core.figures.times import Rows, Times, row_times
 from loadgen_service.core.figures.tokens import TokenFigures, token_figures
 from loadgen_service.core.plan.plan import SeriesPlan
@@ -59,9 +59,10 @@ class SeriesFigures:
 
     ``latency_ns`` covers completed ``latency_unit``s ("query", offline "sample") and counts from
     the scheduled instant. ``elapsed_ns``: from the start to the last good answer, in a concurrency
-    run the window. Rates divide by it. ``outside_window_count``: queries of a concurrency run that
-    began after the stop instant and are in the counts only. ``tokens``: where the settings ask for
-    LoadGen's token rules.
+    run the window (``_window_ns``). Rates divide by it, and count what came within it: an answer
+    that spans its end by the share of its time inside (``share_within``). ``outside_window_count``:
+    queries of a concurrency run that began after the stop instant and are in the counts only.
+    ``tokens``: where the settings ask for LoadGen's token rules.
     """
 
     queries: Counts
@@ -101,16 +102,17 @@ def series_figures(
     sample_counts = samples_in_rows(plan, table.row)
     all_queries = query_rows(plan, table)
     windowed = SCENARIOS[settings.scenario].duration_clock == "window"
-    window_ns = _window_ns(table, facts) if windowed else None
-    queries = _began_by(all_queries, window_ns)
+    stop_ns = _stop_ns(table, facts) if windowed else None
+    queries = _began_by(all_queries, stop_ns)
     latencies = _latencies(settings, table, queries, sample_counts)
-    elapsed_ns = window_ns if windowed else _last_answer(table)
+    elapsed_ns = _window_ns(table, stop_ns) if windowed else _last_answer(table)
+    streams = stream_figures(settings, plan, table, tokens, elapsed_ns) if tokens else None
     bursts = _burst_latencies(settings, plan, table, queries)
     counts = Counts.of(all_queries.status)
     hops = request_hops(table, facts)
     whole = _part(Rows(table), hops, sample_counts, elapsed_ns)
     own = loadgen_figures(
-        settings, queries, latencies, _stopping(settings, latencies, bursts), window_ns
+        settings, queries, latencies, _stopping(settings, latencies, bursts), stop_ns
     )
     return SeriesFigures(
         queries=counts,
@@ -131,12 +133,28 @@ def series_figures(
         foreign_count=table.foreign_count,
         unexpected_count=table.unexpected_count,
         outside_window_count=len(all_queries.status) - len(queries.status),
-        streams=stream_figures(settings, plan, table, tokens, elapsed_ns) if tokens else None,
-        tokens=token_figures(settings, table, own, _query_latencies(queries))
-        if settings.use_token_latencies
-        else None,
+        streams=streams,
+        tokens=_token_figures(settings, table, own, queries, streams),
         sequences=sequence_figures(plan, table, facts),
     )
+
+
+def _token_figures(
+    settings: Settings,
+    table: RequestTable,
+    own: LoadgenFigures,
+    queries: QueryRows,
+    streams: StreamFigures | None,
+) -> TokenFigures | None:
+    """Where the settings ask for them; a closed loop's tokens a second are those of its window."""
+    if not settings.use_token_latencies:
+        return None
+    made = token_figures(settings, table, own, _query_latencies(queries))
+    if streams is None:
+        return made
+    windowed = SCENARIOS[settings.scenario].duration_clock == "window"
+    rate = streams.output_tokens_per_second if windowed else made.tokens_per_second
+    return replace(made, tpot_ns=streams.tpot_ns, tokens_per_second=rate)
 
 
 def _query_latencies(queries: QueryRows) -> Latencies:
@@ -153,11 +171,24 @@ def _last_answer(table: RequestTable) -> int | None:
     return int(table.completed_ns.max(where=done, initial=NEVER)) if done.any() else None
 
 
-def _window_ns(table: RequestTable, facts: SeriesFacts) -> int | None:
-    """End of a closed loop's measured window: the broadcast stop, else the last answer."""
+def _stop_ns(table: RequestTable, facts: SeriesFacts) -> int | None:
+    """Until when a closed loop issued: the broadcast stop, else the last answer."""
     if facts.stop_ns is not None:
         return facts.stop_ns
     return _last_answer(table)
+
+
+def _window_ns(table: RequestTable, stop_ns: int | None) -> int | None:
+    """End of a closed loop's measured window: the first answer at or after the stop.
+
+    Up to it every caller has a request out. The stop itself falls anywhere in the answers that are
+    out then; where those are long, what came by it is less than what the SUT had worked on.
+    """
+    if stop_ns is None:
+        return None
+    out = (table.completed_ns >= stop_ns) & (table.scheduled_ns <= stop_ns)
+    out &= table.status != Status.NOT_ISSUED
+    return int(table.completed_ns[out].min()) if out.any() else stop_ns
 
 
 def _began_by(queries: QueryRows, window_ns: int | None) -> QueryRows:
@@ -214,8 +245,11 @@ def _query_rate(queries: QueryRows, elapsed_ns: int | None) -> float | None:
     """Completions up to ``elapsed_ns`` a second; 0 where nothing completed in a known time."""
     if elapsed_ns is None:
         return None
-    inside = (queries.status == Status.COMPLETED) & (queries.completed_ns <= elapsed_ns)
-    return per_second(int(np.count_nonzero(inside)), elapsed_ns)
+    done = queries.status == Status.COMPLETED
+    if (queries.completed_ns <= elapsed_ns).all():
+        return per_second(int(np.count_nonzero(done)), elapsed_ns)
+    shares = share_within(queries.scheduled_ns[done], queries.completed_ns[done], elapsed_ns)
+    return per_second(float(shares.sum()), elapsed_ns)
 
 
 def _unaccounted(table: RequestTable, facts: SeriesFacts) -> int:
@@ -269,9 +303,14 @@ def _sample_rate(rows: Rows, weights: Int64Array, elapsed_ns: int | None) -> flo
     """As ``_query_rate``, of samples."""
     if elapsed_ns is None:
         return None
-    table, count = rows.table, 0
+    table, count = rows.table, 0.0
     for piece in pieces_of(len(rows)):
         done = rows.of(table.status, piece) == Status.COMPLETED
-        inside = done & (rows.of(table.completed_ns, piece) <= elapsed_ns)
-        count += int(rows.of(weights, piece)[inside].sum())
+        due, ended = rows.of(table.scheduled_ns, piece), rows.of(table.completed_ns, piece)
+        of_each = rows.of(weights, piece)
+        if (ended <= elapsed_ns).all():
+            count += int(of_each[done].sum())
+        else:
+            shares = share_within(due[done], ended[done], elapsed_ns)
+            count += float((shares * of_each[done]).sum())
     return per_second(count, elapsed_ns)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 Int64Array = npt.NDArray[np.int64]
 
 UNKNOWN_COUNT: Final = -1
+CHOICE_MAX: Final = 255
+"""Answers to one prompt (``n``) that are told apart; those beyond share the last number."""
 
 
 class CountedBy(IntEnum):
@@ -29,10 +31,12 @@ class CountedBy(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenRows:
-    """Streamed requests by plan row, [n] each but ``arrived_ns``.
+    """Streams by plan row, [n] each but ``arrived_ns``.
 
-    ``arrived_ns``: ns since the series' start, the pieces of all requests joined in the order of
-    ``row``, ``length`` of each. ``input_token_count`` -1: unknown.
+    A request with several choices has a stream for each, with the same ``row``, side by side.
+    ``arrived_ns``: ns since the series' start, the pieces of all streams joined in the order of
+    ``row``, ``length`` of each; 0 where tokens were counted and no piece came.
+    ``input_token_count`` -1: unknown.
     """
 
     row: Int64Array
@@ -45,7 +49,7 @@ class TokenRows:
         return len(self.row)
 
     def kept(self, keep: npt.NDArray[np.bool_]) -> TokenRows:
-        """Only the requests where ``keep`` [n] is true."""
+        """Only the streams where ``keep`` [n] is true."""
         if keep.all():
             return self
         return TokenRows(
@@ -64,7 +68,7 @@ def no_tokens() -> TokenRows:
 
 
 def joined(pieces: Sequence[TokenRows]) -> TokenRows:
-    """One table of several batches; of a row that came twice the first."""
+    """One table of several batches; of a row that came in two of them the first batch's."""
     if not pieces:
         return no_tokens()
     table = TokenRows(
@@ -74,7 +78,7 @@ def joined(pieces: Sequence[TokenRows]) -> TokenRows:
         np.concatenate([piece.counted_by for piece in pieces]),
         np.concatenate([piece.arrived_ns for piece in pieces]),
     )
-    _, first = np.unique(table.row, return_index=True)
-    keep = np.zeros(len(table), np.bool_)
-    keep[first] = True
+    batch = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+    _, first, which = np.unique(table.row, return_index=True, return_inverse=True)
+    keep: npt.NDArray[np.bool_] = batch == batch[first][which]
     return table.kept(keep)

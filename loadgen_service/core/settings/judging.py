@@ -18,5 +18,6 @@ class JudgingSettings(BaseModel):
     issue_delay_budget_ms: float = Field(
         0.0,
         ge=0,
-        description="p99 of our own lateness; 0: 1 ms or 2 % of the target latency if more",
+        description="p99 of our own lateness; 0: 2 % of the tightest limit (target latency, "
+        "TTFT), at least 1 ms",
     )

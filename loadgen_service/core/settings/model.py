@@ -118,17 +118,25 @@ class Settings(
 
     @property
     def deadline_ns(self) -> int:
-        """Deadline of a query, counted from its issue."""
+        """Deadline of a query, counted from its issue; a language model's answers take longer."""
         if self.timeout_ms:
             return self.timeout_ms * NS_PER_MS
-        return max(10_000 * NS_PER_MS, 2 * self.latency_limit_ns)
+        return max(self.protocol.timeout_ms * NS_PER_MS, 2 * self.latency_limit_ns)
 
     @property
     def issue_delay_budget_ns(self) -> int:
-        """Largest p99 of taken - scheduled: max(1 ms, 2 % of the latency limit)."""
+        """Largest p99 of released - scheduled: 2 % of the tightest limit, at least 1 ms.
+
+        Our lateness is part of a latency and of a time to the first token alike. The limit of the
+        latter counts where it is judged, and where a user chose it.
+        """
         if self.issue_delay_budget_ms:
             return int(self.issue_delay_budget_ms * NS_PER_MS)
-        return max(NS_PER_MS, self.latency_limit_ns // 50)
+        limits_ns = [self.latency_limit_ns]
+        chosen = self.ttft_latency_ms != type(self).model_fields["ttft_latency_ms"].default
+        if self.use_token_latencies or chosen:
+            limits_ns.append(self.ttft_latency_ms * NS_PER_MS)
+        return max(NS_PER_MS, min(filter(None, limits_ns), default=0) // 50)
 
     @model_validator(mode="before")
     @classmethod

@@ -47,7 +47,7 @@ class TargetSettings(BaseModel):
     timeout_ms: int = Field(
         0,
         ge=0,
-        description="deadline of a query from its issue; 0: 10 s or "
+        description="deadline of a query from its issue; 0: 10 s (openai: 60 s) or "
         "twice the target latency, whichever is more",
     )
     connect_timeout_ms: int = Field(5_000, ge=1, description="deadline of connecting to a SUT")

@@ -170,7 +170,7 @@ def _token_pairs(settings: Settings, one: SeriesLog) -> Pairs:
     per_second = rate(tokens.tokens_per_second, tokens.token_count)
     if settings.scenario == "offline":
         return [("result_tokens_per_second", per_second)]
-    first, per_token = tokens.ttft_ns, tokens.tpot_ns
+    first, per_token = tokens.ttft_ns, tokens.loadgen_tpot_ns
     pairs: Pairs = [
         ("result_first_token_min_latency_ns", first.min if first else None),
         ("result_first_token_max_latency_ns", first.max if first else None),

@@ -189,7 +189,7 @@ def _token_stats(settings: Settings, one: SeriesLog) -> Iterator[str]:
     )
     yield ""
     yield from _spread(
-        tokens.tpot_ns,
+        tokens.loadgen_tpot_ns,
         "Time per Output Token (ns)                : ",
         "percentile time to output token (ns)   : ",
     )

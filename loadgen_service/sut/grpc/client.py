@@ -135,6 +135,8 @@ class WireSut:
         """See ``base.SystemUnderTest``."""
         if self.waiting.pop(key, None) is not None:
             return
+        if self._reader is not None:
+            self._reader.forget(key)
         for link in (*self._links, *self._retiring):
             link.cancel(key)
 

@@ -18,6 +18,7 @@ CODE_UNKNOWN: Final = 2
 
 CODE_INTERNAL: Final = 13
 
+_NO_MESSAGE: Final = "the stream ended well without any message: no answer came"
 _NO_ANSWER: Final = "the stream carried no ModelStreamInferResponse"
 _ERROR_TAG: Final = b"\x0a"  # ModelStreamInferResponse.error_message = 1, never behind field 2
 
@@ -34,6 +35,7 @@ class StreamReader:
         self._cancel = cancel
         self._kept: dict[int, list[bytes]] | None = {} if keep else None
         self._failed: set[int] = set()
+        self._begun: set[int] = set()
 
     def read(self, events: Sequence[Event]) -> list[Event]:
         """The events for the loop; nothing of a call whose failure was told."""
@@ -49,6 +51,7 @@ class StreamReader:
                     said.append((DONE, key, CODE_UNKNOWN, None, _error_text(message)))
                     self._forget(key)
                     continue
+                self._begun.add(key)
                 if self._kept is not None:
                     self._kept.setdefault(key, []).append(message)
                 said.append(event)
@@ -61,8 +64,15 @@ class StreamReader:
                 said.append(event)
         return said
 
+    def forget(self, key: int) -> None:
+        """The call was given up: nothing more is read of it."""
+        self._forget(key)
+
     def _ended(self, event: Event) -> Event:
+        has_begun = event[1] in self._begun
         pieces = self._forget(event[1])
+        if not event[2] and not has_begun:
+            return (DONE, event[1], CODE_INTERNAL, None, _NO_MESSAGE)
         if event[2] or not pieces:
             return event
         try:
@@ -71,6 +81,7 @@ class StreamReader:
             return (DONE, event[1], CODE_INTERNAL, None, _NO_ANSWER)
 
     def _forget(self, key: int) -> list[bytes]:
+        self._begun.discard(key)
         return self._kept.pop(key, []) if self._kept is not None else []
 
 

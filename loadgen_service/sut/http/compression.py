@@ -16,7 +16,7 @@ from grpc_wire.limits import MAX_MESSAGE_BYTES
 from loadgen_service.errors import SettingsError
 from loadgen_service.sut.http.connection import Answer
 from loadgen_service.sut.http.status import coding_of
-from loadgen_service.sut.interface import Parts, Usage
+from loadgen_service.sut.interface import NO_PIECES, Parts, Usage
 
 COMPRESSED_TOTAL_BYTES_MAX: Final = 2 << 30
 """What one worker spends on a series' compressed requests. An uncompressed large request stays a
@@ -108,23 +108,23 @@ class InflatingAnswer:
         plain = {name: value for name, value in headers.items() if name != b"content-encoding"}
         self._inner.begin(status, plain)
 
-    def feed(self, data: bytes) -> int:
-        """A part of the body came; how many pieces with output it completed."""
+    def feed(self, data: bytes) -> bytes:
+        """A part of the body came; the choice of each piece of output that it completed."""
         if self._fault is not None:
-            return 0
+            return NO_PIECES
         if self._inflater is not None:
             try:
                 data = self._inflater.feed(data)
             except MessageFault as fault:
                 self._fault = (fault.code, f"the compressed answer {fault.text}")
-                return 0
-        return self._inner.feed(data) if data else 0
+                return NO_PIECES
+        return self._inner.feed(data) if data else NO_PIECES
 
-    def end(self) -> int:
-        """The body is whole; how many pieces its last bytes brought."""
+    def end(self) -> bytes:
+        """The body is whole; as ``feed``, of its last bytes."""
         if self._fault is None and self._inflater is not None and not self._inflater.is_whole:
             self._fault = (CODE_INTERNAL, "the compressed answer is gzip that ends too soon")
-        return self._inner.end() if self._fault is None else 0
+        return self._inner.end() if self._fault is None else NO_PIECES
 
     def ending(self) -> tuple[int, bytes | None, str, Usage | None]:
         """How the call ended; after ``end``."""

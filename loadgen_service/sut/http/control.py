@@ -17,6 +17,9 @@ from loadgen_service.sut.net.addresses import SutAddress
 from loadgen_service.sut.net.credentials import tls_context
 from loadgen_service.sut.net.proxy_env import Proxy, forwarding, proxy_of
 
+BODY_BYTES_MAX: Final = 16 << 20
+"""An answer to a control call: a list of thousands of models is far below it."""
+
 _PROXY_STATUSES: Final = {
     407: "(the proxy wants user:password@ before its host in the variable)",
     502: "(the proxy cannot reach it)",
@@ -36,11 +39,15 @@ class HttpControl(LackingControl):
 
     def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
         """Status and body. Raises ``SutError`` where no HTTP answer comes in time."""
+        return self._exchange(address, path, None)
+
+    def _exchange(self, address: SutAddress, path: str, content: bytes | None) -> tuple[int, bytes]:
+        """As ``_get``; a POST of JSON where there is ``content``."""
         proxy = proxy_of(address)
         try:
             connection = self._connection(address, proxy)
             try:
-                status, body = self._ask(connection, address, proxy, path)
+                status, body = self._ask(connection, address, proxy, path, content)
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException) as error:
@@ -63,14 +70,27 @@ class HttpControl(LackingControl):
         address: SutAddress,
         proxy: Proxy | None,
         path: str,
+        content: bytes | None,
     ) -> tuple[int, bytes]:
         origin, extra = forwarding(address, proxy)
-        connection.putrequest("GET", origin + path)
+        connection.putrequest("GET" if content is None else "POST", origin + path)
+        if content is not None:
+            extra = (
+                *extra,
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(content))),
+            )
         for name, value in (*self._headers, *extra):
             connection.putheader(name, value)
-        connection.endheaders()
+        connection.endheaders(content)
         response = connection.getresponse()
-        return response.status, response.read()
+        body = response.read(BODY_BYTES_MAX + 1)
+        if len(body) > BODY_BYTES_MAX:
+            raise SutError(
+                f"sut: {address} answers {path} with over {BODY_BYTES_MAX >> 20} MiB; "
+                f"is it {self._schemes}?"
+            )
+        return response.status, body
 
     def _connection(self, address: SutAddress, proxy: Proxy | None) -> http.client.HTTPConnection:
         host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)

@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SettingsError
 from loadgen_service.sut.http.status import UNASKED, code_of, coding_of
-from loadgen_service.sut.interface import Parts, Usage
+from loadgen_service.sut.interface import NO_PIECES, Parts, Usage
 from loadgen_service.sut.kserve.grpc_request import (
     JOINED_BYTES_MAX,
     JOINED_TOTAL_BYTES_MAX,
@@ -158,15 +158,15 @@ class HttpInferAnswer:
         self._status = status
         self._headers = headers
 
-    def feed(self, data: bytes) -> int:
-        """More of the body; an answer is one piece, told of at its end."""
+    def feed(self, data: bytes) -> bytes:
+        """More of the body; an answer is no stream of pieces."""
         if self._keep or self._status != 200:
             self._body.append(data)
-        return 0
+        return NO_PIECES
 
-    def end(self) -> int:
+    def end(self) -> bytes:
         """The body is whole."""
-        return 0
+        return NO_PIECES
 
     def ending(self) -> tuple[int, bytes | None, str, Usage | None]:
         """Code, the answer (where kept), the failure's text; no tokens are counted."""

@@ -37,6 +37,13 @@ def common_fields(model: str, streaming: bool, parameters: Mapping[str, Any]) ->
     return fields | dict(parameters)
 
 
+def smallest_sample(api: str) -> dict[str, Any]:
+    """A prompt of one word, for a request that only asks whether a model is there."""
+    if api == "completions":
+        return {"prompt": "Hi"}
+    return {"messages": [{"role": "user", "content": "Hi"}]}
+
+
 class OpenAiBuilder:
     """Bodies of one run. ``sample_of(index)`` gives a sample's JSON object."""
 

@@ -1,20 +1,24 @@
 """One answer of an OpenAI-style server: pieces with output, the usage, failures in its own words.
 
-Sans I/O and without a clock: it says how many pieces what arrived has brought. Fields that servers
-add are passed over; both of the protocol's shapes (chat and plain completions) are read alike.
+Sans I/O and without a clock: it says which choices what arrived has brought output of. Fields that
+servers add are passed over; both of the protocol's shapes (chat and plain completions) are read
+alike.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from loadgen_service.core.records.token_rows import UNKNOWN_COUNT, CountedBy
-from loadgen_service.sut.http.sse import SseReader
+from loadgen_service.core.records.token_rows import CHOICE_MAX, UNKNOWN_COUNT, CountedBy
+from loadgen_service.sut.http.sse import ErrorEvent, SseReader
 from loadgen_service.sut.http.status import UNASKED, code_of, coding_of
-from loadgen_service.sut.interface import Usage
+from loadgen_service.sut.interface import NO_PIECES, Usage
+from loadgen_service.sut.openai.chunk import Choice, Chunk, ChunkError, failure_of, read_chunk
+from loadgen_service.sut.openai.usage import UsageError, token_count
 
 CODE_UNKNOWN: Final = 2
 CODE_INTERNAL: Final = 13
@@ -22,43 +26,6 @@ CODE_INTERNAL: Final = 13
 _END: Final = b"[DONE]"
 _TEXT_LENGTH_MAX: Final = 300
 """Characters of a server's complaint that are kept."""
-
-
-class _Delta(msgspec.Struct):
-    """What a chat answer says: text, reasoning (two spellings are in use), or a call of a tool."""
-
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-
-    def text(self) -> str:
-        return self.content or self.reasoning_content or self.reasoning or ""
-
-
-class _Choice(msgspec.Struct):
-    text: str | None = None
-    delta: _Delta | None = None
-    message: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-    timings: Any = None
-
-
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What a server's bytes may make the JSON reader raise."""
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 CountTokens = Callable[[str], int]
 
@@ -79,11 +46,12 @@ class OpenAiAnswer:
         "_count",
         "_fault",
         "_finish_reason",
+        "_has_choice",
         "_headers",
         "_is_ended",
         "_keep",
         "_needs_text",
-        "_pieces",
+        "_piece_count",
         "_sse",
         "_status",
         "_texts",
@@ -94,7 +62,7 @@ class OpenAiAnswer:
     def __init__(self, keep: bool = False, count: CountTokens | None = None) -> None:
         self._keep = keep
         self._needs_text = keep or count is not None
-        self._finish_reason: str | None = None
+        self._finish_reason: Any = None
         self._timings: Any = None
         self._count = count
         self._status = 0
@@ -102,8 +70,9 @@ class OpenAiAnswer:
         self._sse: SseReader | None = None
         self._body: list[bytes] = []
         self._texts: list[str] = []
-        self._pieces = 0
-        self._usage: _Usage | None = None
+        self._piece_count = 0
+        self._usage: Any = None
+        self._has_choice = False
         self._is_ended = False
         self._code = 0
         self._fault = ""
@@ -112,31 +81,34 @@ class OpenAiAnswer:
         """The head came. Names of ``headers`` are in lower case."""
         self._status = status
         self._headers = headers
-        if status == 200 and headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+        kind = headers.get(b"content-type", b"").strip().lower()
+        if status == 200 and kind.startswith(b"text/event-stream"):
             self._sse = SseReader()
 
-    def feed(self, data: bytes) -> int:
-        """A part of the body came; how many pieces with output it completed."""
+    def feed(self, data: bytes) -> bytes:
+        """A part of the body came; the choice of each piece of output that it completed."""
         if self._sse is None:
             self._body.append(data)
-            return 0
+            return NO_PIECES
         try:
             events = self._sse.feed(data)
         except ValueError as error:
             self._fail(CODE_INTERNAL, str(error))
-            return 0
+            return NO_PIECES
         return self._take(events)
 
-    def end(self) -> int:
-        """The body is whole; how many pieces its last bytes brought."""
+    def end(self) -> bytes:
+        """The body is whole; as ``feed``, of its last bytes."""
         if self._sse is not None:
             # Half an event is no fault of its own: that the end is missing says it better.
             return self._take([data for data in self._sse.end() if _is_whole(data)])
         body = b"".join(self._body)
         if self._status != 200:
             self._fail(code_of(self._status), f"HTTP {self._status}: {complaint(body)}")
-            return 0
-        pieces = self._take([body])
+            return NO_PIECES
+        pieces = self._take([body]) if body.strip() else NO_PIECES
+        if not self._has_choice:
+            self._fail(CODE_INTERNAL, f"an answer without choices: {complaint(body)}")
         self._is_ended = True
         return pieces
 
@@ -144,10 +116,17 @@ class OpenAiAnswer:
         """How the call ended; after ``end``."""
         if not self._code and not self._is_ended:
             self._fail(CODE_INTERNAL, "the stream broke off: neither finish_reason nor [DONE] came")
+        if not self._code and not self._has_choice:
+            self._fail(CODE_INTERNAL, "the stream ended without any choice: no answer came")
+        text = _whole_text("".join(self._texts))
+        usage = None
+        try:
+            usage = None if self._code else self._usage_of(text)
+        except UsageError as error:
+            self._fail(CODE_INTERNAL, str(error))
         if self._code:
             return self._code, None, self._failure(), None
-        text = "".join(self._texts)
-        return 0, self._kept(text) if self._keep else None, "", self._usage_of(text)
+        return 0, self._kept(text) if self._keep else None, "", usage
 
     def _failure(self) -> str:
         """Why the call failed; of an answer that could not be read, how it was compressed."""
@@ -157,14 +136,16 @@ class OpenAiAnswer:
         return f"HTTP {self._status}, compressed by {coding}, {UNASKED}"
 
     def _kept(self, text: str) -> bytes:
-        return msgspec.json.encode(
-            {
-                "text": text,
-                "finish_reason": self._finish_reason,
-                "usage": self._usage,
-                "timings": self._timings,
-            }
-        )
+        said = {
+            "text": text,
+            "finish_reason": self._finish_reason,
+            "usage": self._usage,
+            "timings": self._timings,
+        }
+        try:
+            return msgspec.json.encode(said)
+        except (UnicodeEncodeError, RecursionError):  # only the odd ones among its own fields
+            return msgspec.json.encode({**said, "usage": None, "timings": None})
 
     @property
     def is_failed(self) -> bool:
@@ -172,45 +153,58 @@ class OpenAiAnswer:
         return bool(self._code)
 
     def _usage_of(self, text: str) -> Usage:
-        told = self._usage or _Usage()
-        known = told.prompt_tokens or UNKNOWN_COUNT  # no prompt is of no tokens
+        told = token_count(self._usage, "completion_tokens")
+        known = token_count(self._usage, "prompt_tokens") or UNKNOWN_COUNT  # none is of no tokens
         # A server that does not count may say 0 of an answer that it sent (LitServe).
-        if told.completion_tokens or (told.completion_tokens == 0 and not self._pieces):
-            return told.completion_tokens, known, CountedBy.USAGE
+        if told or (told == 0 and not self._piece_count):
+            return told, known, CountedBy.USAGE
         if self._count is not None:
             return self._count(text), known, CountedBy.TOKENIZER
-        return self._pieces, known, CountedBy.CHUNKS
+        return self._piece_count, known, CountedBy.CHUNKS
 
-    def _take(self, events: list[bytes]) -> int:
-        before = self._pieces
+    def _take(self, events: list[bytes]) -> bytes:
+        pieces = NO_PIECES
         for data in events:
-            if data == _END:
-                self._is_ended = True
+            if type(data) is ErrorEvent:
+                self._fail(CODE_UNKNOWN, complaint(data))
+                continue
+            if len(data) < 16 and (not (word := data.strip()) or word == _END):
+                self._is_ended |= bool(word)
                 continue
             try:
-                self._take_chunk(_decode(data))
-            except _UNREADABLE as error:
-                self._fail(CODE_INTERNAL, f"not an OpenAI answer: {error}")
-        return self._pieces - before
+                pieces += self._take_chunk(read_chunk(data))
+            except ChunkError as error:
+                self._fail(CODE_INTERNAL, str(error))
+        return pieces
 
-    def _take_chunk(self, chunk: _Chunk) -> None:
-        if chunk.error:
-            self._fail(CODE_UNKNOWN, complaint(msgspec.json.encode({"error": chunk.error})))
-            return
+    def _take_chunk(self, chunk: Chunk) -> bytes:
+        failure = failure_of(chunk)
+        if failure is not None:
+            self._fail(CODE_UNKNOWN, in_words(failure))
+            return NO_PIECES
         if chunk.usage is not None:
             self._usage = chunk.usage
         if chunk.timings is not None:
             self._timings = chunk.timings
+        pieces = NO_PIECES
         for choice in chunk.choices or ():
-            said = choice.delta or choice.message
-            text = choice.text or (said.text() if said is not None else "")
-            if text or (said is not None and said.tool_calls):
-                self._pieces += 1
-                if self._needs_text:
-                    self._texts.append(text)
-            if choice.finish_reason:
-                self._is_ended = True
-                self._finish_reason = choice.finish_reason
+            pieces += self._take_choice(choice)
+        return pieces
+
+    def _take_choice(self, choice: Choice) -> bytes:
+        self._has_choice = True
+        said = choice.delta or choice.message
+        text = choice.text or (said.text() if said is not None else "")
+        if choice.finish_reason is not None and choice.finish_reason != "":
+            self._is_ended = True
+            self._finish_reason = choice.finish_reason
+        if not text and (said is None or not said.has_output()):
+            return NO_PIECES
+        self._piece_count += 1
+        if self._needs_text:
+            self._texts.append(text)
+        index = choice.index or 0
+        return bytes((min(max(index, 0), CHOICE_MAX),))
 
     def _fail(self, code: int, text: str) -> None:
         if not self._code:
@@ -218,18 +212,33 @@ class OpenAiAnswer:
 
 
 def _is_whole(data: bytes) -> bool:
-    return data == _END or data.rstrip().endswith(b"}")
+    return type(data) is ErrorEvent or data.strip() == _END or data.rstrip().endswith(b"}")
+
+
+def _whole_text(text: str) -> str:
+    """Halves of surrogate pairs that came in two chunks joined; single ones as U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def complaint(body: bytes) -> str:
     """A server's own words out of an error's body, in one line."""
+    text = body.decode(errors="replace")
     try:
-        found = msgspec.json.decode(body)
-    except _UNREADABLE:
-        found = body.decode(errors="replace")
+        return in_words(json.loads(text))
+    except (ValueError, RecursionError):
+        return in_words(text)
+
+
+def in_words(found: Any) -> str:
+    """The words in an error's object, in one line without control characters."""
     for name in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(name):
             found = found[name]
     if isinstance(found, dict):
         found = found.get("message") or found
-    return " ".join(str(found).split())[:_TEXT_LENGTH_MAX] or "no text"
+    said = " ".join(_whole_text(str(found)).split())[:_TEXT_LENGTH_MAX]
+    return "".join(char if char.isprintable() else "\ufffd" for char in said) or "no text"

@@ -29,7 +29,7 @@ from loadgen_service.sut.interface import (
 from loadgen_service.sut.read_coalescer import Read
 from loadgen_service.worker.issue.issuer import Issuer
 from loadgen_service.worker.issue.response_reader import Answer, AnswerReader
-from loadgen_service.worker.issue.shard import Shard
+from loadgen_service.worker.issue.shard import NO_OUTPUT, Shard
 from loadgen_service.worker.issue.timers import Waiter
 from loadgen_service.worker.records.record_log import Columns, RecordLog
 from loadgen_service.worker.records.token_log import SealedTokens, TokenLog
@@ -173,7 +173,8 @@ class SeriesLoop:
                 expired.append((key, since_ns))
         for key, since_ns in expired:
             why = "no answer" if since_ns != NEVER else "never handed over: no room at the SUT"
-            self._give_up(key, Status.TIMED_OUT, CODE_DEADLINE_EXCEEDED, f"deadline passed, {why}")
+            text = f"deadline passed, {why}; --timeout-ms sets it"
+            self._give_up(key, Status.TIMED_OUT, CODE_DEADLINE_EXCEEDED, text)
         if expired:
             self._pacer.fail(len(expired), now_ns - self._t0_ns)
         if self._started:
@@ -259,7 +260,7 @@ class SeriesLoop:
             for event in events:
                 if event[0] != DONE:
                     if event[0] == MESSAGE:
-                        self._tokens.note(event[1], now_ns)
+                        self._tokens.note(event[1], now_ns, event[3] if len(event) > 3 else 0)
                         has_extras = True
                     continue
                 key = event[1]
@@ -274,7 +275,7 @@ class SeriesLoop:
                     failed += 1
                 elif look and event[3] is not None:
                     answers.append((index, key, event[3]))
-                if has_extras:
+                if has_extras or len(event) > 5:
                     self._note_extras(index, key, event[5] if len(event) > 5 else None)
                 index += 1
         log.count = index
@@ -290,7 +291,8 @@ class SeriesLoop:
         """What only streaming calls and pulled SUTs have."""
         stream = self._tokens.end(key, usage)
         if stream is not None:
-            self._log.first_response_ns[index], self._log.token_count[index] = stream
+            first_ns, self._log.token_count[index] = stream
+            self._log.first_response_ns[index] = NO_OUTPUT if first_ns == NEVER else first_ns
         if self._shard.pulled:
             self._log.sut_index[index] = self._issuer.end(key)
 
@@ -334,7 +336,7 @@ class SeriesLoop:
     @property
     def keeps_more_than_rows(self) -> bool:
         """Responses or arrivals of tokens wait to be taken."""
-        return bool(self.answers.responses or self._tokens.arrival_count)
+        return bool(self.answers.responses or self._tokens.ended_count)
 
     def take_responses(self) -> tuple[np.ndarray, list[bytes]]:
         """Plan rows and messages of the responses kept since the last call."""

@@ -20,6 +20,10 @@ from loadgen_service.worker.records.record_log import Columns
 _Value = TypeVar("_Value")
 Build = Callable[[Sequence[int]], Parts]
 
+NO_OUTPUT: Final = -2
+"""First response of an answer that ended well without any output, until its rows are sealed; where
+it is ``NEVER`` the answer came whole, and its end is its first response."""
+
 _INSTANTS: Final = ("released_ns", "issued_ns", "completed_ns")
 
 
@@ -64,16 +68,24 @@ class Shard:
         for name in _INSTANTS:
             _count_from(t0_ns, columns[name])
         columns["scheduled_ns"][:] = self._scheduled_ns(rows, columns)
-        answered = columns["status"] == Status.COMPLETED
-        first = columns["first_response_ns"]
-        if first.max() == NEVER and answered.all():
-            first[:] = columns["completed_ns"]
-        else:
-            _count_from(t0_ns, first)
-            np.copyto(first, columns["completed_ns"], where=answered & (first == NEVER))
+        self._finish_first(columns, t0_ns)
         if not self.pulled:
             columns["sut_index"][:] = self._sut_index(rows)
         self.last_issue_ns = max(self.last_issue_ns, int(columns["issued_ns"].max()))
+
+    def _finish_first(self, columns: Columns, t0_ns: int) -> None:
+        """First responses: of an answer that came whole its end, of one without output none."""
+        whole = columns["status"] == Status.COMPLETED
+        first = columns["first_response_ns"]
+        if first.min() == NO_OUTPUT:
+            silent = first == NO_OUTPUT
+            whole &= ~silent
+            first[silent] = NEVER
+        elif first.max() == NEVER and whole.all():
+            first[:] = columns["completed_ns"]
+            return
+        _count_from(t0_ns, first)
+        np.copyto(first, columns["completed_ns"], where=whole & (first == NEVER))
 
     def _scheduled_ns(self, rows: np.ndarray, columns: Columns) -> np.ndarray:
         if self.is_closed:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadgen_service.core.records.columns import NEVER
 from loadgen_service.core.records.token_rows import UNKNOWN_COUNT, CountedBy, TokenRows
 from loadgen_service.sut.interface import Usage
 
@@ -27,12 +28,24 @@ class SealedTokens:
 
 
 class TokenLog:
-    """``open`` maps the key of a request to its arrivals so far (absolute ns)."""
+    """``open`` maps the key of a request to the arrivals of its first choice so far (absolute ns).
 
-    __slots__ = ("_arrived", "_counted_by", "_input_counts", "_keys", "_lengths", "open")
+    Arrivals of further choices stand beside: ``n`` of them are rare.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_counted_by",
+        "_further",
+        "_input_counts",
+        "_keys",
+        "_lengths",
+        "open",
+    )
 
     def __init__(self) -> None:
         self.open: dict[int, array[int]] = {}
+        self._further: dict[int, dict[int, array[int]]] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -43,30 +56,39 @@ class TokenLog:
         self._arrived = array("q")
 
     @property
-    def arrival_count(self) -> int:
-        """Arrivals of ended requests since the last seal."""
-        return len(self._arrived)
+    def ended_count(self) -> int:
+        """Streams of ended requests since the last seal."""
+        return len(self._keys)
 
-    def note(self, key: int, now_ns: int) -> None:
+    def note(self, key: int, now_ns: int, choice: int = 0) -> None:
         """A piece of an answer arrived."""
         arrived = self.open.get(key)
         if arrived is None:
-            self.open[key] = array("q", (now_ns,))
-        else:
-            arrived.append(now_ns)
+            arrived = self.open[key] = array("q")
+        if choice:
+            arrived = self._further.setdefault(key, {}).setdefault(choice, array("q"))
+        arrived.append(now_ns)
 
     def end(self, key: int, usage: Usage | None) -> tuple[int, int] | None:
-        """A request ended: its first arrival and count of tokens; None if nothing ever came."""
-        arrived = self.open.pop(key, None)
-        if arrived is None:
+        """A request ended: its first arrival and count of tokens.
+
+        None if nothing ever came and nobody counted. Where tokens were counted and no piece came,
+        the first arrival is ``NEVER``.
+        """
+        first = self.open.pop(key, None)
+        if first is None and usage is None:
             return None
-        counted = usage or (len(arrived), UNKNOWN_COUNT, CountedBy.CHUNKS)
-        self._keys.append(key)
-        self._lengths.append(len(arrived))
-        self._input_counts.append(counted[1])
-        self._counted_by.append(counted[2])
-        self._arrived.extend(arrived)
-        return arrived[0], counted[0]
+        streams = [first or array("q"), *self._further.pop(key, {}).values()]
+        told = [stream for stream in streams if stream] or streams[:1]
+        piece_count = sum(map(len, told))
+        counted = usage or (piece_count, UNKNOWN_COUNT, CountedBy.CHUNKS)
+        for stream in told:
+            self._keys.append(key)
+            self._lengths.append(len(stream))
+            self._input_counts.append(counted[1])
+            self._counted_by.append(counted[2])
+            self._arrived.extend(stream)
+        return min((stream[0] for stream in told if stream), default=NEVER), counted[0]
 
     def take(
         self, series_index: int, rows_of: Callable[[np.ndarray], np.ndarray], t0_ns: int

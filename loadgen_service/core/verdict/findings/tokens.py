@@ -27,11 +27,12 @@ def _limit(
     settings: Settings, name: str, measured_ns: int | None, limit_ms: int, met: bool
 ) -> Finding:
     place = say_percentile(settings.percentile)
+    rule = " to the end of the answer (LoadGen's rule)" if name == "tpot" else ""
     seen = "infinite: samples without a good answer, or none with such a time"
     return Finding(
         name=name,
         met=met,
-        measured=f"{place} {seen if measured_ns is None else say_ns(measured_ns)}",
+        measured=f"{place} {seen if measured_ns is None else say_ns(measured_ns)}{rule}",
         required=f"{place} <= {say_ns(limit_ms * NS_PER_MS)}",
         advice="" if met else _LOWER.format(name),
         source="loadgen",
