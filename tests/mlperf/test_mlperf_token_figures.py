@@ -29,7 +29,7 @@ def test_times_limits_and_verdict_are_loadgens(name: str, tmp_path: Path) -> Non
             ttft = official[f"result_first_token_{place}_percentile_latency_ns"]
             tpot = official[f"result_time_per_output_token_{place}_percentile_ns"]
             assert getattr(tokens.ttft_ns, attribute) == ttft
-            assert getattr(tokens.tpot_ns, attribute) == tpot
+            assert getattr(tokens.loadgen_tpot_ns, attribute) == tpot
         assert tokens.early_stopping_met == official["early_stopping_met"]
     assert ours.verdict.loadgen_valid == (official["result_validity"] == "VALID")
     assert next(one for one in ours.verdict.findings if one.name == "token_answers").met

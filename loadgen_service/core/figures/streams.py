@@ -195,7 +195,7 @@ def _good_queries(
     plan: SeriesPlan, table: RequestTable, tokens: TokenRows, limits: dict[str, int]
 ) -> BoolArray:
     """Rows [n] of queries whose requests all completed within every limit."""
-    good = table.status == Status.COMPLETED
+    good: BoolArray = table.status == Status.COMPLETED
     latency = table.completed_ns - table.scheduled_ns
     if "latency" in limits:
         good &= latency <= limits["latency"]

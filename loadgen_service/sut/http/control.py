@@ -88,7 +88,7 @@ class HttpControl(LackingControl):
         if len(body) > BODY_BYTES_MAX:
             raise SutError(
                 f"sut: {address} answers {path} with over {BODY_BYTES_MAX >> 20} MiB; "
-                f"is it {self._schemes}?"
+                f"is it {address.protocol.scheme}:// or {address.protocol.tls_scheme}://?"
             )
         return response.status, body
 
