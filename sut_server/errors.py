@@ -20,6 +20,11 @@ class Code(IntEnum):
     UNAVAILABLE = 14
 
 
+def no_method(path: bytes) -> str:
+    """The line for a call of a method that is not served."""
+    return f"this server has no method {path.decode(errors='replace')}"
+
+
 class UsageError(Exception):
     """The operator's mistake: one line that names it and the remedy; the process exits with 2."""
 

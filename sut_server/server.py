@@ -27,7 +27,7 @@ from sut_server.engines.token_engine import SYNTHETIC_STREAM, TokenEngine, strea
 from sut_server.engines.token_source import TokenSource
 from sut_server.errors import UsageError
 from sut_server.grpc.connection import Connections, KserveConnection
-from sut_server.grpc.servicer import INFER_PATH, STREAM_PATH, Identity, Servicer
+from sut_server.grpc.servicer import INFER_PATH, STREAM_PATH, AllBut, Identity, Servicer
 from sut_server.http.compression import Handle, HttpCompression
 from sut_server.http.connection import HttpConnection, HttpShared
 from sut_server.http.kserve import KserveHttpApi
@@ -270,13 +270,14 @@ class Server:
         shared = Connections(
             handle=self._servicer.handle,
             handle_streamed=self._servicer.handle_streamed,
+            streaming_paths=frozenset({STREAM_PATH}),
             clock_ns=time.monotonic_ns,
             connection_watch=self._connection_watch,
             tracer=self._tracer,
             make_wire=partial(
                 GzipServerConnection if self._options.compression else ServerConnection,
                 max_concurrent_streams=self._options.max_streams,
-                streaming_paths=frozenset({STREAM_PATH}),
+                streaming_paths=AllBut(self._servicer.unary_paths),
             ),
         )
         # answered without a look at it, a request could not be traced

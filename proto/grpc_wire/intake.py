@@ -5,7 +5,7 @@ Refuses to know services: a path is bytes, and only the set of streaming paths i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 from grpc_wire import frames
 from grpc_wire.errors import (
@@ -63,7 +63,7 @@ class RequestIntake(RequestsInPlace):
     def __init__(
         self,
         *,
-        streaming_paths: Iterable[bytes] = (),
+        streaming_paths: Container[bytes] = (),
         max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_header_bytes: int = MAX_REQUEST_HEADER_BYTES,
@@ -74,7 +74,7 @@ class RequestIntake(RequestsInPlace):
         super().__init__(
             max_message_bytes, max_header_bytes, max_frame_bytes, max_concurrent_streams
         )
-        self._streaming_paths = frozenset(streaming_paths)
+        self._streaming_paths = streaming_paths
         self._max_held_bytes = max_held_bytes
         self._max_resets = max_resets
         self._held_total = 0

@@ -29,6 +29,7 @@ def accumulator_spec() -> ModelSpec:
         platform="sut_server_accumulator",
         inputs=(TensorSpec("input", "INT64", (-1, 1)),),
         outputs=(TensorSpec("sum", "INT64", (-1, 1)), TensorSpec("step", "INT64", (-1, 1))),
+        is_stateful=True,
     )
 
 

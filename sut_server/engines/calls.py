@@ -34,7 +34,16 @@ class Call:
     forgets whom to tell, who holds the request: large messages must not wait for the collector.
     """
 
-    __slots__ = ("_on_gone", "_sink", "alive", "is_streamed", "received_ns", "stream_id")
+    __slots__ = (
+        "_on_gone",
+        "_sink",
+        "alive",
+        "is_streamed",
+        "received_ns",
+        "request_id",
+        "stream_id",
+        "wants_final",
+    )
 
     def __init__(
         self, sink: AnswerSink, stream_id: int, received_ns: int, is_streamed: bool = False
@@ -44,6 +53,9 @@ class Call:
         self._on_gone: Callable[[], None] | None = None
         self.stream_id = stream_id
         self.received_ns = received_ns
+        self.request_id = ""
+        self.wants_final = False
+        """Of a streamed request, for its error message: set once the request has been read."""
         self.alive = True
 
     def on_gone(self, call: Callable[[], None]) -> None:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sut_server.engines.calls import Call
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.errors import CallError, Code
-from sut_server.messages.infer import InferRequest, ResponseEncoder, Timings
+from sut_server.messages.infer import InferRequest, ResponseEncoder, Timings, final_parameter
 from sut_server.models.registry import ModelSpec
 from sut_server.models.tensors import Array
 
 ClockNs = Callable[[], int]
+
+FINAL: Final = final_parameter(True)
+NOT_FINAL: Final = final_parameter(False)
 
 
 class Engine(Protocol):
@@ -52,6 +55,11 @@ class Job:
     sequence: int
     on_gone: Callable[[], None] | None = None
     """Where its tensor lies beside those of other requests."""
+
+    @property
+    def wants_final(self) -> bool:
+        """Its caller reads a stream and asked to be told which answer is the last."""
+        return self.request.wants_final and self.call.is_streamed
 
     @property
     def rows(self) -> int:
@@ -105,6 +113,8 @@ class Desk:
         except CallError as error:
             self.refuse(job, error.code, error.text)
             return
+        if job.wants_final:
+            parts.append(FINAL)
         job.call.answer(parts)
         self.figures.succeed(job.sequence, job.rows, timings)
         if self._log is not None:
@@ -119,6 +129,8 @@ class Desk:
         except CallError as error:
             self.refuse(job, error.code, error.text)
             return
+        if job.wants_final:
+            parts.append(FINAL if is_last else NOT_FINAL)
         if not is_last:
             job.call.send(parts)
             return

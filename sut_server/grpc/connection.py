@@ -29,7 +29,7 @@ from grpc_wire.windows import Piece
 
 from sut_server.connection_limits import ConnectionLimits, ConnectionWatch
 from sut_server.engines.calls import Call
-from sut_server.errors import Code
+from sut_server.errors import Code, no_method
 from sut_server.grpc.streams import Stream
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Connections:
         Code.UNIMPLEMENTED, "this server answers no streams"
     )
     """One request of a streaming call."""
+    streaming_paths: frozenset[bytes] = frozenset()
+    """Methods that ``handle_streamed`` serves; another that the wire tells is refused at once."""
     tracer: Tracer | None = None
     open: set[KserveConnection] = field(default_factory=set)
     connection_watch: ConnectionWatch = field(
@@ -175,6 +177,8 @@ class KserveConnection(asyncio.BufferedProtocol):
             stream = self._streams.get(event[1])
             if stream is not None:
                 self._shared.handle_streamed(stream.open_call(now_ns), event[2])
+        elif event[0] == OPENED and event[2] not in self._shared.streaming_paths:
+            self._wire.finish(event[1], int(Code.UNIMPLEMENTED), no_method(event[2]))
         elif event[0] == OPENED:
             tracer = self._shared.tracer
             make = Call if tracer is None else partial(tracer.call, event[3], event[2])

@@ -59,7 +59,9 @@ def model_config(
     if spec.is_decoupled:
         config.model_transaction_policy.decoupled = True
     config.instance_group.add(count=instance_count)
-    if spec.is_batched:
+    if spec.is_stateful:
+        config.sequence_batching.SetInParent()
+    elif spec.is_batched:
         config.dynamic_batching.max_queue_delay_microseconds = max_queue_delay_us
     return service_pb2.ModelConfigResponse(config=config)
 
@@ -82,9 +84,15 @@ def model_statistics(spec: ModelSpec, figures: ModelFigures, wall_minus_monotoni
     # perf_analyzer takes a count of 0 for a model that served nothing.
     _duration(sums.queue, ok_count, figures.queue.total)
     _duration(sums.compute_infer, ok_count, figures.compute.total)
+    # Reading and writing tensors is part of queue and latency here. Clients compare the three
+    # counts of a request and stop if they differ (perf_analyzer), so the spans of 0 ns count too.
+    _duration(sums.compute_input, ok_count, 0)
+    _duration(sums.compute_output, ok_count, 0)
     for rows, batch in sorted(figures.batches.items()):
         entry = statistics.batch_stats.add(batch_size=rows)
+        _duration(entry.compute_input, batch.execution_count, 0)
         _duration(entry.compute_infer, batch.execution_count, batch.compute_ns)
+        _duration(entry.compute_output, batch.execution_count, 0)
     return statistics
 
 

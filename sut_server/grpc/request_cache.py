@@ -6,7 +6,7 @@ they are for, and each tensor's type and shape, stand in the rest, whose very by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -62,6 +62,7 @@ class CachedRequest:
             {tensor.name: tensor.array(raw[tensor.position]) for tensor in self.tensors},
             checked.merge_key,
             checked.wanted_outputs,
+            wants_final=checked.wants_final,
         )
 
 
@@ -103,4 +104,4 @@ class RequestCache:
 
 
 def _without_contents(checked: InferRequest) -> InferRequest:
-    return InferRequest("", checked.rows, {}, checked.merge_key, checked.wanted_outputs)
+    return replace(checked, request_id="", inputs={})

@@ -21,11 +21,11 @@ from tritonclient.grpc import service_pb2
 
 from sut_server.engines.calls import Call
 from sut_server.engines.engine import Engine
-from sut_server.errors import CallError, Code
+from sut_server.errors import CallError, Code, no_method
 from sut_server.grpc import metadata
 from sut_server.grpc.request_cache import RequestCache
 from sut_server.grpc.shared_memory_calls import shared_memory_methods
-from sut_server.messages.infer import InferRequest, decode_request
+from sut_server.messages.infer import InferRequest, decode_request, wants_final
 from sut_server.messages.request_split import ModelInferRequest
 from sut_server.messages.shared_memory import Regions
 
@@ -33,6 +33,20 @@ KSERVE: Final = "/inference.GRPCInferenceService/"
 SUT: Final = "/loadgen.sut.v1.SystemUnderTest/"
 INFER_PATH: Final = KSERVE.encode() + b"ModelInfer"
 STREAM_PATH: Final = KSERVE.encode() + b"ModelStreamInfer"
+
+
+@dataclass(frozen=True, slots=True)
+class AllBut:
+    """Every method but these: a call of an unknown one is told when it opens, not when it ends.
+
+    A client of a streaming method (server reflection) may wait for an answer before it ends its
+    side.
+    """
+
+    unary: frozenset[bytes]
+
+    def __contains__(self, path: object) -> bool:
+        return path not in self.unary
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +81,16 @@ class Servicer:
             path.encode(): method for path, method in self._table().items()
         }
 
+    @property
+    def unary_paths(self) -> frozenset[bytes]:
+        """Methods with one request and one answer."""
+        return frozenset(self._methods)
+
     def handle(self, call: Call, path: bytes, message: Piece) -> None:
         """Answer one call, now or later; whatever goes wrong becomes its status."""
         method = self._methods.get(path)
         if method is None:
-            text = f"this server has no method {path.decode(errors='replace')}"
-            call.refuse(Code.UNIMPLEMENTED, text)
+            call.refuse(Code.UNIMPLEMENTED, no_method(path))
             return
         self._serve(call, message, *method)
 
@@ -135,6 +153,9 @@ class Servicer:
         return [self._engine(name)] if name else list(self._engines.values())
 
     def _infer(self, call: Call, request: ModelInferRequest) -> None:
+        if call.is_streamed:
+            call.request_id = request.request_id
+            call.wants_final = wants_final(request.message)
         known = self._known.find(request)
         engine = known.engine if known else self._engine(request.message.model_name)
         try:

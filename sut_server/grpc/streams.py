@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from sut_server.engines.calls import Call
 from sut_server.errors import Code
-from sut_server.messages.infer import varint
+from sut_server.messages.infer import FINAL_KEY, varint
 
 _ANSWER_TAG: Final = b"\x12"  # ModelStreamInferResponse.infer_response = 2, a message
 
@@ -70,6 +70,11 @@ class Stream:
     def refuse(self, stream_id: int, code: Code, text: str) -> None:
         """See ``AnswerSink``."""
         message = service_pb2.ModelStreamInferResponse(error_message=text)
+        call = self._by_number.get(stream_id)
+        if call is not None and call.request_id:
+            message.infer_response.id = call.request_id
+        if call is not None and call.wants_final:
+            message.infer_response.parameters[FINAL_KEY].bool_param = True
         self._sink.send_message(self._stream_id, [message.SerializeToString()])
         self._settle(stream_id)
 

@@ -35,6 +35,10 @@ from sut_server.models.tensors import (
 )
 
 
+FINAL_WANTED_KEY: Final = "triton_enable_empty_final_response"
+FINAL_KEY: Final = "triton_final_response"
+
+
 @dataclass(frozen=True, slots=True)
 class InferRequest:
     """A request whose tensors fit the model. ``rows`` is 1 for a model without batch dimension."""
@@ -52,6 +56,8 @@ class InferRequest:
     """Where those bytes lie, in the caller's words."""
     sequence: SequencePlace | None = None
     """Which sequence it belongs to; only stateful models look."""
+    wants_final: bool = False
+    """Streamed answers say whether they are the last (Triton's ``triton_final_response``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,7 @@ def decode_request(
         places=places[0],
         place_names=places[1],
         sequence=sequence_place(message.parameters) if message.parameters else None,
+        wants_final=wants_final(message),
     )
 
 
@@ -278,6 +285,9 @@ class ResponseEncoder:
             if place is None:
                 message.raw_output_contents.append(raw)
                 continue
+            # Triton lists an empty content for a placed output: clients pair contents and outputs
+            # by position.
+            message.raw_output_contents.append(b"")
             if len(raw) > place.size:
                 raise CallError(
                     Code.INVALID_ARGUMENT,
@@ -308,6 +318,20 @@ class ResponseEncoder:
             message.outputs.add(name=name, datatype=datatypes[name], shape=shape)
         head: bytes = message.SerializeToString()
         return head
+
+
+def wants_final(message: Any) -> bool:
+    """Whether a request asks its streamed answers to say which is the last."""
+    parameters = message.parameters
+    return FINAL_WANTED_KEY in parameters and parameters[FINAL_WANTED_KEY].bool_param is True
+
+
+def final_parameter(is_last: bool) -> bytes:
+    """The serialised response parameter that says whether an answer of a stream is the last."""
+    message = service_pb2.ModelInferResponse()
+    message.parameters[FINAL_KEY].bool_param = is_last
+    serialised: bytes = message.SerializeToString()
+    return serialised
 
 
 # Field numbers of ModelInferResponse, wire type 2: id = 3, raw_output_contents = 6.

@@ -33,6 +33,8 @@ class ModelSpec:
     version: str = "1"
     is_decoupled: bool = False
     """One request, any number of answers: only ModelStreamInfer may call it."""
+    is_stateful: bool = False
+    """Requests belong to sequences: clients then send KServe v2's sequence parameters."""
     is_batched: bool = field(init=False)
     """Every tensor begins with a batch dimension, so requests may be joined."""
 
