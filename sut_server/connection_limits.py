@@ -1,20 +1,27 @@
 """How many connections there may be, and how long each may idle, dawdle or not read.
 
 One look at all of them every few seconds; nothing is added on a request's way but a count of
-bytes. Knows no protocol: a connection says what it waits for.
+bytes. Knows no protocol: a connection says what it waits for. What counts is whether bytes move: a
+large answer over a thin line may take hours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 LOOKS_A_LIMIT: Final = 4
 """A limit is kept to this fraction of itself."""
 
 BYTES_A_SECOND_MIN: Final = 1_024
-"""A request that comes more slowly than this is not honest on any network that is measured."""
+"""A request that comes, or an answer that is read, more slowly than this is not honest on any
+network that is measured."""
+
+_ACKNOWLEDGED_END: Final = 128
+"""``tcpi_bytes_acked`` of Linux's ``struct tcp_info`` is the unsigned 64-bit number before it."""
 
 HANDSHAKE_S: Final = 10.0
 """How long a caller may take over TLS."""
@@ -27,6 +34,18 @@ class ConnectionLimits:
     connections_max: int = 1_024
     slow_s: float = 30.0
     idle_s: float = 3_600.0
+
+
+def acknowledged_bytes(transport: asyncio.BaseTransport | None) -> int:
+    """Bytes that the caller's host has acknowledged (Linux's TCP_INFO); 0 where nobody counts."""
+    plain: Any = transport.get_extra_info("socket") if transport is not None else None
+    if plain is None or sys.platform != "linux":
+        return 0
+    try:
+        told = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED_END)
+    except OSError:
+        return 0
+    return int.from_bytes(told[_ACKNOWLEDGED_END - 8 :], sys.byteorder)
 
 
 class Watched(Protocol):
@@ -46,6 +65,9 @@ class Watched(Protocol):
     def is_busy(self) -> bool:
         """A call waits for our answer."""
 
+    def acknowledged_bytes(self) -> int:
+        """Bytes of answers that have reached the caller's host; they grow while it reads."""
+
     def abort(self) -> None:
         """End it now."""
 
@@ -56,6 +78,15 @@ class _Seen:
     slow_s: float = 0.0
     stalled_s: float = 0.0
     idle_s: float = 0.0
+    acknowledged_bytes: int = -1
+    """At the last look, if answers waited then."""
+
+    def took(self, acknowledged_bytes: int, passed_s: float) -> bool:
+        """Whether the caller has read since the last look, of answers that waited then."""
+        moved = acknowledged_bytes - self.acknowledged_bytes
+        was_seen = self.acknowledged_bytes >= 0
+        self.acknowledged_bytes = acknowledged_bytes
+        return was_seen and moved >= BYTES_A_SECOND_MIN * passed_s
 
 
 @dataclass(slots=True)
@@ -101,8 +132,13 @@ class ConnectionWatch:
         seen.received_bytes += came
         is_slow = connection.is_unfinished and came < BYTES_A_SECOND_MIN * passed_s
         # reading is paused meanwhile, so that nothing can come
-        is_slow = is_slow and not connection.is_stalled
-        seen.slow_s = seen.slow_s + passed_s if is_slow else 0.0
-        seen.stalled_s = seen.stalled_s + passed_s if connection.is_stalled else 0.0
+        is_stalled = connection.is_stalled
+        seen.slow_s = seen.slow_s + passed_s if is_slow and not is_stalled else 0.0
+        if is_stalled and not seen.took(connection.acknowledged_bytes(), passed_s):
+            seen.stalled_s += passed_s
+        elif not is_stalled:
+            seen.stalled_s, seen.acknowledged_bytes = 0.0, -1
+        else:
+            seen.stalled_s = 0.0
         is_idle = not came and not connection.is_busy
         seen.idle_s = seen.idle_s + passed_s if is_idle else 0.0

@@ -15,9 +15,25 @@ class Code(IntEnum):
     CANCELLED = 1
     INVALID_ARGUMENT = 3
     NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+
+
+def described(error: BaseException) -> str:
+    """One line for an exception that code of others raised; its ``str()`` may itself raise."""
+    name = type(error).__name__
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        return f"{name} (its text cannot be had)"
+    return f"{name}: {text}" if text else name
+
+
+def printable(text: str) -> str:
+    """Text of others for a terminal: control characters are escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def no_method(path: bytes) -> str:

@@ -29,9 +29,10 @@ from sut_server.errors import UsageError
 from sut_server.grpc.connection import Connections, KserveConnection
 from sut_server.grpc.servicer import INFER_PATH, STREAM_PATH, AllBut, Identity, Servicer
 from sut_server.http.compression import Handle, HttpCompression
-from sut_server.http.connection import HttpConnection, HttpShared
-from sut_server.http.kserve import KserveHttpApi
+from sut_server.http.connection import LINGER_S, HttpConnection, HttpShared, error_object
+from sut_server.http.kserve import KserveHttpApi, error_text
 from sut_server.http.openai import OpenAiApi
+from sut_server.memory_budget import MemoryBudget
 from sut_server.messages.shared_memory import Regions
 from sut_server.metrics import serve_metrics
 from sut_server.models.registry import Model, open_model
@@ -76,9 +77,12 @@ class Server:
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
         }
+        self._budget = MemoryBudget()
         self._connection_watch = ConnectionWatch(options.connection_limits)
         self._regions = Regions() if options.shared_memory else None
-        self._servicer = Servicer(self.engines, self._identity(), self._loop, self._regions)
+        self._servicer = Servicer(
+            self.engines, self._identity(), self._loop, self._regions, self._budget
+        )
         self._connections = self._make_connections()
         self._listener: asyncio.Server | None = None
         self._metrics: WSGIServer | None = None
@@ -89,15 +93,20 @@ class Server:
         self.http_address = ""
         self._http_listeners: list[asyncio.Server] = []
         self._watching: list[asyncio.Task[None]] = []
-        self._openai = self._http_shared(OpenAiApi(self._tokens).handle)
-        self._rest = self._http_shared(KserveHttpApi(self._servicer).handle)
+        self._openai = self._http_shared(OpenAiApi(self._tokens).handle, error_object)
+        self._rest = self._http_shared(KserveHttpApi(self._servicer).handle, error_text)
         if self._tracer is not None:
             self._openai.make_call = self._rest.make_call = self._tracer.http_call
 
-    def _http_shared(self, handle: Handle) -> HttpShared:
-        compression = HttpCompression(handle, self._options.compression)
+    def _http_shared(self, handle: Handle, error_body: Callable[[int, str], bytes]) -> HttpShared:
+        compression = HttpCompression(handle, self._options.compression, error_body)
         return HttpShared(
-            compression.handle, time.monotonic_ns, connection_watch=self._connection_watch
+            compression.handle,
+            time.monotonic_ns,
+            error_body=error_body,
+            connection_watch=self._connection_watch,
+            budget=self._budget,
+            linger=partial(self._loop.call_later, LINGER_S),
         )
 
     def warm_up(self) -> None:
@@ -175,6 +184,8 @@ class Server:
             listener.close()
         for connection in list(self._connections.open):
             connection.go_away()
+        for http in self._http_connections():
+            http.drain()
         deadline_ns = time.monotonic_ns() + self._options.drain_ns
         while self._outstanding_count() and time.monotonic_ns() < deadline_ns:
             await asyncio.sleep(DRAIN_STEP_S)
@@ -274,6 +285,7 @@ class Server:
             clock_ns=time.monotonic_ns,
             connection_watch=self._connection_watch,
             tracer=self._tracer,
+            budget=self._budget,
             make_wire=partial(
                 GzipServerConnection if self._options.compression else ServerConnection,
                 max_concurrent_streams=self._options.max_streams,

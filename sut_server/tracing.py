@@ -69,7 +69,9 @@ class Tracer:
         attributes = {"http.request.method": request.method, "url.path": path}
         name = f"{request.method} {path}"
         span = self._open(request.headers, name, attributes, request.received_ns)
-        return HttpCall(connection) if span is None else TracedHttpCall(span, connection)
+        if span is None:
+            return HttpCall(connection, request)
+        return TracedHttpCall(span, connection, request)
 
     def _open(
         self, headers: Mapping[str, str], name: str, attributes: dict[str, str], received_ns: int
@@ -132,8 +134,8 @@ class TracedHttpCall(HttpCall):
 
     __slots__ = ("_span", "_status")
 
-    def __init__(self, span: Span, connection: HttpConnection) -> None:
-        super().__init__(connection)
+    def __init__(self, span: Span, connection: HttpConnection, request: HttpRequest) -> None:
+        super().__init__(connection, request)
         self._span = span
         self._status = 200
 
@@ -142,13 +144,13 @@ class TracedHttpCall(HttpCall):
         self._status = status
         super().respond(status, content_type, body, headers)
 
-    def end(self, *, chunked: bool = True) -> None:
+    def end(self) -> None:
         """See ``HttpCall``."""
         if self.alive:
             self._span.set_attribute("http.response.status_code", self._status)
             # a server's span is no failure of its own for what the caller did wrong
             _settle(self._span, str(self._status) if self._status >= 500 else "", "")
-        super().end(chunked=chunked)
+        super().end()
 
     def gone(self) -> None:
         """See ``HttpCall``."""

@@ -87,6 +87,11 @@ class RequestIntake(RequestsInPlace):
         """Streams that are not finished."""
         return len(self._open) + len(self._headed)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of messages that are not whole yet."""
+        return self._held_total
+
     # ------------------------------------------------------------------ requests in
     def _greet(self, data: bytes) -> int:
         if not frames.PREFACE.startswith(data[: len(frames.PREFACE)]):

@@ -10,7 +10,7 @@ import numpy as np
 from sut_server.alarms import Alarms
 from sut_server.engines.calls import Call
 from sut_server.engines.engine import ClockNs, Desk, Job
-from sut_server.engines.faults import Fate, Fates, Places
+from sut_server.engines.faults import Fate, Fates, Slots
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.engines.synthetic import SyntheticOptions
 from sut_server.errors import CallError, Code
@@ -47,7 +47,7 @@ class AccumulatorEngine:
         self._clock_ns = clock_ns
         self._draws = options.service_time.draws(options.seed)
         self._fates = Fates(options.faults, options.seed)
-        self._places = Places(options.concurrency_limit, options.faults)
+        self._slots = Slots(options.concurrency_limit, options.faults, alarms)
         self.sequences = LiveSequences()
 
     @property
@@ -70,11 +70,16 @@ class AccumulatorEngine:
             return
         assert place is not None
         fate = self._fates.draw()
-        start_ns, end_ns = self._places.take(call.received_ns, next(self._draws))
         if fate is Fate.DROP:
-            self._desk.drop(job)
-        else:
-            self._alarms.at(end_ns, partial(self._end, job, place, found, fate, start_ns))
+            self._desk.drop(job)  # it takes its slot all the same, and leaves its sequence busy
+        begin = partial(self._begin, job, place, found, fate)
+        ticket = self._slots.take(call.received_ns, next(self._draws), begin)
+
+        def gone() -> None:
+            if ticket.cancel():
+                self.sequences.end(place, self._clock_ns())
+
+        job.on_gone = gone
 
     def hurry(self) -> None:
         """Nothing is held back."""
@@ -87,6 +92,18 @@ class AccumulatorEngine:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _begin(
+        self,
+        job: Job,
+        place: SequencePlace,
+        found: tuple[int, int],
+        fate: Fate,
+        start_ns: int,
+        end_ns: int,
+    ) -> None:
+        if fate is not Fate.DROP:
+            self._alarms.at(end_ns, partial(self._end, job, place, found, fate, start_ns))
 
     def _end(
         self,

@@ -17,7 +17,7 @@ from sut_server.engines.calls import Call
 from sut_server.engines.engine import ClockNs, Desk, Job
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.engines.warm_up import warm_up
-from sut_server.errors import CallError, Code
+from sut_server.errors import CallError, Code, described
 from sut_server.messages.infer import InferRequest, checked_outputs
 from sut_server.models.registry import Batch, Model, ModelSpec
 from sut_server.models.tensors import Array
@@ -80,6 +80,7 @@ class BatchEngine:
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)
         now_ns = self._clock_ns()
+        job.on_gone = self._batcher.note_dead
         if self._batcher.add(job, now_ns):
             self._start_due(now_ns)
         else:
@@ -102,7 +103,11 @@ class BatchEngine:
     def _start_due(self, now_ns: int) -> None:
         for jobs in self._batcher.due(now_ns, self._free_count):
             self._free_count -= 1
-            future = self._threads.submit(_run, self._model, jobs, self._clock_ns)
+            inputs = [job.request.inputs for job in jobs]
+            rows = sum(job.rows for job in jobs)
+            for job in jobs:
+                job.on_gone = None
+            future = self._threads.submit(_run, self._model, inputs, rows, self._clock_ns)
             future.add_done_callback(partial(self._hand_back, jobs))
         wake_ns = self._batcher.wake_ns() if self._free_count else None
         if wake_ns is not None and wake_ns != self._alarm_ns:
@@ -143,16 +148,15 @@ class BatchEngine:
             first = last
 
 
-def _run(model: Model, jobs: list[Job], clock_ns: ClockNs) -> _Ran:
+def _run(model: Model, inputs: list[dict[str, Array]], rows: int, clock_ns: ClockNs) -> _Ran:
     """On a thread: join the requests, run the model, check what it gave."""
     started_ns = clock_ns()
-    outputs = model.infer(_joined(jobs))
-    checked = checked_outputs(outputs, model.spec, sum(job.rows for job in jobs))
+    outputs = model.infer(_joined(inputs))
+    checked = checked_outputs(outputs, model.spec, rows)
     return _Ran(checked, started_ns, clock_ns() - started_ns)
 
 
-def _joined(jobs: list[Job]) -> Batch:
-    inputs = [job.request.inputs for job in jobs]
+def _joined(inputs: list[dict[str, Array]]) -> Batch:
     if len(inputs) == 1:
         return {name: np.require(array, requirements="A") for name, array in inputs[0].items()}
     return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
@@ -160,5 +164,4 @@ def _joined(jobs: list[Job]) -> Batch:
 
 def _one_line(model_name: str, error: BaseException) -> str:
     traceback.print_exception(error, file=sys.stderr)
-    text = " ".join(str(error).split())
-    return f"model '{model_name}' failed: {type(error).__name__}: {text}"
+    return f"model '{model_name}' failed: {described(error)}"

@@ -44,16 +44,23 @@ class Batcher(Generic[W]):
         self._max_waiting = max_waiting
         self._queue: deque[tuple[W, int]] = deque()
         self._hurried_count = 0
+        self._dead_count = 0
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def add(self, request: W, now_ns: int) -> bool:
         """Queue a request of at most ``max_rows`` rows; False if ``max_waiting`` already wait."""
+        if len(self._queue) >= self._max_waiting and self._dead_count:
+            self._remove_dead()
         if len(self._queue) >= self._max_waiting:
             return False
         self._queue.append((request, now_ns))
         return True
+
+    def note_dead(self) -> None:
+        """The caller of a waiting request has gone: it no longer counts among ``max_waiting``."""
+        self._dead_count += 1
 
     def due(self, now_ns: int, free_count: int) -> list[list[W]]:
         """Take the batches to start now, at most ``free_count`` of them."""
@@ -94,10 +101,21 @@ class Batcher(Generic[W]):
             size += 1
         return size, rows >= self._max_rows
 
+    def _remove_dead(self) -> None:
+        """Take out requests whose callers have gone, wherever they stand."""
+        live = [entry for entry in self._queue if entry[0].alive]
+        hurried = list(self._queue)[: self._hurried_count]
+        self._hurried_count = sum(request.alive for request, _ in hurried)
+        self._queue = deque(live)
+        self._dead_count = 0
+
     def _drop_dead(self) -> None:
         while self._queue and not self._queue[0][0].alive:
             self._pop()
 
     def _pop(self) -> W:
         self._hurried_count = max(0, self._hurried_count - 1)
-        return self._queue.popleft()[0]
+        request = self._queue.popleft()[0]
+        if not request.alive:
+            self._dead_count = max(0, self._dead_count - 1)
+        return request

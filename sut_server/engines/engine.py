@@ -7,7 +7,7 @@ loop; only ``Model.infer`` leaves it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sut_server.engines.calls import Call
@@ -53,7 +53,7 @@ class Job:
     call: Call
     request: InferRequest
     sequence: int
-    on_gone: Callable[[], None] | None = None
+    on_gone: Callable[[], object] | None = None
     """Where its tensor lies beside those of other requests."""
 
     @property
@@ -94,6 +94,7 @@ class Desk:
 
         def gone() -> None:
             self.figures.fail(sequence, Code.CANCELLED, self._clock_ns() - call.received_ns)
+            job.request = replace(job.request, inputs={}, places={})  # it may wait for long
             if job.on_gone is not None:
                 job.on_gone()
 

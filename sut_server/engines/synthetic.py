@@ -14,7 +14,7 @@ import numpy as np
 from sut_server.alarms import Alarms
 from sut_server.engines.calls import Call
 from sut_server.engines.engine import Desk, Job
-from sut_server.engines.faults import Fate, Fates, FaultPlan, Places
+from sut_server.engines.faults import Fate, Fates, FaultPlan, Slots
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.engines.service_time import ServiceTime
 from sut_server.errors import Code
@@ -28,7 +28,7 @@ OUTPUT_ELEMENTS: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class SyntheticOptions:
-    """Service time, its seed, places (0: no limit), faults and the size of the tensors."""
+    """Service time, its seed, slots (0: no limit), faults and the size of the tensors."""
 
     service_time: ServiceTime
     seed: int
@@ -49,7 +49,7 @@ def simple_spec(name: str, input_elements: int, output_elements: int) -> ModelSp
 
 
 class SyntheticEngine:
-    """Answers zeros at the instant that the service time, the places and the faults give."""
+    """Answers zeros at the instant that the service time, the slots and the faults give."""
 
     def __init__(self, options: SyntheticOptions, desk: Desk, alarms: Alarms) -> None:
         self._options = options
@@ -57,7 +57,7 @@ class SyntheticEngine:
         self._alarms = alarms
         self._draws = options.service_time.draws(options.seed)
         self._fates = Fates(options.faults, options.seed)
-        self._places = Places(options.concurrency_limit, options.faults)
+        self._slots = Slots(options.concurrency_limit, options.faults, alarms)
 
     @property
     def spec(self) -> ModelSpec:
@@ -70,11 +70,10 @@ class SyntheticEngine:
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)
         fate = self._fates.draw()
-        start_ns, end_ns = self._places.take(call.received_ns, next(self._draws))
         if fate is Fate.DROP:
-            self._desk.drop(job)
-        else:
-            self._alarms.at(end_ns, partial(self._end, job, fate, start_ns))
+            self._desk.drop(job)  # it takes its slot all the same
+        begin = partial(self._begin, job, fate)
+        job.on_gone = self._slots.take(call.received_ns, next(self._draws), begin).cancel
 
     def hurry(self) -> None:
         """Nothing is held back."""
@@ -87,6 +86,10 @@ class SyntheticEngine:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _begin(self, job: Job, fate: Fate, start_ns: int, end_ns: int) -> None:
+        if fate is not Fate.DROP:
+            self._alarms.at(end_ns, partial(self._end, job, fate, start_ns))
 
     def _end(self, job: Job, fate: Fate, start_ns: int, now_ns: int) -> None:
         compute_ns = now_ns - start_ns

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from sut_server.errors import CallError, UsageError
+from sut_server.errors import CallError, UsageError, described
 from sut_server.messages.infer import checked_outputs
 from sut_server.models.registry import Model, ModelSpec
 from sut_server.models.tensors import DTYPES, Array, TensorSpec
@@ -44,7 +44,7 @@ def warm_up(
     if late:
         raise UsageError(f"{what} has not ended its batch of zeros in {limit_s:g} s")
     for error in filter(None, [done.exception() for done in ended]):
-        text = error.text if isinstance(error, CallError) else repr(error)
+        text = error.text if isinstance(error, CallError) else described(error)
         raise UsageError(f"{what} does not run on zeros: {' '.join(text.split())}")
 
 

@@ -27,10 +27,11 @@ from grpc_wire.messages import frame_message, frame_prefix
 from grpc_wire.server import ServerConnection
 from grpc_wire.windows import Piece
 
-from sut_server.connection_limits import ConnectionLimits, ConnectionWatch
+from sut_server.connection_limits import ConnectionLimits, ConnectionWatch, acknowledged_bytes
 from sut_server.engines.calls import Call
 from sut_server.errors import Code, no_method
 from sut_server.grpc.streams import Stream
+from sut_server.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
     from sut_server.tracing import Tracer
@@ -44,8 +45,8 @@ READ_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 4_096
 """Read after a large request: the head of the next, and little of what is to be read in place."""
 
-UNSENT_BYTES_MAX: Final = 1 << 30
-"""Answers that wait for a caller's windows; past it the caller asks and does not take."""
+UNREAD_BYTES_MAX: Final = 1 << 30
+"""Answers of all connections that wait for their callers to read them."""
 
 
 @dataclass(slots=True)
@@ -72,6 +73,10 @@ class Connections:
     connection_watch: ConnectionWatch = field(
         default_factory=lambda: ConnectionWatch(ConnectionLimits())
     )
+    budget: MemoryBudget = field(default_factory=MemoryBudget)
+    """Of the requests that are not answered yet, whole or not."""
+    unread_bytes: int = 0
+    """Of answers on all connections that their callers have not taken."""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     """What is read stays here until it is taken in, before anything else is read."""
 
@@ -91,12 +96,24 @@ class KserveConnection(asyncio.BufferedProtocol):
         self._is_in_place = False
         """What is read now is the rest of a large request."""
         self._scratch = shared.scratch
+        self._dropped: set[int] = set()
+        """Calls that are never answered, as an injected fault wants."""
         self.received_bytes = 0
+        self.held_bytes = 0
+        """Of messages that are not whole yet."""
+        self.unread_bytes = 0
+        """Of answers that the caller has not taken."""
 
     @property
     def is_unfinished(self) -> bool:
-        """The caller has begun a greeting, a frame or a header block, and not ended it."""
-        return self._wire.is_unfinished
+        """The caller has begun a greeting, a frame, a header block or a request, and not ended it.
+
+        Streams may rest between messages.
+        """
+        wire = self._wire
+        if wire.is_unfinished or wire.held_bytes > 0:
+            return True
+        return wire.open_count > self.open_count + len(self._dropped)
 
     @property
     def is_stalled(self) -> bool:
@@ -107,6 +124,10 @@ class KserveConnection(asyncio.BufferedProtocol):
     def is_busy(self) -> bool:
         """A call waits for our answer."""
         return self.open_count > 0
+
+    def acknowledged_bytes(self) -> int:
+        """Bytes of answers that have reached the caller's host."""
+        return acknowledged_bytes(self._transport)
 
     def abort(self) -> None:
         """End it without waiting for anything to be written."""
@@ -147,8 +168,27 @@ class KserveConnection(asyncio.BufferedProtocol):
             events = self._wire.receive(data)
         self._take(events, now_ns)
         self._flush()
-        if self._wire.blocked_bytes > UNSENT_BYTES_MAX:
-            self.abort()
+        self._note_held()
+
+    def _note_held(self) -> None:
+        """Count what is not whole yet; past the server's limit the largest holder goes."""
+        shared, held = self._shared, self._wire.held_bytes
+        grown, self.held_bytes = held - self.held_bytes, held
+        if grown > 0 and not shared.budget.take(grown):
+            max(shared.open, key=lambda one: one.held_bytes).abort()
+            shared.budget.overdraw(grown)
+        elif grown < 0:
+            shared.budget.release(-grown)
+
+    def _note_unread(self) -> None:
+        """Count answers that are not read; past the server's limit the slowest reader goes."""
+        shared, transport, unread = self._shared, self._transport, 0
+        if self.is_stalled and transport is not None:
+            unread = self._wire.blocked_bytes + transport.get_write_buffer_size()
+        shared.unread_bytes += unread - self.unread_bytes
+        self.unread_bytes = unread
+        if shared.unread_bytes > UNREAD_BYTES_MAX:
+            max(shared.open, key=lambda one: one.unread_bytes).abort()
 
     def _take(self, events: Sequence[ServerEvent], now_ns: int) -> None:
         """Take in what came."""
@@ -196,6 +236,9 @@ class KserveConnection(asyncio.BufferedProtocol):
         self._shared.open.discard(self)
         self._shared.connection_watch.forget(self)
         self._transport = None
+        self._shared.budget.release(self.held_bytes)
+        self.held_bytes = 0
+        self._note_unread()
         self._wire.eof()
         for stream_id in [*self._calls, *self._streams]:
             self._gone(stream_id)
@@ -242,6 +285,7 @@ class KserveConnection(asyncio.BufferedProtocol):
 
     def forget(self, stream_id: int) -> None:
         del self._calls[stream_id]
+        self._dropped.add(stream_id)
 
     def go_away(self) -> None:
         """Ask the caller to open no more calls here; open ones are still answered."""
@@ -261,6 +305,7 @@ class KserveConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def _gone(self, stream_id: int) -> None:
+        self._dropped.discard(stream_id)
         call = self._calls.pop(stream_id, None) or self._streams.pop(stream_id, None)
         if call is not None:
             call.gone()
@@ -273,11 +318,13 @@ class KserveConnection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         self._is_flush_due = False
-        if self._is_paused or self._transport is None:
+        if self._transport is None:
             return
         output = self._wire.take_output()
         if output:
             self._transport.writelines(output)
+        if self.unread_bytes or self.is_stalled:
+            self._note_unread()
 
 
 def _memory(size_bytes: int) -> memoryview:

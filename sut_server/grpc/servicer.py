@@ -21,10 +21,11 @@ from tritonclient.grpc import service_pb2
 
 from sut_server.engines.calls import Call
 from sut_server.engines.engine import Engine
-from sut_server.errors import CallError, Code, no_method
+from sut_server.errors import CallError, Code, described, no_method
 from sut_server.grpc import metadata
 from sut_server.grpc.request_cache import RequestCache
 from sut_server.grpc.shared_memory_calls import shared_memory_methods
+from sut_server.memory_budget import MemoryBudget
 from sut_server.messages.infer import InferRequest, decode_request, wants_final
 from sut_server.messages.request_split import ModelInferRequest
 from sut_server.messages.shared_memory import Regions
@@ -33,6 +34,15 @@ KSERVE: Final = "/inference.GRPCInferenceService/"
 SUT: Final = "/loadgen.sut.v1.SystemUnderTest/"
 INFER_PATH: Final = KSERVE.encode() + b"ModelInfer"
 STREAM_PATH: Final = KSERVE.encode() + b"ModelStreamInfer"
+
+
+CONTROL_BYTES_MAX: Final = 1 << 16
+"""Of a request that carries no tensors: names and flags."""
+
+_BYTES_MAX: Final[dict[type, int]] = {
+    ModelInferRequest: 1 << 31,  # the wire's limit holds, and that of each part
+    sut_pb2.SamplesRequest: 16 << 20,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,13 @@ class Servicer:
         identity: Identity,
         loop: AbstractEventLoop,
         regions: Regions | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
-        """``regions``: the shared memory that callers may name; None refuses all."""
+        """``regions``: the shared memory that callers may name; None refuses all.
+
+        ``budget``: bytes of requests from receipt to answer.
+        """
+        self._budget = MemoryBudget() if budget is None else budget
         self._regions = regions
         self._engines = engines
         self._identity = identity
@@ -101,6 +116,14 @@ class Servicer:
     def _serve(
         self, call: Call, message: Piece, request_type: type, serve: Callable[[Call, Any], Any]
     ) -> None:
+        size, limit = len(message), _BYTES_MAX.get(request_type, CONTROL_BYTES_MAX)
+        if size > limit:
+            text = f"a {request_type.__name__} has at most {limit} bytes, this one {size}"
+            call.refuse(Code.INVALID_ARGUMENT, text)
+            return
+        if not call.hold(self._budget, size):
+            call.refuse(Code.RESOURCE_EXHAUSTED, self._budget.refusal)
+            return
         try:
             request = request_type.FromString(message)  # type: ignore[attr-defined]  # protobuf
             answer = serve(call, request)
@@ -111,7 +134,7 @@ class Servicer:
             call.refuse(Code.INVALID_ARGUMENT, text)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            call.refuse(Code.INTERNAL, f"{type(error).__name__}: {error}")
+            call.refuse(Code.INTERNAL, described(error))
         else:
             if answer is not None:
                 call.answer([answer.SerializeToString()])
@@ -261,4 +284,4 @@ def _answer_hint(call: Call, method: str, done: Future[None]) -> None:
     if error is None:
         call.answer([sut_pb2.SamplesReply().SerializeToString()])
     else:
-        call.refuse(Code.INTERNAL, f"{method} failed: {type(error).__name__}: {error}")
+        call.refuse(Code.INTERNAL, f"{method} failed: {described(error)}")

@@ -5,7 +5,6 @@ What a request inflates to is bounded as a body that comes as it is; the API see
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Final
 
@@ -13,7 +12,7 @@ from grpc_wire.compression import Deflater, inflated
 from grpc_wire.errors import RESOURCE_EXHAUSTED, MessageFault
 from grpc_wire.gzip import accepts_gzip
 
-from sut_server.http.connection import BODY_BYTES_MAX, HttpCall, HttpRequest
+from sut_server.http.connection import BODY_BYTES_MAX, HttpCall, HttpRequest, error_object
 
 Handle = Callable[[HttpCall, HttpRequest], None]
 
@@ -22,11 +21,20 @@ _GZIP: Final = ("gzip", "x-gzip")
 
 
 class HttpCompression:
-    """Hands requests on to ``handle``. ``offered``: gzip is taken, and given to who reads it."""
+    """Hands requests on to ``handle``. ``offered``: gzip is taken, and given to who reads it.
 
-    def __init__(self, handle: Handle, offered: bool) -> None:
+    ``error_body``: a refusal in the API's shape.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        offered: bool,
+        error_body: Callable[[int, str], bytes] = error_object,
+    ) -> None:
         self._handle = handle
         self._offered = offered
+        self._error_body = error_body
 
     def handle(self, call: HttpCall, request: HttpRequest) -> None:
         """Answer one request, now or later."""
@@ -41,7 +49,7 @@ class HttpCompression:
                 request.body = inflated(request.body, BODY_BYTES_MAX)
             except MessageFault as fault:
                 status = 413 if fault.code == RESOURCE_EXHAUSTED else 400
-                _refuse(call, status, f"the compressed request {fault.text}")
+                self._refuse(call, status, f"the compressed request {fault.text}")
                 return
         self._handle(call, request)
 
@@ -50,8 +58,8 @@ class HttpCompression:
         taken = "gzip" if self._offered else "identity"
         more = "" if self._offered else " (sut-server --compression gzip takes gzip)"
         text = f"requests compressed by {coding} are not taken here{more}"
-        _refuse(call, 415, text, f"Accept-Encoding: {taken}\r\n")
+        self._refuse(call, 415, text, f"Accept-Encoding: {taken}\r\n")
 
-
-def _refuse(call: HttpCall, status: int, text: str, headers: str = "") -> None:
-    call.respond(status, _JSON, json.dumps({"error": {"message": text}}).encode(), headers)
+    def _refuse(self, call: HttpCall, status: int, text: str, headers: str = "") -> None:
+        call.deflater = None
+        call.respond(status, _JSON, self._error_body(status, text), headers)

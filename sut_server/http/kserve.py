@@ -18,10 +18,11 @@ from google.protobuf import json_format
 from tritonclient.grpc import service_pb2
 
 from sut_server.engines.calls import Call
-from sut_server.errors import Code
+from sut_server.errors import Code, described
 from sut_server.grpc.servicer import KSERVE, Servicer
-from sut_server.http.connection import HttpCall, HttpRequest
+from sut_server.http.connection import JSON_BYTES_MAX, HttpCall, HttpRequest
 from sut_server.messages.sequence_params import END_KEY, ID_KEY, START_KEY
+from sut_server.messages.shared_memory import OFFSET_KEY, REGION_KEY, SIZE_KEY
 from sut_server.models.tensors import CONTENTS_FIELDS, DTYPES
 
 _JSON: Final = "application/json"
@@ -34,6 +35,7 @@ _STATUS: Final = {
     Code.UNIMPLEMENTED: 501,
     Code.INTERNAL: 500,
     Code.UNAVAILABLE: 503,
+    Code.RESOURCE_EXHAUSTED: 503,
 }
 UNFIT: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a request that is none makes ``read_request`` raise."""
@@ -49,6 +51,9 @@ class Reply:
     headers: str = ""
 
 
+Binary = bool | frozenset[str]
+"""Outputs that are wanted as binary data: all, none, or by name."""
+
 Translate = Callable[[Any], Reply]
 
 
@@ -63,6 +68,10 @@ class KserveHttpApi:
         parts = [unquote(part) for part in request.path.partition("?")[0].strip("/").split("/")]
         if parts[0] != "v2":
             _refuse(call, 404, f"there is no {request.path} here")
+        elif parts[1:] == ["models", "stats"]:
+            self._ask(call, "ModelStatistics", service_pb2.ModelStatisticsRequest(), _as_json)
+        elif parts[1:2] == ["systemsharedmemory"]:
+            self._shared_memory(call, request, parts[2:])
         elif parts[1:2] == ["models"] and len(parts) > 2:
             self._model(call, request, parts[2:])
         elif parts[1:] == []:
@@ -94,6 +103,39 @@ class KserveHttpApi:
         else:
             _refuse(call, 404, f"there is no {request.path} here")
 
+    def _shared_memory(self, call: HttpCall, request: HttpRequest, parts: list[str]) -> None:
+        """``[region/NAME/]status``, ``register`` and ``unregister``; without a name: of all."""
+        name, what = "", parts[-1] if parts else ""
+        if len(parts) == 3 and parts[0] == "region":
+            name = parts[1]
+        elif len(parts) != 1:
+            what = ""
+        wanted = {"status": "GET", "register": "POST", "unregister": "POST"}.get(what)
+        if wanted is None:
+            _refuse(call, 404, f"there is no {request.path} here")
+        elif request.method != wanted:
+            _refuse(call, 405, f"{request.path} wants {wanted}")
+        elif what == "register":
+            self._register(call, request, name)
+        else:
+            method = f"SystemSharedMemory{what.capitalize()}"
+            asked = getattr(service_pb2, f"{method}Request")(name=name)
+            self._ask(call, method, asked, _as_regions if what == "status" else _as_nothing)
+
+    def _register(self, call: HttpCall, request: HttpRequest, name: str) -> None:
+        try:
+            said = _loaded(request.body)
+            asked = service_pb2.SystemSharedMemoryRegisterRequest(
+                name=name,
+                key=said["key"],
+                offset=said.get("offset", 0),
+                byte_size=said["byte_size"],
+            )
+        except UNFIT as error:
+            _refuse(call, 400, f"the request is not KServe v2's: {described(error)}")
+            return
+        self._ask(call, "SystemSharedMemoryRegister", asked, _as_nothing)
+
     def _infer(self, call: HttpCall, request: HttpRequest, model: str, version: str) -> None:
         if request.method != "POST":
             _refuse(call, 405, f"{request.path} wants POST")
@@ -101,7 +143,7 @@ class KserveHttpApi:
         try:
             message, binary = read_request(request.headers, request.body)
         except UNFIT as error:
-            _refuse(call, 400, f"the request is not KServe v2's: {error or type(error).__name__}")
+            _refuse(call, 400, f"the request is not KServe v2's: {described(error)}")
             return
         message.model_name, message.model_version = model, version
         self._ask(call, "ModelInfer", message, partial(infer_answer, binary), request.received_ns)
@@ -110,6 +152,8 @@ class KserveHttpApi:
         self, call: HttpCall, method: str, message: Any, translate: Translate, received_ns: int = 0
     ) -> None:
         reply_type = getattr(service_pb2, f"{method}Response")
+        if method != "ModelInfer":
+            call.deflater = None  # clients inflate answers of models alone (tritonclient)
         inner = Call(_Sink(call, reply_type, translate), 0, received_ns)
         call.on_gone = inner.gone
         self._servicer.handle(inner, f"{KSERVE}{method}".encode(), message.SerializeToString())
@@ -137,8 +181,24 @@ class _Sink:
         """Never answered: the caller's deadline ends it."""
 
 
+def error_text(status: int, text: str) -> bytes:
+    """A refusal as KServe v2 writes it."""
+    return json.dumps({"error": text}).encode()
+
+
 def _refuse(call: HttpCall, status: int, text: str) -> None:
-    call.respond(status, _JSON, json.dumps({"error": text}).encode())
+    call.deflater = None  # clients read refusals as they are
+    call.respond(status, _JSON, error_text(status, text))
+
+
+def _loaded(text: bytes) -> Any:
+    """A JSON object. Raises ValueError: nobody else is answered while a large one is read."""
+    if len(text) > JSON_BYTES_MAX:
+        raise ValueError(
+            f"{len(text)} bytes of JSON, at most {JSON_BYTES_MAX} are taken: send large tensors "
+            "as binary data"
+        )
+    return json.loads(text)
 
 
 def _as_json(reply: Any) -> Reply:
@@ -150,6 +210,16 @@ def _as_json(reply: Any) -> Reply:
 
 def _as_config(reply: Any) -> Reply:
     return _as_json(reply.config)
+
+
+def _as_nothing(reply: Any) -> Reply:
+    return Reply(b"")
+
+
+def _as_regions(reply: Any) -> Reply:
+    fields = ("name", "key", "offset", "byte_size")
+    regions = [{field: getattr(one, field) for field in fields} for one in reply.regions.values()]
+    return Reply(json.dumps(regions).encode())
 
 
 def _as_live(reply: Any) -> Reply:
@@ -177,8 +247,8 @@ def _with_numbers(said: Any) -> Any:
     return said
 
 
-def read_request(headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
-    """A ModelInferRequest without its model, and whether binary answers are wanted.
+def read_request(headers: Mapping[str, str], body: bytes) -> tuple[Any, Binary]:
+    """A ModelInferRequest without its model, and which outputs are wanted as binary data.
 
     ``headers``: names in lower case. Raises one of UNFIT for a bad one.
     """
@@ -186,14 +256,18 @@ def read_request(headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
     head_bytes = int(length) if length else len(body)
     if not 0 <= head_bytes <= len(body):
         raise ValueError(f"{_LENGTH} is {head_bytes}, the body has {len(body)} bytes")
-    said = json.loads(body[:head_bytes])
+    said = _loaded(body[:head_bytes])
     message = service_pb2.ModelInferRequest(id=str(said.get("id") or ""))
     offset = head_bytes
     for tensor in said["inputs"]:
-        size = (tensor.get("parameters") or {}).get("binary_data_size")
+        parameters = tensor.get("parameters") or {}
+        size = parameters.get("binary_data_size")
         added = message.inputs.add(
             name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"]
         )
+        if REGION_KEY in parameters:
+            _name_region(added.parameters, parameters)
+            continue
         if size is None:
             _fill(added, tensor["data"])
             continue
@@ -203,16 +277,28 @@ def read_request(headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
         offset += size
     if offset != len(body):
         raise ValueError(f"{len(body) - offset} bytes belong to no input")
-    _place(message.parameters, said.get("parameters") or {})
+    _sequence(message.parameters, said.get("parameters") or {})
     wanted = said.get("outputs") or []
+    is_binary = bool((said.get("parameters") or {}).get("binary_data_output"))
+    binary = set()
     for output in wanted:
-        message.outputs.add(name=output["name"])
-    parameters = [said.get("parameters"), *(output.get("parameters") for output in wanted)]
-    flags = ("binary_data_output", "binary_data")
-    return message, any((one or {}).get(flag) for one in parameters for flag in flags)
+        added = message.outputs.add(name=output["name"])
+        parameters = output.get("parameters") or {}
+        if REGION_KEY in parameters:
+            _name_region(added.parameters, parameters)
+        if parameters.get("binary_data", is_binary):
+            binary.add(output["name"])
+    return message, frozenset(binary) if wanted else is_binary
 
 
-def _place(parameters: Any, said: Mapping[str, Any]) -> None:
+def _name_region(parameters: Any, said: Mapping[str, Any]) -> None:
+    """Where in shared memory a tensor lies, or goes."""
+    parameters[REGION_KEY].string_param = said[REGION_KEY]
+    parameters[OFFSET_KEY].int64_param = said.get(OFFSET_KEY, 0)
+    parameters[SIZE_KEY].int64_param = said.get(SIZE_KEY, 0)
+
+
+def _sequence(parameters: Any, said: Mapping[str, Any]) -> None:
     """The parameters of a sequence, with JSON's types."""
     named = said.get(ID_KEY, 0)
     if type(named) not in (int, str):
@@ -239,13 +325,16 @@ def _fill(tensor: Any, data: Any) -> None:
     getattr(tensor.contents, field).extend(values)
 
 
-def infer_answer(binary: bool, reply: Any) -> Reply:
+def infer_answer(binary: Binary, reply: Any) -> Reply:
     """A ModelInferResponse as JSON, or as JSON and raw tensors."""
-    outputs = []
+    outputs, raws = [], []
     for tensor, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
         said = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-        if binary:
+        if REGION_KEY in tensor.parameters:
+            pass  # Triton says nothing of where it lies, and its C++ client wants nothing
+        elif binary is True or (binary and tensor.name in binary):
             said["parameters"] = {"binary_data_size": len(raw)}
+            raws.append(raw)
         else:
             said["data"] = _numbers(tensor.datatype, raw)
         outputs.append(said)
@@ -254,9 +343,9 @@ def infer_answer(binary: bool, reply: Any) -> Reply:
     if reply.id:
         fields["id"] = reply.id
     head = json.dumps(fields).encode()
-    if not binary:
+    if not raws:
         return Reply(head)
-    body = head + b"".join(reply.raw_output_contents)
+    body = head + b"".join(raws)
     return Reply(body, _BINARY, headers=f"{_LENGTH}: {len(head)}\r\n")
 
 

@@ -18,8 +18,8 @@ from sut_server.messages.shared_memory import (
     OFFSET_KEY,
     REGION_KEY,
     SIZE_KEY,
-    Place,
     Regions,
+    SharedBytes,
     place_of,
 )
 from sut_server.models.registry import ModelSpec
@@ -29,12 +29,13 @@ from sut_server.models.tensors import (
     Array,
     Shape,
     TensorSpec,
+    check_size,
     from_contents,
     from_raw,
     to_raw,
 )
 
-
+NAMES_SHOWN: Final = 8
 FINAL_WANTED_KEY: Final = "triton_enable_empty_final_response"
 FINAL_KEY: Final = "triton_final_response"
 
@@ -50,10 +51,8 @@ class InferRequest:
     """Shapes without the batch dimension: requests with equal keys may share a batch."""
     wanted_outputs: tuple[str, ...]
     """Names the caller asked for; empty means all."""
-    places: Mapping[str, memoryview] = field(default_factory=dict)
+    places: Mapping[str, SharedBytes] = field(default_factory=dict)
     """Outputs that go into a region of shared memory, by name: the bytes that they may fill."""
-    place_names: Mapping[str, Place] = field(default_factory=dict)
-    """Where those bytes lie, in the caller's words."""
     sequence: SequencePlace | None = None
     """Which sequence it belongs to; only stateful models look."""
     wants_final: bool = False
@@ -92,7 +91,6 @@ def decode_request(
     raw = message.raw_input_contents if raw is None else raw
     arrays = _input_arrays(message, raw, spec, regions)
     wanted_outputs = _wanted_outputs(message, spec)
-    places = _output_places(message, regions)
     rows = _row_count(arrays, spec, max_rows)
     skipped = 1 if spec.is_batched else 0
     return InferRequest(
@@ -101,8 +99,7 @@ def decode_request(
         inputs=arrays,
         merge_key=tuple(array.shape[skipped:] for array in arrays.values()),
         wanted_outputs=wanted_outputs,
-        places=places[0],
-        place_names=places[1],
+        places=_output_places(message, regions),
         sequence=sequence_place(message.parameters) if message.parameters else None,
         wants_final=wants_final(message),
     )
@@ -111,12 +108,13 @@ def decode_request(
 def _input_arrays(
     message: Any, raw: Sequence[bytes | memoryview], spec: ModelSpec, regions: Regions | None
 ) -> dict[str, Array]:
+    contents: Sequence[bytes | memoryview | SharedBytes] = raw
     if any(tensor.parameters for tensor in message.inputs):
-        raw = _with_shared(message, raw, regions)
-    if raw and len(raw) != len(message.inputs):
+        contents = _with_shared(message, raw, regions)
+    if contents and len(contents) != len(message.inputs):
         raise CallError(
             Code.INVALID_ARGUMENT,
-            f"{len(message.inputs)} inputs but {len(raw)} raw_input_contents; "
+            f"{len(message.inputs)} inputs but {len(contents)} raw_input_contents; "
             "use raw contents for all inputs or for none",
         )
     given = {tensor.name: position for position, tensor in enumerate(message.inputs)}
@@ -125,19 +123,25 @@ def _input_arrays(
         raise CallError(
             Code.INVALID_ARGUMENT,
             f"model '{spec.name}' takes the inputs {wanted}, each once; "
-            f"got {[tensor.name for tensor in message.inputs]}",
+            f"got {_names(message.inputs)}",
         )
     return {
         want.name: _input_array(
-            message.inputs[given[want.name]], want, raw[given[want.name]] if raw else None
+            message.inputs[given[want.name]], want, contents[given[want.name]] if contents else None
         )
         for want in spec.inputs
     }
 
 
+def _names(tensors: Any) -> str:
+    """Names for a refusal; a caller may send thousands."""
+    shown = [tensor.name for tensor in tensors[:NAMES_SHOWN]]
+    return f"{shown}" if len(shown) == len(tensors) else f"{shown} and {len(tensors)} in all"
+
+
 def _with_shared(
     message: Any, raw: Sequence[bytes | memoryview], regions: Regions | None
-) -> Sequence[bytes | memoryview]:
+) -> Sequence[bytes | memoryview | SharedBytes]:
     """Raw contents with those that lie in regions in their places among the inputs."""
     places = [place_of(f"input '{t.name}'", t.parameters) for t in message.inputs]
     shared = sum(place is not None for place in places)
@@ -151,26 +155,20 @@ def _with_shared(
         )
     rest = iter(raw)
     return [
-        next(rest)
-        if place is None
-        else _served(regions).view(f"input '{tensor.name}'", place).toreadonly()
+        next(rest) if place is None else _served(regions).find(f"input '{tensor.name}'", place)
         for tensor, place in zip(message.inputs, places, strict=True)
     ]
 
 
-def _output_places(
-    message: Any, regions: Regions | None
-) -> tuple[dict[str, memoryview], dict[str, Place]]:
-    """What each output may fill, and where that lies; none where all go into the answer."""
-    views: dict[str, memoryview] = {}
-    places: dict[str, Place] = {}
+def _output_places(message: Any, regions: Regions | None) -> dict[str, SharedBytes]:
+    """What each output may fill; none where all go into the answer."""
+    places: dict[str, SharedBytes] = {}
     for tensor in message.outputs:
         what = f"output '{tensor.name}'"
         place = place_of(what, tensor.parameters) if tensor.parameters else None
         if place is not None:
-            places[tensor.name] = place
-            views[tensor.name] = _served(regions).view(what, place)
-    return views, places
+            places[tensor.name] = _served(regions).find(what, place)
+    return places
 
 
 def _served(regions: Regions | None) -> Regions:
@@ -180,7 +178,9 @@ def _served(regions: Regions | None) -> Regions:
     return regions
 
 
-def _input_array(tensor: Any, want: TensorSpec, raw: bytes | memoryview | None) -> Array:
+def _input_array(
+    tensor: Any, want: TensorSpec, raw: bytes | memoryview | SharedBytes | None
+) -> Array:
     shape = tuple(tensor.shape)
     if tensor.datatype != want.datatype:
         raise CallError(
@@ -192,6 +192,9 @@ def _input_array(tensor: Any, want: TensorSpec, raw: bytes | memoryview | None) 
             Code.INVALID_ARGUMENT,
             f"input '{want.name}': shape {list(want.shape)} wanted, got {list(shape)}",
         )
+    if isinstance(raw, SharedBytes):
+        check_size(want.name, want.datatype, shape, len(raw))  # before so much is read
+        raw = raw.read()
     if raw is not None:
         return from_raw(want.name, want.datatype, shape, raw)
     field = CONTENTS_FIELDS.get(want.datatype)
@@ -227,7 +230,7 @@ def _wanted_outputs(message: Any, spec: ModelSpec) -> tuple[str, ...]:
     if unknown:
         raise CallError(
             Code.INVALID_ARGUMENT,
-            f"model '{spec.name}' has the outputs {sorted(known)}, not {unknown}",
+            f"model '{spec.name}' has the outputs {sorted(known)}, not {unknown[:NAMES_SHOWN]}",
         )
     return wanted
 
@@ -281,20 +284,21 @@ class ResponseEncoder:
             array = outputs[name]
             raw = to_raw(array)
             said = message.outputs.add(name=name, datatype=datatypes[name], shape=array.shape)
-            place = request.place_names.get(name)
-            if place is None:
+            shared = request.places.get(name)
+            if shared is None:
                 message.raw_output_contents.append(raw)
                 continue
             # Triton lists an empty content for a placed output: clients pair contents and outputs
             # by position.
             message.raw_output_contents.append(b"")
+            place = shared.place
             if len(raw) > place.size:
                 raise CallError(
                     Code.INVALID_ARGUMENT,
                     f"output '{name}': {len(raw)} bytes do not fit the {place.size} of its place "
                     "in shared memory",
                 )
-            request.places[name][: len(raw)] = raw
+            shared.write(raw)
             said.parameters[REGION_KEY].string_param = place.region
             said.parameters[OFFSET_KEY].int64_param = place.offset
             said.parameters[SIZE_KEY].int64_param = len(raw)

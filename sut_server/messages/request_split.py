@@ -7,12 +7,14 @@ if the rest is not known already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 from grpc_wire.windows import Piece
 from tritonclient.grpc import service_pb2
+
+from sut_server.errors import CallError, Code
 
 LARGE_BYTES: Final = 16_384
 """Requests from this size on are worth cutting for the copies alone."""
@@ -28,6 +30,18 @@ _ID: Final = 3 << 3 | 2
 
 _RAW_INPUT_CONTENTS: Final = 7 << 3 | 2
 """Tag of ``raw_input_contents`` (KServe v2): field 7, length-delimited."""
+
+_INPUTS: Final = 5 << 3 | 2
+"""Tag of ``inputs`` (KServe v2): field 5, length-delimited."""
+
+_CONTENTS: Final = 5 << 3 | 2
+"""Tag of an input's ``contents``: field 5 of its own message."""
+
+TYPED_BYTES_MAX: Final = 16 << 20
+"""Of one input: some four million numbers, which take half a second."""
+
+DESCRIBED_BYTES_MAX: Final = 64 << 10
+"""Names, types, shapes and parameters of all tensors of a request."""
 
 _FIXED_BYTES: Final = {1: 8, 5: 4}
 """Wire types of fixed size (protobuf's encoding)."""
@@ -53,8 +67,11 @@ class ModelInferRequest:
 
     @classmethod
     def FromString(cls, data: Piece) -> ModelInferRequest:  # as protobuf's messages
-        """Raises protobuf's DecodeError."""
-        cut = split_raw(data, FIELDS_MAX if len(data) >= LARGE_BYTES else SMALL_FIELDS_MAX)
+        """Raises protobuf's DecodeError, and CallError for more than any model takes."""
+        is_large = len(data) >= LARGE_BYTES
+        cut = split_raw(data, FIELDS_MAX if is_large else SMALL_FIELDS_MAX)
+        if is_large:
+            check_parts(data, cut)
         if cut is not None:
             return cls(None, cut)
         return cls(service_pb2.ModelInferRequest.FromString(bytes(data)), None)
@@ -85,6 +102,54 @@ class ModelInferRequest:
             return self.cut.request_id.decode()
         except UnicodeDecodeError as error:
             raise DecodeError(f"id: {error}") from error
+
+
+def check_parts(data: Piece, cut: Cut | None) -> None:
+    """Refuse what protobuf would turn into far more memory and time than it has bytes.
+
+    Two bytes are an empty input, which costs 300 in memory; shapes, names and parameters grow
+    likewise. Typed contents are bounded by their bytes. Raises CallError (INVALID_ARGUMENT).
+    """
+    rest = data if cut is None else cut.rest
+    if len(rest) <= DESCRIBED_BYTES_MAX:
+        return
+    described = 0
+    for _, tag, start, end in _fields(rest):
+        described += end - start
+        if tag == _INPUTS:
+            contents = [(a, b) for _, inner, a, b in _fields(rest[start:end]) if inner == _CONTENTS]
+            typed = sum(b - a for a, b in contents)
+            if typed > TYPED_BYTES_MAX:
+                raise _refusal(
+                    f"{typed} bytes of typed contents, at most {TYPED_BYTES_MAX} are "
+                    "taken: use raw_input_contents"
+                )
+            described -= typed
+        elif tag == _RAW_INPUT_CONTENTS:
+            described -= end - start
+    if described > DESCRIBED_BYTES_MAX:
+        raise _refusal(f"{described} bytes beside the contents, at most {DESCRIBED_BYTES_MAX}")
+
+
+def _fields(data: Piece) -> Iterator[tuple[int, int, int, int]]:
+    """First byte, tag, and bounds of the content of each field. Raises CallError past the limit."""
+    at, end = 0, len(data)
+    try:
+        for _ in range(FIELDS_MAX):
+            if at >= end:
+                return
+            first = at
+            tag, at = _varint(data, at)
+            start, at = _field(data, tag & 7, at)
+            yield first, tag, start, min(at, end)
+    except (IndexError, KeyError):
+        raise _refusal("a field that protobuf 3 does not write") from None
+    if at < end:
+        raise _refusal(f"over {FIELDS_MAX} fields")
+
+
+def _refusal(text: str) -> CallError:
+    return CallError(Code.INVALID_ARGUMENT, f"the request has {text}")
 
 
 def split_raw(data: Piece, fields_max: int = FIELDS_MAX) -> Cut | None:

@@ -20,6 +20,9 @@ END_KEY: Final = "sequence_end"
 IDLE_NS: Final = 1_000_000_000
 """A sequence left alone for so long gives way to a new one of its id: Triton's default."""
 
+ID_BYTES_MAX: Final = 128
+"""Triton's limit for ids of text. Ids are kept while their sequences are live."""
+
 LIVE_MAX: Final = 65_536
 """Live sequences; beyond them the one left alone for longest is forgotten."""
 
@@ -46,6 +49,9 @@ def sequence_place(parameters: Mapping[str, Any]) -> SequencePlace | None:
     named = getattr(parameters[ID_KEY], kind)
     if not named:
         return None
+    if isinstance(named, str) and len(named.encode()) > ID_BYTES_MAX:
+        text = f"{ID_KEY} has at most {ID_BYTES_MAX} bytes"
+        raise CallError(Code.INVALID_ARGUMENT, text)
     flags = [key in parameters and parameters[key].bool_param for key in (START_KEY, END_KEY)]
     return SequencePlace(named, *flags)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from sut_server.errors import UsageError
+from sut_server.errors import UsageError, described
 from sut_server.models.registry import Batch, ModelSpec
 from sut_server.models.tensors import TensorSpec
 
@@ -66,8 +66,7 @@ def _open_session(path: Path, thread_count: int) -> Any:
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
-        line = str(error).splitlines()[0]
-        raise UsageError(f"{path}: ONNX Runtime cannot load it: {line}") from error
+        raise UsageError(f"{path}: ONNX Runtime cannot load it: {described(error)}") from error
 
 
 def _specs(nodes: list[Any]) -> tuple[TensorSpec, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sut_server.errors import UsageError
+from sut_server.errors import UsageError, described
 from sut_server.models.registry import Batch, ModelSpec, checked_specs, import_class
 
 
@@ -27,7 +27,7 @@ class PythonModel:
             self._instance: Any = made()
             self._instance.load()
         except Exception as error:
-            text = f"{flag}: load failed: {type(error).__name__}: {error}"
+            text = f"{flag}: load failed: {described(error)}"
             raise UsageError(text) from error
         # Read after load(): a model may know its tensors only once its weights are there.
         self.spec = ModelSpec(

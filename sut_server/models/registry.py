@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from sut_server.errors import UsageError
+from sut_server.errors import UsageError, described
 from sut_server.models.tensors import DTYPES, Array, TensorSpec
 
 Batch = Mapping[str, Array]
@@ -113,7 +113,7 @@ def import_class(target: str) -> type:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise UsageError(
-            f"--model python:{target}: cannot import {module_name}: {type(error).__name__}: {error}"
+            f"--model python:{target}: cannot import {module_name}: {described(error)}"
         ) from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):

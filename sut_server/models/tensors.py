@@ -35,6 +35,11 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 }
 """KServe's data types as numpy's. BYTES are arrays of ``bytes`` objects."""
 
+TEXTS_MAX: Final = 1 << 20
+"""BYTES elements of a tensor: each is an object, and a million take a third of a second."""
+
+TEXT_BYTES_MAX: Final = 64 << 20
+
 CONTENTS_FIELDS: Final[dict[str, str]] = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",
@@ -87,16 +92,38 @@ def from_raw(name: str, datatype: str, shape: Shape, raw: bytes | memoryview) ->
 
     Raises CallError (INVALID_ARGUMENT) if the bytes are not exactly the shape's.
     """
+    check_size(name, datatype, shape, len(raw))
     if datatype == "BYTES":
-        return _from_raw_bytes(name, shape, bytes(raw))
-    dtype = DTYPES[datatype]
-    want = element_count(shape) * dtype.itemsize
-    if len(raw) != want:
+        return _shaped(name, _from_raw_bytes(name, shape, bytes(raw)), shape)
+    return _shaped(name, np.frombuffer(raw, dtype=DTYPES[datatype]), shape)
+
+
+def check_size(name: str, datatype: str, shape: Shape, size_bytes: int) -> None:
+    """Raises CallError (INVALID_ARGUMENT) if raw bytes of that number cannot be the shape's."""
+    count = element_count(shape)
+    if datatype == "BYTES":
+        want, is_fit = 4 * count, 4 * count <= size_bytes <= TEXT_BYTES_MAX
+        if count > TEXTS_MAX:
+            text = f"input '{name}': {count} BYTES elements, at most {TEXTS_MAX} are taken"
+            raise CallError(Code.INVALID_ARGUMENT, text)
+    else:
+        want = count * DTYPES[datatype].itemsize
+        is_fit = size_bytes == want
+    if not is_fit:
+        least = "at least " if datatype == "BYTES" else ""
         raise CallError(
             Code.INVALID_ARGUMENT,
-            f"input '{name}': {len(raw)} raw bytes, but {datatype} {list(shape)} takes {want}",
+            f"input '{name}': {size_bytes} raw bytes, but {datatype} {list(shape)} takes "
+            f"{least}{want}",
         )
-    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+
+def _shaped(name: str, array: Array, shape: Shape) -> Array:
+    try:
+        return array.reshape(shape)
+    except ValueError:  # nothing in it, and lengths whose product numpy cannot hold
+        text = f"input '{name}': numpy has no array of shape {list(shape)}"
+        raise CallError(Code.INVALID_ARGUMENT, text) from None
 
 
 def from_contents(name: str, datatype: str, shape: Shape, values: Sequence[Any]) -> Array:
@@ -113,7 +140,7 @@ def from_contents(name: str, datatype: str, shape: Shape, values: Sequence[Any])
     except OverflowError:
         text = f"input '{name}': a value does not fit {datatype}"
         raise CallError(Code.INVALID_ARGUMENT, text) from None
-    return array.reshape(shape)
+    return _shaped(name, array, shape)
 
 
 def to_raw(array: Array) -> bytes:
@@ -144,4 +171,4 @@ def _from_raw_bytes(name: str, shape: Shape, raw: bytes) -> Array:
         )
     array = np.empty(want, dtype=np.object_)
     array[:] = elements
-    return array.reshape(shape)
+    return array

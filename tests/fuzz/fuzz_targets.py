@@ -177,6 +177,17 @@ class _Transport:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing waits here: all requests are answered at once."""
+
+    resume_reading = pause_reading
+
 
 def http_request(data: bytes) -> None:
     """``sut-server``'s HTTP/1.1 port."""

@@ -117,3 +117,20 @@ def refused(answer: object) -> CallError:
     """The refusal in ``FakeSink.settled``."""
     assert isinstance(answer, tuple), answer
     return CallError(*answer)
+
+
+class FakeAlarms:
+    """Alarms that a test lets ring, in the order of their instants."""
+
+    def __init__(self) -> None:
+        self.set: list[tuple[int, int, object]] = []
+        self.now_ns = 0
+
+    def at(self, deadline_ns: int, call: object) -> None:
+        self.set.append((deadline_ns, len(self.set), call))
+
+    def ring_all(self) -> None:
+        while self.set:
+            self.set.sort(key=lambda alarm: alarm[:2])
+            self.now_ns, _, call = self.set.pop(0)
+            call(self.now_ns)  # type: ignore[operator]

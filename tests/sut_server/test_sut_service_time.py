@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
+from sut_fakes import FakeAlarms
 
-from sut_server.engines.faults import Fate, Fates, FaultPlan, Places
+from sut_server.engines.faults import Fate, Fates, FaultPlan, Slots
 from sut_server.engines.service_time import parse_service_time
 from sut_server.errors import UsageError
 
@@ -72,27 +73,45 @@ def test_without_faults_everything_is_answered() -> None:
     assert {fates.draw() for _ in range(100)} == {Fate.ANSWER}
 
 
+def spans(
+    limit: int, plan: FaultPlan, *asked: tuple[int, int], cancelled: tuple[int, ...] = ()
+) -> list[tuple[int, int] | None]:
+    """Start and end of each (received, service) request; None for one that never began."""
+    alarms = FakeAlarms()
+    slots, found = Slots(limit, plan, alarms), {}
+    tickets = [
+        slots.take(received, service, lambda *span, number=number: found.update({number: span}))
+        for number, (received, service) in enumerate(asked)
+    ]
+    for number in cancelled:
+        assert tickets[number].cancel() == (number not in found)
+    alarms.ring_all()
+    return [found.get(number) for number in range(len(asked))]
+
+
 def test_without_a_limit_requests_do_not_wait() -> None:
-    places = Places(0, FaultPlan())
-    assert [places.take(0, 10) for _ in range(3)] == [(0, 10)] * 3
+    assert spans(0, FaultPlan(), (0, 10), (0, 10), (0, 10)) == [(0, 10)] * 3
 
 
 def test_with_a_limit_requests_queue_first_come_first_served() -> None:
-    places = Places(2, FaultPlan())
-    assert [places.take(0, 10), places.take(1, 4), places.take(2, 5)] == [(0, 10), (1, 5), (5, 10)]
-    assert places.take(50, 5) == (50, 55)
+    found = spans(2, FaultPlan(), (0, 10), (1, 4), (2, 5), (50, 5))
+    assert found == [(0, 10), (1, 5), (5, 10), (50, 55)]
+
+
+def test_who_leaves_while_waiting_takes_no_slot_and_who_is_served_keeps_it() -> None:
+    asked = [(0, 10), *[(1, 50)] * 400, (2, 5)]
+    found = spans(1, FaultPlan(), *asked, cancelled=tuple(range(401)))
+    assert found[0] == (0, 10)
+    assert found[1:401] == [None] * 400
+    assert found[401] == (10, 15)
 
 
 def test_a_stall_holds_work_begun_before_and_work_that_comes_inside() -> None:
-    places = Places(0, FaultPlan(stall_at_ns=100, stall_ns=1000))
-    assert places.take(0, 10) == (0, 10)
-    assert places.take(95, 10) == (95, 1105)
-    assert places.take(100, 10) == (1100, 1110)
-    assert places.take(500, 10) == (1100, 1110)
-    assert places.take(1100, 10) == (1100, 1110)
+    plan = FaultPlan(stall_at_ns=100, stall_ns=1000)
+    found = spans(0, plan, (0, 10), (95, 10), (100, 10), (500, 10), (1100, 10))
+    assert found == [(0, 10), (95, 1105), *[(1100, 1110)] * 3]
 
 
 def test_the_stall_counts_from_the_first_request() -> None:
-    places = Places(0, FaultPlan(stall_at_ns=100, stall_ns=50))
-    places.take(7000, 1)
-    assert places.take(7100, 10) == (7150, 7160)
+    plan = FaultPlan(stall_at_ns=100, stall_ns=50)
+    assert spans(0, plan, (7000, 1), (7100, 10)) == [(7000, 7001), (7150, 7160)]

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from sut_fakes import FakeAlarms
 
 from sut_server.engines.faults import FaultPlan
 from sut_server.engines.token_source import TokenSource
@@ -15,23 +16,6 @@ from sut_server.errors import UsageError
 from sut_server.token_log import TokenLog
 
 MS = 1_000_000
-
-
-class FakeAlarms:
-    """Alarms that a test lets ring, in the order of their instants."""
-
-    def __init__(self) -> None:
-        self.set: list[tuple[int, int, object]] = []
-        self.now_ns = 0
-
-    def at(self, deadline_ns: int, call: object) -> None:
-        self.set.append((deadline_ns, len(self.set), call))
-
-    def ring_all(self) -> None:
-        while self.set:
-            self.set.sort(key=lambda alarm: alarm[:2])
-            self.now_ns, _, call = self.set.pop(0)
-            call(self.now_ns)  # type: ignore[operator]
 
 
 def source(log: TokenLog | None = None, faults: FaultPlan | None = None, limit: int = 0):
