@@ -76,7 +76,8 @@ class Wrong(FakeModel):
 
 
 @pytest.mark.parametrize(
-    ("model", "text"), [(Wrong(), "the shape [1, 2], declared [5, 2]"), (FakeModel(), "RuntimeError: no luck")]
+    ("model", "text"),
+    [(Wrong(), "the shape [1, 2], declared [5, 2]"), (FakeModel(), "RuntimeError: no luck")],
 )
 def test_a_model_that_fails_is_the_users_mistake(model: Any, text: str) -> None:
     if not isinstance(model, Wrong):
