@@ -161,6 +161,12 @@ def test_every_type_ignore_names_its_code():
     assert not faults(bare_type_ignores, OURS)
 
 
+def imports_of_tests(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("test_"):
+            yield f"line {node.lineno}: what tests share stands in a module of its own"
+
+
 @pytest.mark.parametrize(
     ("check", "text", "fault"),
     [
@@ -172,6 +178,11 @@ def test_every_type_ignore_names_its_code():
         (banned, "class JobManager:\n    pass\n", "JobManager: name the concept instead"),
         (banned, "eval('1')\n", "line 1: eval: data is never code"),
         (done_at_import, "print()\n", "line 1: a call at import: print()"),
+        (
+            imports_of_tests,
+            "from test_a import b\n",
+            "line 1: what tests share stands in a module of its own",
+        ),
         (bare_type_ignores, "x = 1  # type: ignore\n", "line 1: a type: ignore without its code"),
     ],
 )
@@ -251,8 +262,15 @@ def test_protocols_are_rows_of_one_table():
     assert not guilty, f"branches on a protocol: {guilty}"
 
 
-def test_test_files_have_names_of_their_own():
-    names = [path.name for path in python_files("tests") if path.name.startswith("test_")]
-    twice = {name for name in names if names.count(name) > 1}
-    assert not twice
+def test_modules_of_the_tests_have_names_of_their_own():
+    names = [
+        path.name
+        for path in python_files("tests")
+        if path.name != "conftest.py" and "repository" not in path.parts
+    ]
+    assert [name for name in names if names.count(name) > 1] == []
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_no_test_module_is_imported():
+    assert not faults(imports_of_tests, python_files("tests"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from report_pages import written
 from series_builder import Series, closed, server
-from test_report_html import written
-from test_report_text import summary_of
+from series_summary import summary_of
 
 from loadgen_service.core.plan.mt19937 import RandomWords
 from loadgen_service.core.settings import Settings

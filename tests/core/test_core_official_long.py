@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from official_loadgen import OfficialLoadGen
-from test_core_official import OFFICIAL_SCENARIO, compare_plans, drawn_settings
+from official_plans import OFFICIAL_SCENARIO, compare_plans, drawn_settings
 
 from loadgen_service.core.settings.traffic import ScenarioName
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 from series_builder import server
-from test_core_summary import summary_of
+from series_summary import summary_of
 
 from loadgen_service.core.facts.server_stats import (
     ModelReading,

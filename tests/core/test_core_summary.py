@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 from series_builder import COUNTS, Series, closed, fail_rows, server
+from series_summary import summary_of
 
-from loadgen_service.core.facts.run import ErrorFacts, RunFacts
+from loadgen_service.core.facts.run import ErrorFacts
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.summary.run import (
@@ -20,15 +21,6 @@ from loadgen_service.core.summary.run import (
     summary_to_json,
 )
 from loadgen_service.errors import UserError
-
-
-def summary_of(*series: Series, **run: object) -> Summary:
-    first = series[0]
-    facts: RunFacts = replace(first.run, series=[one.series_facts for one in series], **run)
-    for one in series:
-        one.run = facts
-    results = [(one.plan, one.figures(), one.verdict()) for one in series]
-    return build_summary(first.settings, facts, results)
 
 
 def test_a_valid_run_says_so_and_repeats_its_one_series_at_the_top() -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from stream_pieces import Pieces
 from sut_process import sut_server
-from test_adapters_streams import Pieces
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.factory import open_suts

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stream_pieces import Pieces
 from sut_process import sut_server
-from test_adapters_streams import Pieces
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings

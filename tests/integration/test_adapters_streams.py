@@ -6,30 +6,16 @@ import time
 from typing import Any
 
 import pytest
-from adapter_rig import ADAPTERS, WAIT_S, Answers, request_for, run
+from adapter_rig import ADAPTERS, WAIT_S, request_for, run
+from stream_pieces import Pieces
 from sut_process import sut_server
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.factory import open_suts
-from loadgen_service.sut.interface import DONE, MESSAGE, SystemUnderTest
+from loadgen_service.sut.interface import DONE, SystemUnderTest
 
 FLAGS = ("--model", "synthetic-stream", "--first-token-time", "constant:20")
-
-
-class Pieces(Answers):
-    """Keeps the instants of every piece too, in the order of arrival."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pieces: dict[int, list[int]] = {}
-
-    def __call__(self, now_ns: int, events: Any) -> None:
-        for event in events:
-            if event[0] == MESSAGE:
-                assert event[1] not in self.by_key, "a piece behind the end"
-                self.pieces.setdefault(event[1], []).append(now_ns)
-        super().__call__(now_ns, events)
 
 
 async def stream(adapter: str, target: str, model: str, count: int, **given: Any) -> Pieces:

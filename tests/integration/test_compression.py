@@ -19,8 +19,8 @@ from adapter_rig import ADAPTERS, WAIT_S, Answers, echo, request_for, run
 from openai_server import MODEL as STREAM_MODEL
 from openai_server import openai_server, opened_openai
 from openai_server import request as prompt
+from stream_pieces import Pieces
 from sut_process import sut_server
-from test_adapters_streams import Pieces
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.core.settings import Settings

@@ -15,7 +15,8 @@ from loadgen_processes import END_S, Processes, free_port, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 from sut_process import sut_server
 
-STREAMS = ("fast", "slow")
+STREAMS = {"fast": 100, "slow": 25}
+"""Name and rate of each stream, queries a second."""
 
 
 @pytest.fixture
@@ -32,9 +33,7 @@ def sut_port() -> Iterator[int]:
 
 
 def write_config(folder: Path, sut_port: int, duration_ms: int) -> str:
-    streams = [
-        {"name": name, "target_qps": rate} for name, rate in zip(STREAMS, (100, 25), strict=True)
-    ]
+    streams = [{"name": name, "target_qps": rate} for name, rate in STREAMS.items()]
     common = {
         "sut": f"grpc://127.0.0.1:{sut_port}",
         "model": "synthetic",
@@ -77,18 +76,29 @@ def scraped(said: Path) -> dict[tuple[str, str], float]:
     }
 
 
+def wait_for_gauge(
+    said: Path, asker: subprocess.Popen[bytes], stream: str, wanted: dict[str, float]
+) -> None:
+    """Scrape until the gauges of ``stream`` read as ``wanted``; the run must still go on."""
+    while True:
+        found = scraped(said)
+        read = {name: found.get((name, stream)) for name in wanted}
+        if read == wanted:
+            return
+        assert asker.poll() is None, f"{stream}: the run ended at {read}, not {wanted}"
+        time.sleep(0.05)
+
+
 def test_streams_are_told_apart_and_fetched(
     tmp_path: Path, processes: Processes, sut_port: int
 ) -> None:
     out, port = tmp_path / "out", free_port()
-    config = write_config(tmp_path, sut_port, 4000)
+    config = write_config(tmp_path, sut_port, 6000)
     words = ("--config", config, "--out", str(out))
     _, asker, said = begin(processes, port, tmp_path / "results", *words)
-    found = scraped(said)
-    for name in STREAMS:
-        assert found["loadgen_run_state", name] == 1
-        assert found["loadgen_run_target_qps", name] in (100, 25)
-        assert found["loadgen_worker_up", name] == 1
+    for name, rate in STREAMS.items():
+        wait_for_gauge(said, asker, name, {"loadgen_run_state": 1, "loadgen_worker_up": 1})
+        wait_for_gauge(said, asker, name, {"loadgen_run_target_qps": rate})
     assert asker.wait(END_S) == 0
     final = scraped(said)
     mixed = json.loads((out / "mixed.json").read_text())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from official_cases import Case
 from official_trace import our_settings, read_trace, rebuilt
-from test_mlperf_logs_official import Case
 
 TOKENS = [12, 7, 30]
 QUANTILES = {"50.00": "p50", "90.00": "p90", "99.00": "p99"}

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from product_runs import run
-from sut_process import sut_server
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "mlperf"))
-
 from submission_mending import LABEL, mend
+from sut_process import sut_server
 
 from loadgen_service.cli.main import main
 from loadgen_service.mlperf.audit.report import write_audit

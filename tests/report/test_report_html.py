@@ -6,18 +6,15 @@ import itertools
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from report_pages import page_of, written
 from series_builder import Series, closed, fail_rows, server
-from test_report_text import failing, summary_of
+from series_summary import failing, summary_of
 
 from loadgen_service.core.figures.series import series_figures
 from loadgen_service.core.records.columns import Status
-from loadgen_service.core.records.request_table import sample_table
 from loadgen_service.core.records.token_rows import CountedBy, TokenRows
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.summary.run import build_summary
@@ -26,23 +23,6 @@ from loadgen_service.report import records_reader
 from loadgen_service.report.html.run_page import render_html
 from loadgen_service.report.records_reader import SeriesRecords, main_series, read_grid
 from loadgen_service.report.timeline import read_traces
-from loadgen_service.service.results.writer import RECORD_SCHEMA
-
-
-def written(made: Series, directory: Path) -> Path:
-    """records.parquet of a made-up series, as the service writes it."""
-    columns = sample_table(made.plan, made.table(), 0, len(made.table()))
-    count = len(columns["seq_id"])
-    whole = {
-        name: np.asarray(columns.get(name, np.full(count, -1))).astype(dtype)
-        for name, dtype in RECORD_SCHEMA.items()
-    }
-    pq.write_table(pa.table(whole), directory / "records.parquet")
-    return directory
-
-
-def page_of(made: Series, directory: Path) -> str:
-    return render_html(summary_of(made), written(made, directory))
 
 
 def plots_of(page: str) -> dict[str, dict]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from report_pages import page_of
 from series_builder import COUNTS, MS, Series, closed, fail_rows, records_of
-from test_report_html import page_of
-from test_report_text import summary_of
+from series_summary import summary_of
 
 from loadgen_service.core.facts.run import WorkerFacts
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from report_pages import written
 from series_builder import Series, server
-from test_report_html import written
-from test_report_text import summary_of
+from series_summary import summary_of
 
 from loadgen_service.core.facts.server_stats import ModelReading, ServerFacts
 from loadgen_service.core.summary.run import Summary

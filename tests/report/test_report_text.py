@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from rich.console import Console
-from series_builder import Series, closed, fail_rows, server
+from series_builder import Series, closed, server
+from series_summary import failing, summary_of
 
-from loadgen_service.core.facts.run import ErrorFacts
-from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary.run import Summary, build_summary
+from loadgen_service.core.summary.run import build_summary
 from loadgen_service.report.formatting import say_count, say_rate, say_verdict, table
 from loadgen_service.report.text import render
 from loadgen_service.report.verdict_table import complaints, print_table, row
-
-
-def summary_of(*series: Series, **run: object) -> Summary:
-    first = series[0]
-    facts = replace(first.run, series=[one.series_facts for one in series], **run)
-    for one in series:
-        one.run = facts
-    results = [(one.plan, one.figures(), one.verdict()) for one in series]
-    return build_summary(first.settings, facts, results)
-
-
-def failing(count: int = 200) -> Series:
-    made = server()
-    fail_rows(made.records, slice(0, count), Status.FAILED)
-    made.facts = replace(made.facts, errors=[ErrorFacts(14, "connection refused", count)])
-    return made
 
 
 def test_a_valid_run_says_so_in_its_first_word():

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "product"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "triton"))
-
 from stream_servers import llama
 
 

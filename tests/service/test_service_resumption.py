@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crashed_service import crash_while_writing
 from loadgen_proto import loadgen_pb2 as pb
 from service_fake_worker import FakeWorker, Faults
-from test_service_recovery import crash_while_writing
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.core.summary.run import Summary, summary_from_json

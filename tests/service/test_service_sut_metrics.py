@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from crashed_service import SETTINGS, crash_while_writing
 from loadgen_proto import loadgen_pb2 as pb
 from metrics_server import MetricsServer, answering, endless, metrics_server, text_answer
 from service_bench import Bench, failed_findings, summary_of
 from service_fake_worker import Faults
-from test_service_recovery import SETTINGS, crash_while_writing
 
 from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.report.html.run_page import render_html

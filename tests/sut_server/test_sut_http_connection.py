@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_sut_connection import MemoryTransport
+from memory_transport import MemoryTransport
 
 from sut_server.http.connection import (
     BODY_BYTES_MAX,

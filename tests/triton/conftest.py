@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 from triton_server import embedded, environment_path, make_repository, triton
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 MODEL = "efficientnet-lite0"
 

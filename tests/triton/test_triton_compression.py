@@ -12,7 +12,7 @@ import pytest
 from grpc_wire.client import ClientConnection
 from grpc_wire.events import DONE
 from grpc_wire.headers import HeaderBlock, request_headers
-from test_triton_runs import TOP1, run
+from triton_runs import TOP1, run
 from triton_server import environment_path, make_repository, triton
 
 from loadgen_service.sut.http.compression import compressed_http

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pyarrow.parquet as pq
 import pytest
-from test_triton_runs import run
+from triton_runs import run
 
 pytestmark = pytest.mark.triton
 

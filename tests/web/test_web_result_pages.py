@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from run_directories import server_run
 
-TESTS = Path(__file__).parent.parent
-for folder in ("core", "report", "compare"):
-    sys.path.insert(0, str(TESTS / folder))
-
-from run_directories import server_run  # noqa: E402
-
-from loadgen_service.cli.verbs.compare import main as compare  # noqa: E402
-from loadgen_service.cli.verbs.report import main as report  # noqa: E402
-from loadgen_service.core.search.rate_sweep import SweepPoint  # noqa: E402
-from loadgen_service.report.html.sweep_page import render_sweep  # noqa: E402
+from loadgen_service.cli.verbs.compare import main as compare
+from loadgen_service.cli.verbs.report import main as report
+from loadgen_service.core.search.rate_sweep import SweepPoint
+from loadgen_service.report.html.sweep_page import render_sweep
 
 pytestmark = [pytest.mark.web, pytest.mark.timeout(240)]
 
