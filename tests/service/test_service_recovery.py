@@ -9,6 +9,7 @@ import pytest
 from crashed_service import SETTINGS, crash_while_writing
 from service_fake_worker import Faults
 
+from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.core.summary.run import Summary, summary_from_json
 from loadgen_service.service.run.recovery import recover_all
