@@ -84,15 +84,35 @@ def run(out: Path, *flags: str) -> Finished:
     return Run(out, *flags).finish()
 
 
-def stop_for(pids: Sequence[int], seconds: float) -> None:
+@dataclass(frozen=True)
+class Stop:
+    """When processes stood still: from ``from_ns`` to ``to_ns`` of the monotonic clock, surely."""
+
+    from_ns: int
+    to_ns: int
+
+
+def stop_for(pids: Sequence[int], seconds: float) -> Stop:
     """SIGSTOP the processes and let them go on after ``seconds``, whatever happens between."""
+    assert pids
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
+        _wait_until_stopped(pids)
+        from_ns = time.monotonic_ns()
         time.sleep(seconds)
+        return Stop(from_ns, time.monotonic_ns())
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def _wait_until_stopped(pids: Sequence[int]) -> None:
+    deadline = time.monotonic() + RUN_S
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    while any((task / "stat").read_text().rpartition(")")[2].split()[0] != "T" for task in tasks):
+        assert time.monotonic() < deadline, f"processes {pids} do not stop"
+        time.sleep(0.01)
 
 
 def _children(pid: int) -> list[int]:

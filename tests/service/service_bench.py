@@ -35,8 +35,9 @@ SERVER = {
 class Bench:
     """A service with fake workers, and the calls of a user."""
 
-    def __init__(self, service: Service, stub: Any) -> None:
+    def __init__(self, service: Service, stub: Any, results: Path) -> None:
         self.service = service
+        self.results = results
         self.stub = stub
         self.metadata = (("authorization", f"Bearer {service.token}"),)
         self.tasks: list[asyncio.Task[None]] = []
@@ -72,7 +73,7 @@ def with_service(
         serve_settings = ServeSettings(port=0, results=str(tmp_path / "results"))
         service = await serve(serve_settings, embedded=True)
         async with grpc.aio.insecure_channel(service.address) as channel:
-            bench = Bench(service, pb_grpc.LoadGenStub(channel))
+            bench = Bench(service, pb_grpc.LoadGenStub(channel), tmp_path / "results")
             try:
                 await asyncio.wait_for(test(bench), DEADLINE_S)
             finally:

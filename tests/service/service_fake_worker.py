@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -56,6 +57,9 @@ class FakeWorker:
     capacity_qps: float = float("inf")
     """Of a series at a higher rate every answer takes a second."""
     faults: Faults = field(default_factory=Faults)
+    hold: Callable[[], bool] | None = None
+    """While it is true, an endless series sends no row; the rows then bear the instants at which
+    they are sent. Without it each row is a millisecond after the one before, in truth or not."""
     has_sut_proto: bool = True
     input_shape: tuple[int, ...] = (-1, 16)
     readings: list[pb.ControlReply] = field(default_factory=list)
@@ -182,7 +186,7 @@ class FakeWorker:
         self.answer_ns = 1_000_000_000 if rate > self.capacity_qps else self.latency_ns
         plan = plan_series(self.settings, self.counts, spec, self.trace_ns)
         shard = shard_rows(plan, self.order.worker_index, self.order.worker_count, self.settings)
-        self.plan = plan
+        self.plan, self.t0_ns = plan, body.t0_coordinator_ns
         await asyncio.sleep(max(0, body.t0_coordinator_ns - time.monotonic_ns()) / 1e9)
         records = self.stub.Records(metadata=self.metadata)
         opening = pb.BatchStream(
@@ -208,6 +212,8 @@ class FakeWorker:
     async def _send_until_stopped(self, records, index, shard) -> np.ndarray:
         sent = 0
         while not self.stopped.is_set():
+            while self.hold is not None and self.hold() and not self.stopped.is_set():
+                await asyncio.sleep(0.02)
             await self._send(records, index, np.asarray(shard[sent : sent + 10]))
             sent += 10
             await asyncio.sleep(0.02)
@@ -252,6 +258,8 @@ class FakeWorker:
         scheduled = plan.scheduled_ns[queries % plan.query_count]
         if plan.unbounded:
             scheduled = rows * 1_000_000
+            if self.hold is not None:
+                scheduled = np.full(len(rows), time.monotonic_ns() - self.t0_ns)
         failed = np.isin(rows, list(self.faults.failed_rows))
         values = {
             "row": rows,
@@ -262,10 +270,12 @@ class FakeWorker:
             "completed_ns": scheduled + self.answer_ns,
             "status": np.where(failed, Status.FAILED, Status.COMPLETED),
             "code": np.where(failed, 14, 0),
-            "sut_index": queries % max(1, len(self.settings.sut)),
+            "sut_index": [max(0, plan.sut_of(row)) for row in rows],
             "token_count": np.zeros(len(rows)),
         }
-        return {n: values[n].astype(dtype).tobytes() for n, dtype in REQUEST_COLUMNS.items()}
+        return {
+            n: np.asarray(values[n]).astype(dtype).tobytes() for n, dtype in REQUEST_COLUMNS.items()
+        }
 
     def _responses(self, index: int, rows: np.ndarray) -> pb.Batch:
         contents = [answer(self._sample_of(row)) for row in rows.tolist()]

@@ -93,12 +93,15 @@ def test_one_and_three_workers_issue_the_same_plan(bench: Any) -> None:
 
 def test_several_suts_share_the_load_in_turn(bench: Any) -> None:
     async def test(bench: Bench) -> None:
-        bench.worker()
+        worker = bench.worker()
         status = await bench.finish(sut=["grpc://127.0.0.1:9", "grpc://127.0.0.1:10"])
         suts = summary_of(status).suts
         assert [sut.sut_index for sut in suts] == [0, 1]
         table = pq.read_table(Path(status.run_directory) / "records.parquet")
-        assert np.bincount(table["sut_index"].to_numpy()).tolist()[0] >= table.num_rows // 2
+        turns = (table["query_index"].to_numpy() % 2).tolist()
+        assert worker.plan.sut_index.tolist() == turns
+        assert table["sut_index"].to_pylist() == turns
+        assert [sut.requests.completed for sut in suts] == [turns.count(0), turns.count(1)]
 
     bench(test)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ vllm:time_to_first_token_seconds_bucket{{le="0.1",model_name="m"}} 3.0
 vllm:time_to_first_token_seconds_bucket{{le="+Inf",model_name="m"}} 4.0
 """
 
-# An endless series lasts as long in truth as it says: some ten readings.
+# An endless series, which goes on until there are as many readings as a test wants.
 LASTING = {"scenario": "concurrency", "min_duration_ms": 1000, "min_query_count": 1}
 QUICK = {"sut_metrics_interval_ms": 100}
 
@@ -58,8 +59,22 @@ async def vllm(server: MetricsServer, writer: asyncio.StreamWriter) -> None:
     writer.write(text_answer(VLLM.format(running=count, cpu_s=count / 2)))
 
 
-async def finish(bench: Bench, *urls: str) -> tuple[Summary, Path]:
-    bench.worker()
+Enough = Callable[[list[Reading]], bool]
+
+
+def six(readings: list[Reading]) -> bool:
+    return len(readings) >= 6
+
+
+async def finish(bench: Bench, *urls: str, enough: Enough = six) -> tuple[Summary, Path]:
+    """A run that lasts until there are ``enough`` readings of every address."""
+
+    def too_few() -> bool:
+        files = sorted(bench.results.glob("*/series/sut-metrics-*.jsonl"))
+        kept = [list(read_readings(file)) for file in files]
+        return len(kept) < len(urls) or not all(map(enough, kept))
+
+    bench.worker(hold=too_few)
     status = await bench.finish(**LASTING, **QUICK, sut_metrics=list(urls))
     assert status.state == pb.DONE
     return summary_of(status), Path(status.run_directory)
@@ -133,9 +148,12 @@ def test_a_server_that_dies_in_the_run_leaves_what_it_said_and_counts_as_failed(
         if len(server.requests) == 5:
             server.end()
 
+    def ends_in_failure(readings: list[Reading]) -> bool:
+        return bool(readings) and bool(readings[-1].failure)
+
     async def test(bench: Bench) -> None:
         async with metrics_server(dying) as server:
-            summary, directory = await finish(bench, server.url)
+            summary, directory = await finish(bench, server.url, enough=ends_in_failure)
         (target,) = summary.sut_metrics or ()
         assert target.scrape_count == 5
         assert target.failed_count > 0
@@ -177,7 +195,9 @@ def test_a_full_disk_ends_the_metrics_and_not_the_run(
 
     async def test(bench: Bench) -> None:
         async with metrics_server(vllm) as server:
-            summary, directory = await finish(bench, server.url)
+            bench.worker()
+            status = await bench.finish(**LASTING, **QUICK, sut_metrics=[server.url])
+            summary, directory = summary_of(status), Path(status.run_directory)
             assert len(server.requests) == 1, "it is not asked for what cannot be kept"
         (note,) = summary.notes
         assert "No space left on device; its metrics end there" in note
@@ -231,10 +251,8 @@ def test_a_run_of_a_dead_service_gets_its_metrics_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = "http://127.0.0.1:9/metrics"
-    with monkeypatch.context() as patched:
-        wanted = SETTINGS.model_copy(update={"sut_metrics": [url]})
-        patched.setattr("test_service_recovery.SETTINGS", wanted)
-        crash_while_writing(tmp_path, monkeypatch, Faults())
+    asked = SETTINGS.model_copy(update={"sut_metrics": [url]})
+    crash_while_writing(tmp_path, monkeypatch, Faults(), asked)
     (directory,) = RunDirectories(tmp_path / "results").unfinished()
     recover_all(RunDirectories(tmp_path / "results"))
     summary = summary_from_json((directory.path / "summary.json").read_bytes())
