@@ -5,8 +5,8 @@ Decides which requests and which unit (query or sample) a figure covers; judges 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from loadgen_service.core.figures.times import Rows, Times, row_times
 from loadgen_service.core.figures.tokens import TokenFigures, token_figures
 from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.records.columns import NEVER, Status
+from loadgen_service.core.records.plausibility import implausible_rows
 from loadgen_service.core.records.query_rows import BoolArray, Counts, QueryRows, query_rows
 from loadgen_service.core.records.request_table import (
     Column,
@@ -82,6 +83,8 @@ class SeriesFigures:
     duplicate_count: int
     foreign_count: int
     unexpected_count: int
+    implausible: Mapping[str, int] = field(default_factory=dict)
+    """Recorded requests that cannot be so, by what is wrong with them."""
     outside_window_count: int = 0
     streams: StreamFigures | None = None
     tokens: TokenFigures | None = None
@@ -132,6 +135,7 @@ def series_figures(
         duplicate_count=table.duplicate_count,
         foreign_count=table.foreign_count,
         unexpected_count=table.unexpected_count,
+        implausible=implausible_rows(plan, table, len(settings.sut)),
         outside_window_count=len(all_queries.status) - len(queries.status),
         streams=streams,
         tokens=_token_figures(settings, table, own, queries, streams),

@@ -24,6 +24,7 @@ def accounting(figures: SeriesFigures, facts: RunFacts) -> Finding:
             (figures.duplicate_count, "recorded more than once"),
             (figures.foreign_count, "recorded that were never planned"),
             (figures.unexpected_count, "recorded that no worker says it issued"),
+            *((count, reason) for reason, count in figures.implausible.items()),
         )
         if count
         for text in [f"{say_count(count, 'request')} {text}"]
@@ -38,8 +39,8 @@ def accounting(figures: SeriesFigures, facts: RunFacts) -> Finding:
         required="every planned request has exactly one record or a named reason for none",
         advice=""
         if not faults
-        else "records were lost or doubled between worker and service: look for a full disk or a "
-        "service restart in the notes, and run again",
+        else "records were lost, doubled or damaged between worker and service: look for a full or "
+        "failing disk, a service restart in the notes, or a foreign worker, and run again",
     )
 
 
