@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
-from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.server import ServerConnection
 
 from sut_server.alarms import Alarms
@@ -287,7 +286,8 @@ class Server:
             tracer=self._tracer,
             budget=self._budget,
             make_wire=partial(
-                GzipServerConnection if self._options.compression else ServerConnection,
+                ServerConnection,
+                takes_gzip=self._options.compression,
                 max_concurrent_streams=self._options.max_streams,
                 streaming_paths=AllBut(self._servicer.unary_paths),
             ),

@@ -1,6 +1,6 @@
 """The client half: calls out, answers in. One call is two frames out and one tuple in.
 
-The caller's ``key`` names a call (its slot number); stream ids stay inside. Nothing is retried
+The caller's ``key`` names a call (its slot number); stream ids stay inside. Nothing is sent again
 here, and no clock is read: the caller cancels what is over its deadline.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grpc_wire import frames
+from grpc_wire.answer_table import AnswerTable
 from grpc_wire.client_stream import Answer
+from grpc_wire.compression import IDENTITY
 from grpc_wire.connection import Connection
 from grpc_wire.errors import (
     BROKEN_CONNECTION,
@@ -18,36 +20,38 @@ from grpc_wire.errors import (
     INTERNAL,
     OK,
     PROTOCOL_ERROR,
-    UNAVAILABLE,
+    REFUSED_STREAM,
     CallFault,
     ConnectionFault,
     error_name,
     grpc_of_reset,
 )
-from grpc_wire.events import CLOSED, DONE, MESSAGE, ROOM, ClientEvent
-from grpc_wire.fast_templates import AnswerShapes
+from grpc_wire.events import CLOSED, DONE, MESSAGE, REFUSED, ROOM, ClientEvent
 from grpc_wire.header_cache import ResponseReader
 from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
 from grpc_wire.limits import LARGE_PIECE_BYTES, MAX_MESSAGE_BYTES, MAX_RESPONSE_HEADER_BYTES
+from grpc_wire.messages import PREFIX_BYTES
 from grpc_wire.windows import Piece, pieces_of
 
-__all__ = ["CLOSED", "DONE", "MESSAGE", "ROOM", "ClientConnection"]
+__all__ = ["CLOSED", "DONE", "MESSAGE", "REFUSED", "ROOM", "ClientConnection"]
 
 
 class ClientConnection(Connection[ClientEvent]):
     """One connection to a server; bytes in, events out, bytes out."""
 
     __slots__ = (
-        "_busy",
+        "_blocks",
         "_by_key",
+        "_calls",
         "_goaway",
+        "_is_refused",
         "_limit",
         "_next_id",
-        "_open",
         "_peer_limit",
-        "_reader",
-        "_shapes",
+        "_reads_gzip",
+        "_sent",
         "is_draining",
+        "open_count",
     )
 
     def __init__(
@@ -56,17 +60,23 @@ class ClientConnection(Connection[ClientEvent]):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_header_bytes: int = MAX_RESPONSE_HEADER_BYTES,
         max_frame_bytes: int = frames.DEFAULT_FRAME_BYTES,
+        reads_gzip: bool = False,
     ) -> None:
+        """``reads_gzip``: messages may be compressed; the request headers must say so."""
         super().__init__(max_message_bytes, max_header_bytes, max_frame_bytes)
+        self._reads_gzip = reads_gzip
         self._next_id = 1
         self._peer_limit = frames.LARGEST_STREAM_ID
         self._limit = 0  # calls open at once; 0 until the peer's SETTINGS, and when draining
-        self._open: dict[int, int] = {}  # stream -> key: sent whole, nothing received
-        self._busy: dict[int, Answer] = {}  # stream -> call: every other open call
+        self._is_refused = False  # the peer had no room for a call, though its limit says so
+        largest = min(max_message_bytes, max_frame_bytes - PREFIX_BYTES)
+        self._calls = AnswerTable(largest, self._answer)
+        self._sent = self._calls.sent
         self._by_key: dict[int, int] = {}  # key -> stream, made when a cancel asks, never trusted
-        self._reader = ResponseReader(max_header_bytes)
-        self._shapes = AnswerShapes()
+        self._blocks = ResponseReader(max_header_bytes)
         self._goaway = ""
+        self.open_count = 0
+        """Calls opened and not settled."""
         # No call will ever be opened again: GOAWAY, used-up stream ids, or closed.
         self.is_draining = False
 
@@ -79,14 +89,9 @@ class ClientConnection(Connection[ClientEvent]):
     @property
     def room(self) -> int:
         """Calls that may be opened now; 0 before the peer's SETTINGS and with a full window."""
-        if self._send.window <= 0 or self._next_id > frames.LARGEST_STREAM_ID:
+        if self._send.window <= 0 or self._next_id > frames.LARGEST_STREAM_ID or self._is_refused:
             return 0
-        return max(0, self._limit - len(self._open) - len(self._busy))
-
-    @property
-    def open_count(self) -> int:
-        """Calls opened and not settled."""
-        return len(self._open) + len(self._busy)
+        return max(0, self._limit - self.open_count)
 
     @property
     def is_ready(self) -> bool:
@@ -112,7 +117,7 @@ class ClientConnection(Connection[ClientEvent]):
         send = self._send
         if size > self._single_max or size > send.window:
             return self._call_slowly(key, headers, parts, streaming)
-        if len(self._open) + len(self._busy) >= self._limit:
+        if self.open_count >= self._limit or self._is_refused:
             return False
         stream_id = self._next_id
         if stream_id >= frames.LARGEST_STREAM_ID:
@@ -120,7 +125,8 @@ class ClientConnection(Connection[ClientEvent]):
             if stream_id > frames.LARGEST_STREAM_ID:
                 return False
         self._next_id = stream_id + 2
-        self._open[stream_id] = key
+        self._sent[stream_id] = key
+        self.open_count += 1
         send.window -= size
         word = stream_id.to_bytes(4, "big")
         middle = headers.middles.get(size) or headers.middle(size)
@@ -135,13 +141,13 @@ class ClientConnection(Connection[ClientEvent]):
         """Give a call up by RST_STREAM; no further event for its key. Unknown keys are ignored."""
         stream_id = self._stream_of(key)
         if stream_id:
-            self._open.pop(stream_id, None)
-            self._busy.pop(stream_id, None)
+            self._calls.forget(stream_id)
+            self._end_one()
             self._reset(stream_id, error_code)
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Take bytes from the transport; return what they say; see ``Connection.receive``."""
-        if len(self._open) + len(self._busy) < self._limit and self._send.window > 0:
+        if self.open_count < self._limit and self._send.window > 0 and not self._is_refused:
             return super().receive(data)
         events = super().receive(data)
         if self.room > 0:
@@ -170,7 +176,8 @@ class ClientConnection(Connection[ClientEvent]):
             block = TABLE_SIZE_ZERO + block
             self._allow_single()
         self.output.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
-        self._busy[stream_id] = self._answer(key, streaming=streaming)
+        self._calls.slow[stream_id] = self._answer(key, streaming=streaming)
+        self.open_count += 1
         self._send.push(stream_id, pieces_of(parts), None)
         self._pump([])
         return True
@@ -180,17 +187,22 @@ class ClientConnection(Connection[ClientEvent]):
 
         The index is made again only when it proves stale, so a storm of cancels costs one scan.
         """
+        calls = self._calls
         for _ in range(2):
             stream_id = self._by_key.get(key, 0)
-            call = self._busy.get(stream_id)
-            if self._open.get(stream_id) == key or (call is not None and call.key == key):
+            if calls.key_of(stream_id) == key:
                 return stream_id
-            self._by_key = {key: stream_id for stream_id, key in self._open.items()}
-            self._by_key.update((call.key, stream_id) for stream_id, call in self._busy.items())
+            self._by_key = {key: stream_id for stream_id, key in calls.open_keys()}
         return 0
 
-    def _answer(self, key: int, *, streaming: bool) -> Answer:
-        return Answer(key, self._max_message_bytes, self._stream_window, streaming=streaming)
+    def _answer(self, key: int, *, streaming: bool = False) -> Answer:
+        return Answer(
+            key,
+            self._max_message_bytes,
+            self._stream_window,
+            streaming=streaming,
+            reads_gzip=self._reads_gzip,
+        )
 
     # ------------------------------------------------------------------ answers in
     def _greet(self, data: bytes) -> int:
@@ -201,43 +213,14 @@ class ClientConnection(Connection[ClientEvent]):
         self._is_greeted = True
         return 0
 
-    def _take_usual(self, data: bytes, pos: int, end: int, events: list[ClientEvent]) -> int:
-        shapes = self._shapes
-        by_size = shapes.by_size
-        if not by_size:
-            return pos
-        mark = shapes.mark
-        head_start, tail_start, tail = shapes.head_start, shapes.tail_start, shapes.tail
-        pop = self._open.pop
-        consumed = 0
-        tried = None
-        while True:
-            shape = by_size.get(data[pos + mark : pos + mark + 3])
-            if shape is None or shape is tried:
-                break
-            tried = shape
-            unpack, total, middle, prefix, charge = shape
-            before = len(events)
-            rest = (end - pos) % total  # most are as long as the one before, and nothing is copied
-            alike = memoryview(data)[pos : end - rest] if pos or rest else data
-            for first, one, block, two, start, message, last, three, block2 in unpack(alike):
-                if (
-                    first != head_start
-                    or block != middle
-                    or start != prefix
-                    or last != tail_start
-                    or block2 != tail
-                    or not one == two == three
-                ):
-                    break
-                key = pop(one, None)
-                if key is None:
-                    break
-                events.append((DONE, key, OK, message, ""))
-            count = len(events) - before
-            pos += count * total
-            consumed += count * charge
-        self._inbound -= consumed
+    def _take_known(self, data: bytes, pos: int, end: int, events: list[ClientEvent]) -> int:
+        before = len(events)
+        pos, data_bytes = self._calls.take_known(data, pos, end, events)
+        settled_count = len(events) - before
+        if settled_count:
+            self.open_count -= settled_count
+            self._is_refused = False
+        self._inbound -= data_bytes
         if self._inbound * 2 < self._inbound_target:
             self._count_inbound(0)
         return pos
@@ -248,30 +231,28 @@ class ClientConnection(Connection[ClientEvent]):
         call = self._call_of(stream_id)
         if call is None:
             return
+        was_begun = call.is_begun
         try:
-            ending = call.take_block(block, self._reader.read(block), end_stream)
+            response = self._blocks.read(block)
+            ending = call.take_block(response, end_stream)
         except CallFault as fault:
             self._abort(stream_id, call, fault, events)
             return
-        if ending is not None:
-            usual = call.usual()
-            if usual is not None and not ending[0] and not ending[1]:
-                self._shapes.learn(usual[0], block, usual[1])
-            self._finish(stream_id, call, *ending, events)
+        if ending is None:
+            if call.is_begun and response.encoding in ("", IDENTITY):
+                self._calls.heads.add(block, None)
+            return
+        if was_begun and ending == (OK, ""):
+            self._calls.tails.add(block, None)
+        self._finish(stream_id, call, *ending, events)
 
     def _call_of(self, stream_id: int) -> Answer | None:
-        """Return an open call, with room to remember its answer; None: settled or cancelled."""
-        call = self._busy.get(stream_id)
-        if call is not None:
-            return call
-        key = self._open.pop(stream_id, None)
-        if key is not None:
-            call = self._busy[stream_id] = self._answer(key, streaming=False)
-            return call
-        if not stream_id & 1 or stream_id >= self._next_id:
+        """Return an open call as the slow path knows it; None: settled or cancelled."""
+        call = self._calls.find_slow(stream_id)
+        if call is None and (not stream_id & 1 or stream_id >= self._next_id):
             text = f"frame on stream {stream_id}, which was never opened"
             raise ConnectionFault(PROTOCOL_ERROR, text)
-        return None
+        return call
 
     def _on_data(
         self,
@@ -304,7 +285,8 @@ class ClientConnection(Connection[ClientEvent]):
         self, stream_id: int, call: Answer, code: int, text: str, events: list[ClientEvent]
     ) -> None:
         """Settle a call whose stream the peer has ended; what was still to be sent is dropped."""
-        del self._busy[stream_id]
+        del self._calls.slow[stream_id]
+        self._end_one()
         if stream_id in self._send:
             self._reset(stream_id, CANCEL)
         events.append((DONE, call.key, code, None if code else call.message, text))
@@ -316,11 +298,27 @@ class ClientConnection(Connection[ClientEvent]):
         self._reset(stream_id, fault.reset_code)
         self._finish(stream_id, call, fault.code, fault.text, events)
 
+    def _end_one(self) -> None:
+        self.open_count -= 1
+        self._is_refused = False
+
+    def _refuse(self, stream_id: int, call: Answer, text: str, events: list[ClientEvent]) -> None:
+        """Settle a call that the peer has not processed (RFC 9113 8.7)."""
+        self._send.drop(stream_id)
+        del self._calls.slow[stream_id]
+        self._end_one()
+        events.append((REFUSED, call.key, text))
+
     def _on_reset(self, stream_id: int, code: int, events: list[ClientEvent]) -> None:
         call = self._call_of(stream_id)
-        if call is not None:
+        if call is None:
+            return
+        text = f"stream reset by the peer: {error_name(code)}"
+        if code == REFUSED_STREAM and not call.is_begun:
+            self._refuse(stream_id, call, text, events)
+            self._is_refused = self.open_count > 0
+        else:
             self._send.drop(stream_id)
-            text = f"stream reset by the peer: {error_name(code)}"
             self._finish(stream_id, call, grpc_of_reset(code), text, events)
 
     def _on_goaway(
@@ -329,22 +327,20 @@ class ClientConnection(Connection[ClientEvent]):
         self._goaway = f"GOAWAY {error_name(code)}" + (f" ({text})" if text else "")
         self._limit = 0
         self.is_draining = True
-        for stream_id in sorted([*self._open, *self._busy]):
-            if stream_id > last_stream_id:
-                call = self._call_of(stream_id)
-                if call is not None:
-                    self._send.drop(stream_id)
-                    why = f"refused by {self._goaway}: not processed"
-                    self._finish(stream_id, call, UNAVAILABLE, why, events)
+        opened = [stream_id for stream_id, _ in self._calls.open_keys()]
+        for stream_id in sorted(one for one in opened if one > last_stream_id):
+            call = self._call_of(stream_id)
+            if call is not None:
+                why = f"refused by {self._goaway}: not processed"
+                self._refuse(stream_id, call, why, events)
 
     def _on_closed(self, reason: str, events: list[ClientEvent]) -> None:
         self._limit = 0
         self.is_draining = True
-        keys = {**self._open, **{stream_id: call.key for stream_id, call in self._busy.items()}}
-        for stream_id in sorted(keys):
-            events.append((DONE, keys[stream_id], BROKEN_CONNECTION, None, reason))
-        self._open.clear()
-        self._busy.clear()
+        for _, key in sorted(self._calls.open_keys()):
+            events.append((DONE, key, BROKEN_CONNECTION, None, reason))
+        self._calls.clear()
+        self.open_count = 0
         events.append((CLOSED, reason))
 
     # ------------------------------------------------------------------ settings and windows
@@ -356,7 +352,7 @@ class ClientConnection(Connection[ClientEvent]):
     def _on_stream_window(self, stream_id: int, increment: int, events: list[ClientEvent]) -> None:
         if stream_id in self._send:
             if not self._send.grow_stream(stream_id, increment):
-                call = self._busy[stream_id]
+                call = self._calls.slow[stream_id]
                 text = "stream window above 2^31-1"
                 fault = CallFault(INTERNAL, text, FLOW_CONTROL_ERROR)
                 self._abort(stream_id, call, fault, events)
@@ -364,12 +360,12 @@ class ClientConnection(Connection[ClientEvent]):
             raise ConnectionFault(PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
 
     def _on_sent(self, stream_id: int, events: list[ClientEvent]) -> None:
-        """A request sent whole, with nothing received: from now on its answer may be the usual."""
+        """A request sent whole, with nothing received: the fast path may take its answer."""
         self._send.drop(stream_id)
-        call = self._busy.get(stream_id)
+        call = self._calls.slow.get(stream_id)
         if call is not None and not call.is_begun and not call.streaming:
-            del self._busy[stream_id]
-            self._open[stream_id] = call.key
+            del self._calls.slow[stream_id]
+            self._sent[stream_id] = call.key
 
     def _last_peer_stream(self) -> int:
         return 0

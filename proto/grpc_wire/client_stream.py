@@ -4,6 +4,7 @@ bad one means for the call. It decides; the connection acts.
 
 from __future__ import annotations
 
+from grpc_wire.compression import InflatingDeframer
 from grpc_wire.errors import (
     CANCEL,
     FLOW_CONTROL_ERROR,
@@ -16,7 +17,7 @@ from grpc_wire.errors import (
     grpc_of_http,
 )
 from grpc_wire.header_cache import Response, is_grpc
-from grpc_wire.messages import Deframer
+from grpc_wire.messages import PREFIX_BYTES, Deframer
 from grpc_wire.windows import Piece
 
 Ending = tuple[int, str]  # gRPC code, text
@@ -27,41 +28,53 @@ class Answer:
 
     __slots__ = (
         "_deframer",
-        "_head",
+        "_max_message_bytes",
+        "_reads_gzip",
         "_received",
         "_stream_window",
+        "is_begun",
         "key",
         "message",
         "streaming",
-        "usual_size",
     )
 
     def __init__(
-        self, key: int, max_message_bytes: int, stream_window: int, *, streaming: bool
+        self,
+        key: int,
+        max_message_bytes: int,
+        stream_window: int,
+        *,
+        streaming: bool = False,
+        reads_gzip: bool = False,
     ) -> None:
         self.key = key
         self.streaming = streaming
         self.message: bytes | None = None  # of a unary call, once whole
-        self.usual_size = 0  # bytes of the one DATA frame; -1: there were more, or padding
-        self._head: bytes | None = None  # the first final block
+        self.is_begun = False  # the final HEADERS have come
+        self._max_message_bytes = max_message_bytes
+        self._reads_gzip = reads_gzip
         self._deframer = Deframer(max_message_bytes)
         self._received = 0  # DATA not given back to the stream's window
         self._stream_window = stream_window
 
-    @property
-    def is_begun(self) -> bool:
-        """The final HEADERS have come."""
-        return self._head is not None
+    def resume(self, message: bytes | None) -> None:
+        """Go on behind known HEADERS and, if there is one, a whole message in one DATA frame."""
+        self._begin("")
+        if message is not None:
+            self.message = message
+            self._received = PREFIX_BYTES + len(message)
 
-    def usual(self) -> tuple[bytes, int] | None:
-        """Return (first block, bytes of DATA) if a good answer had the usual frames."""
-        return (self._head, self.usual_size) if self._head and self.usual_size > 0 else None
+    def _begin(self, encoding: str) -> None:
+        self.is_begun = True
+        if self._reads_gzip:
+            self._deframer = InflatingDeframer(self._max_message_bytes, encoding)
 
-    def take_block(self, block: bytes, response: Response, end_stream: bool) -> Ending | None:
+    def take_block(self, response: Response, end_stream: bool) -> Ending | None:
         """Take HEADERS; return how the call ended, if it did. Raises CallFault."""
         if response.fault:
-            raise CallFault(INTERNAL, response.fault, PROTOCOL_ERROR)
-        if self._head is not None:
+            reset_code = PROTOCOL_ERROR if response.fault_code == INTERNAL else CANCEL
+            raise CallFault(response.fault_code, response.fault, reset_code)
+        if self.is_begun:
             if not end_stream:
                 raise CallFault(INTERNAL, "trailers without END_STREAM", PROTOCOL_ERROR)
             return self._end(response, "trailers without grpc-status")
@@ -77,7 +90,7 @@ class Answer:
             raise CallFault(*refusal, CANCEL)
         if end_stream:
             return refusal or (UNKNOWN, "answer without grpc-status")
-        self._head = block
+        self._begin(response.encoding)
         return None
 
     def take_data(self, size: int, data: Piece, start: int, stop: int) -> list[bytes]:
@@ -85,9 +98,8 @@ class Answer:
 
         A unary call's message is kept. Raises CallFault.
         """
-        if self._head is None:
+        if not self.is_begun:
             raise CallFault(INTERNAL, "DATA before HEADERS", PROTOCOL_ERROR)
-        self.usual_size = -1 if self.usual_size or size != stop - start else size
         self._received += size
         if self._received > self._stream_window:
             raise CallFault(INTERNAL, "stream window overrun", FLOW_CONTROL_ERROR)

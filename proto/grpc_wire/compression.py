@@ -19,6 +19,9 @@ IDENTITY: Final = "identity"
 ACCEPTED: Final = "identity,gzip"
 """What ``grpc-accept-encoding`` says of a half that reads gzip."""
 
+ENCODING: Final = "grpc-encoding"
+ACCEPT_ENCODING: Final = "grpc-accept-encoding"
+
 LEVEL: Final = 1
 """zlib's fastest. Pictures as floats: 43 MB/s to 0.38 of their size, against 7 MB/s to 0.33 at its
 usual level 6; a client that prepares thousands of tensors would wait for minutes."""
@@ -175,3 +178,15 @@ class InflatingDeframer(Deframer):
             return inflated(message, self._max_message_bytes)
         except MessageFault as fault:
             raise MessageFault(fault.code, f"compressed message {fault.text}") from fault
+
+
+def accepts_gzip(said: str) -> bool:
+    """Whether a list of codings, as ``gzip, deflate;q=0.5``, lets an answer be gzip.
+
+    A weight of 0 forbids one (RFC 9110 12.5.3); ``*`` is not taken for gzip.
+    """
+    for one in said.lower().split(","):
+        name, _, weight = one.replace(" ", "").partition(";q=")
+        if name == GZIP:
+            return weight.strip("0.") != "" or not weight
+    return False

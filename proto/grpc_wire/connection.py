@@ -16,8 +16,9 @@ from grpc_wire.errors import (
     ConnectionFault,
     error_name,
 )
+from grpc_wire.frame_reader import FrameReader
 from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES, HEADERS
-from grpc_wire.limits import CONNECTION_WINDOW_BYTES
+from grpc_wire.limits import CONNECTION_WINDOW_BYTES, HEADER_BYTES_FACTOR
 from grpc_wire.windows import Piece, SendQueue, coalesce
 
 Event = TypeVar("Event")
@@ -27,28 +28,31 @@ class Connection(Generic[Event]):
     """One HTTP/2 connection seen from one end. Not a public class; see the two halves."""
 
     __slots__ = (
+        "_block",
+        "_block_bytes",
+        "_block_flags",
+        "_block_stream",
         "_closed_reason",
-        "_continued",
-        "_held",
-        "_held_bytes",
         "_inbound",
         "_inbound_target",
         "_is_greeted",
         "_is_mixed",
         "_is_settled",
+        "_max_block_bytes",
         "_max_frame_in",
         "_max_header_bytes",
         "_max_message_bytes",
+        "_reader",
         "_send",
         "_single_max",
         "_stream_window",
-        "_wanted_bytes",
         "output",
     )
 
     def __init__(self, max_message_bytes: int, max_header_bytes: int, max_frame_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
         self._max_header_bytes = max_header_bytes
+        self._max_block_bytes = HEADER_BYTES_FACTOR * max_header_bytes
         self._max_frame_in = max_frame_bytes
         # One whole message always fits, so that a unary stream needs no WINDOW_UPDATE.
         room = max_message_bytes + frames.DEFAULT_WINDOW_BYTES
@@ -56,16 +60,16 @@ class Connection(Generic[Event]):
         self._inbound_target = max(CONNECTION_WINDOW_BYTES, self._stream_window)
         self._inbound = self._inbound_target
         self._send = SendQueue()
+        self._reader = FrameReader()
         # The largest message that may go as one frame by the fast path; 0 until our first
         # header block, which is special, has gone the slow one.
         self._single_max = 0
         # What waits to be written; a shell looks whether there is any, and takes it joined.
         self.output: list[Piece] = []
         self._is_mixed = False  # output holds large pieces or views
-        self._held: list[Piece] = []
-        self._held_bytes = 0
-        self._wanted_bytes = 0
-        self._continued: tuple[int, int, bytes] | None = None  # stream, flags, block so far
+        self._block: list[bytes] = []  # fragments of a header block that CONTINUATION goes on with
+        self._block_bytes = self._block_flags = 0
+        self._block_stream = 0  # 0: no block is open
         self._is_greeted = False  # the peer's first bytes are HTTP/2's
         self._is_settled = False  # the peer's SETTINGS have arrived
         self._closed_reason = ""
@@ -84,7 +88,7 @@ class Connection(Generic[Event]):
     @property
     def is_unfinished(self) -> bool:
         """The peer has begun a greeting, a frame or a header block, and not ended it."""
-        return not self._is_settled or self._held_bytes > 0 or self._continued is not None
+        return not self._is_settled or self._reader.held_bytes > 0 or self._block_stream > 0
 
     @property
     def has_output(self) -> bool:
@@ -112,52 +116,51 @@ class Connection(Generic[Event]):
         events: list[Event] = []
         if self._closed_reason:
             return events
-        if self._held_bytes:
-            self._held.append(data)
-            self._held_bytes += len(data)
-            if self._held_bytes < self._wanted_bytes:
+        if self._reader.held_bytes:
+            joined = self._reader.join(data)
+            if joined is None:
                 return events
-            data = b"".join(self._held)
-            self._held.clear()
-            self._held_bytes = 0
+            data = joined
         try:
-            if self._is_settled and self._continued is None:
-                pos = self._take_usual(data, 0, len(data), events)
-                if pos == len(data):
-                    return events
-                data = data[pos:] if pos else data
-            self._walk(data, events)
+            self._take_frames(data, events)
         except ConnectionFault as fault:
             self._break(fault.code, fault.text, events)
         return events
 
     # ------------------------------------------------------------------ frames in
-    def _walk(self, data: bytes, events: list[Event]) -> None:
-        """Handle the whole frames of ``data`` and hold the rest."""
-        pos = 0
-        end = len(data)
+    def _take_frames(self, data: bytes, events: list[Event]) -> None:
+        """Handle the whole frames of ``data`` and hold the rest.
+
+        The fast path goes first and goes on after each frame that it left to the slow one.
+        """
+        pos, end = 0, len(data)
         if not self._is_greeted:
             pos = self._greet(data)
-        self._wanted_bytes = FRAME_HEADER_BYTES if self._is_greeted else end + 1
-        while end - pos >= FRAME_HEADER_BYTES and self._is_greeted:
-            if data[pos + 3] <= HEADERS and self._continued is None:
-                pos = self._take_usual(data, pos, end, events)
-                if end - pos < FRAME_HEADER_BYTES:
-                    break
+            if not self._is_greeted:
+                self._reader.hold(data, 0, end + 1)
+                return
+        kind = HEADERS
+        while True:
+            if kind <= HEADERS and self._is_settled and not self._block_stream:
+                pos = self._take_known(data, pos, end, events)
+            if end - pos < FRAME_HEADER_BYTES:
+                if pos < end:
+                    self._reader.hold(data, pos, FRAME_HEADER_BYTES)
+                return
             word, flags, stream_id = FRAME_HEADER.unpack_from(data, pos)
-            if word >> 8 > self._max_frame_in:
-                raise ConnectionFault(FRAME_SIZE_ERROR, f"frame of {word >> 8} bytes")
+            size, kind = word >> 8, word & 255
+            if size > self._max_frame_in:
+                raise ConnectionFault(FRAME_SIZE_ERROR, f"frame of {size} bytes")
             start = pos + FRAME_HEADER_BYTES
-            stop = start + (word >> 8)
+            stop = start + size
             if stop > end:
-                self._wanted_bytes = stop - pos
-                break
+                self._reader.hold(data, pos, stop - pos)
+                return
             stream_id &= frames.LARGEST_STREAM_ID
-            self._on_frame(word & 255, flags, stream_id, data, start, stop, events)
+            self._on_frame(kind, flags, stream_id, data, start, stop, events)
             pos = stop
-        if pos < end:
-            self._held.append(data[pos:] if pos else data)
-            self._held_bytes = end - pos
+            # After a control frame the next is looked at first: they come in runs.
+            kind = data[pos + frames.KIND_AT] if end - pos > frames.KIND_AT else HEADERS
 
     def _on_frame(
         self,
@@ -169,18 +172,26 @@ class Connection(Generic[Event]):
         stop: int,
         events: list[Event],
     ) -> None:
-        if self._continued is not None and kind != frames.CONTINUATION:
+        if self._block_stream and kind != frames.CONTINUATION:
             raise ConnectionFault(PROTOCOL_ERROR, "a header block was interrupted")
         if not self._is_settled and kind != frames.SETTINGS:
             raise ConnectionFault(PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
         if kind == frames.DATA:
             self._on_data_frame(flags, stream_id, data, start, stop, events)
         elif kind == frames.HEADERS:
+            _named(stream_id)
             if flags & (frames.PADDED | frames.HAS_PRIORITY):
                 start, stop = frames.content_span(kind, flags, data, start, stop)
-            self._on_fragment(_stream(stream_id), flags, data[start:stop], events)
+            if flags & frames.HAS_PRIORITY:
+                _check_dependency(stream_id, data[start - 5 : start - 1])
+            self._block_stream, self._block_flags, self._block_bytes = stream_id, flags, 0
+            self._on_fragment(flags, data[start:stop], events)
         elif kind == frames.CONTINUATION:
-            self._on_continuation(stream_id, flags, data[start:stop], events)
+            if not self._block_stream or self._block_stream != stream_id:
+                raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+            if start == stop and not flags & frames.END_HEADERS:
+                raise ConnectionFault(ENHANCE_YOUR_CALM, "empty CONTINUATION")
+            self._on_fragment(flags, data[start:stop], events)
         else:
             self._on_control(kind, flags, stream_id, data[start:stop], events)
 
@@ -191,26 +202,19 @@ class Connection(Generic[Event]):
         self._count_inbound(size)
         if flags & frames.PADDED:
             start, stop = frames.content_span(frames.DATA, flags, data, start, stop)
-        self._on_data(_stream(stream_id), flags, size, data, start, stop, events)
+        self._on_data(_named(stream_id), flags, size, data, start, stop, events)
 
-    def _on_fragment(self, stream_id: int, flags: int, block: bytes, events: list[Event]) -> None:
-        if len(block) > self._max_header_bytes:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, f"header block of {len(block)} bytes")
+    def _on_fragment(self, flags: int, fragment: bytes, events: list[Event]) -> None:
+        """Take a part of a header block; its meaning once it is whole."""
+        self._block_bytes += len(fragment)
+        if self._block_bytes > self._max_block_bytes:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, f"header block of {self._block_bytes} bytes")
+        self._block.append(fragment)
         if flags & frames.END_HEADERS:
-            self._continued = None
-            self._on_block(stream_id, bool(flags & frames.END_STREAM), block, events)
-        else:
-            self._continued = (stream_id, flags, block)
-
-    def _on_continuation(
-        self, stream_id: int, flags: int, fragment: bytes, events: list[Event]
-    ) -> None:
-        if self._continued is None or self._continued[0] != stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
-        if not fragment and not flags & frames.END_HEADERS:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "empty CONTINUATION")
-        first_flags = self._continued[1] | (flags & frames.END_HEADERS)
-        self._on_fragment(stream_id, first_flags, self._continued[2] + fragment, events)
+            block, stream_id = b"".join(self._block), self._block_stream
+            self._block.clear()
+            self._block_stream = 0
+            self._on_block(stream_id, bool(self._block_flags & frames.END_STREAM), block, events)
 
     def _on_control(
         self, kind: int, flags: int, stream_id: int, payload: bytes, events: list[Event]
@@ -219,22 +223,24 @@ class Connection(Generic[Event]):
             self._on_window_update(stream_id, payload, events)
         elif kind == frames.RST_STREAM:
             code = frames.read_word(payload, "RST_STREAM")
-            self._on_reset(_stream(stream_id), code, events)
+            self._on_reset(_named(stream_id), code, events)
         elif kind == frames.PING:
             self._on_ping(flags, stream_id, payload, events)
         elif kind == frames.SETTINGS:
             self._on_settings(flags, stream_id, payload, events)
         elif kind == frames.GOAWAY:
-            _no_stream(stream_id, "GOAWAY")
+            _unnamed(stream_id, "GOAWAY")
             self._on_goaway(*frames.read_goaway(payload), events)
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
-        elif kind == frames.PRIORITY and len(payload) != 5:
-            raise ConnectionFault(FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes")
+        elif kind == frames.PRIORITY:
+            if len(payload) != frames.PRIORITY_BYTES:
+                raise ConnectionFault(FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes")
+            _check_dependency(_named(stream_id), payload[:4])
         # Frames of unknown type are ignored (RFC 9113 5.5).
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        _no_stream(stream_id, "SETTINGS")
+        _unnamed(stream_id, "SETTINGS")
         if flags & frames.ACK:
             if payload:
                 raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS acknowledgement with content")
@@ -253,7 +259,7 @@ class Connection(Generic[Event]):
         self._pump(events)
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        _no_stream(stream_id, "PING")
+        _unnamed(stream_id, "PING")
         if len(payload) != 8:
             raise ConnectionFault(FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes")
         if flags & frames.ACK:
@@ -324,8 +330,7 @@ class Connection(Generic[Event]):
         if self._closed_reason:
             return
         self._closed_reason = reason
-        self._held.clear()
-        self._held_bytes = 0
+        self._reader.drop()
         self._send.clear()
         self._on_closed(reason, events)
 
@@ -334,8 +339,8 @@ class Connection(Generic[Event]):
         """Check the peer's first bytes and set ``_is_greeted``; return how many to skip."""
         raise NotImplementedError
 
-    def _take_usual(self, data: bytes, pos: int, end: int, events: list[Event]) -> int:
-        """Consume what needs no thought from ``pos``; return where the first other byte is."""
+    def _take_known(self, data: bytes, pos: int, end: int, events: list[Event]) -> int:
+        """The fast path: take known frames from ``pos``; return where the first other one is."""
         raise NotImplementedError
 
     def _on_block(
@@ -385,12 +390,18 @@ class Connection(Generic[Event]):
         raise NotImplementedError
 
 
-def _stream(stream_id: int) -> int:
+def _named(stream_id: int) -> int:
     if not stream_id:
         raise ConnectionFault(PROTOCOL_ERROR, "a stream's frame on stream 0")
     return stream_id
 
 
-def _no_stream(stream_id: int, name: str) -> None:
+def _unnamed(stream_id: int, name: str) -> None:
     if stream_id:
         raise ConnectionFault(PROTOCOL_ERROR, f"{name} on stream {stream_id}")
+
+
+def _check_dependency(stream_id: int, word: bytes) -> None:
+    """Priorities are ignored (RFC 9113 5.3.2), but a stream cannot depend on itself (RFC 7540)."""
+    if int.from_bytes(word, "big") & frames.LARGEST_STREAM_ID == stream_id:
+        raise ConnectionFault(PROTOCOL_ERROR, f"stream {stream_id} depends on itself")

@@ -18,6 +18,7 @@ REQUEST: Final = 4
 OPENED: Final = 5
 HALF_CLOSED: Final = 6
 CANCELLED: Final = 7
+REFUSED: Final = 8
 
 Metadata = Mapping[str, str]
 
@@ -25,6 +26,9 @@ Metadata = Mapping[str, str]
 Done = tuple[Literal[0], int, int, bytes | None, str]
 # (MESSAGE, key, message): one message of a streaming answer.
 Message = tuple[Literal[1], int, bytes]
+# (REFUSED, key, text): the call is settled, and the server has certainly not processed it
+# (RFC 9113 8.7): it may be sent again.
+Refused = tuple[Literal[8], int, str]
 # (CLOSED, reason): the connection is over; every open call was settled before.
 Closed = tuple[Literal[2], str]
 # (ROOM,): calls may be opened again.
@@ -41,5 +45,5 @@ HalfClosed = tuple[Literal[6], int]
 # (CANCELLED, stream id): the client gave the call up; answers to it are dropped.
 Cancelled = tuple[Literal[7], int]
 
-ClientEvent = Done | Message | Closed | Room
+ClientEvent = Done | Message | Refused | Closed | Room
 ServerEvent = Request | Opened | Asked | HalfClosed | Cancelled | Closed

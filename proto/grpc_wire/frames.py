@@ -40,8 +40,8 @@ MAX_FRAME_SIZE: Final = 5
 MAX_HEADER_LIST_SIZE: Final = 6
 
 FRAME_HEADER_BYTES: Final = 9
+PRIORITY_BYTES: Final = 5
 KIND_AT: Final = 3
-STREAM_ID_AT: Final = 5
 DEFAULT_WINDOW_BYTES: Final = 65_535
 DEFAULT_FRAME_BYTES: Final = 16_384
 LARGEST_FRAME_BYTES: Final = (1 << 24) - 1
@@ -52,6 +52,8 @@ PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 # length and type in one word, flags, stream id with its reserved bit
 FRAME_HEADER: Final = struct.Struct(">IBI")
+# the same, and the prefix of a gRPC message: compressed flag and length
+FRAME_AND_PREFIX: Final = struct.Struct(">IBIBI")
 _SETTING: Final = struct.Struct(">HI")
 WORD: Final = struct.Struct(">I")
 """A stream id, a window's increment or an error code."""
@@ -131,7 +133,7 @@ def content_span(
         stop -= data[start]
         start += 1
     if kind == HEADERS and flags & HAS_PRIORITY:
-        start += 5
+        start += PRIORITY_BYTES
     if start > stop:
         raise ConnectionFault(PROTOCOL_ERROR, "padding is longer than its frame")
     return start, stop

@@ -11,20 +11,30 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from grpc_wire.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
-from grpc_wire.limits import REMEMBERED_BLOCKS
+from grpc_wire.errors import (
+    COMPRESSION_ERROR,
+    ENHANCE_YOUR_CALM,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    ConnectionFault,
+)
+from grpc_wire.limits import HEADER_BYTES_FACTOR, REMEMBERED_BLOCK_BYTES, REMEMBERED_BLOCKS
 
 # The header table that a client may use before it has seen our SETTINGS (RFC 7541 4.2).
 _INITIAL_TABLE_BYTES: Final = 4_096
 
+_FIELD_BYTES: Final = 32
+"""Counted for each field of a header list beside its name and value (RFC 9113 6.5.2)."""
+
 _CONNECTION_HEADERS: Final = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
+_LENGTH_DIGITS: Final = 16
 _WIRE_NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 _GRPC: Final = re.compile(r"application/grpc(?:[+;].*)?", re.IGNORECASE)
 
@@ -33,6 +43,7 @@ _GRPC: Final = re.compile(r"application/grpc(?:[+;].*)?", re.IGNORECASE)
 class Response:
     """What a client reads from one block: ``status`` is HTTP's, ``code`` gRPC's, where present.
 
+    ``fault``: why the block is not acceptable, and ``fault_code`` what its call becomes.
     ``encoding``: how messages that are marked as compressed are; "" where it is not said.
     """
 
@@ -42,29 +53,66 @@ class Response:
     content_type: str
     fault: str
     encoding: str = ""
+    fault_code: int = INTERNAL
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What a server reads from one block. ``fault``: malformed; ``refused``: an HTTP status."""
+    """What a server reads from one block. ``fault``: malformed; ``refused``: an HTTP status.
+
+    ``code``: the gRPC status that goes with it, -1 where the HTTP status tells it.
+    ``content_bytes``: the content-length, -1 where there is none.
+    """
 
     path: bytes
     metadata: Mapping[str, str]
     fault: str = ""
     refused: int = 0
     text: str = ""
+    code: int = -1
+    content_bytes: int = -1
 
 
 Fields = list[tuple[bytes, bytes]]
+Meaning = TypeVar("Meaning")
+
+
+class KnownBlocks(Generic[Meaning]):
+    """Meanings by the bytes of their blocks: ``by_block``, bounded in number and in bytes."""
+
+    __slots__ = ("_bytes", "by_block")
+
+    def __init__(self) -> None:
+        self.by_block: dict[bytes, Meaning] = {}
+        self._bytes = 0
+
+    def add(self, block: bytes, meaning: Meaning) -> None:
+        """Remember a block. A table size update (RFC 7541 6.3) must be seen each time."""
+        if not block or block[0] & 0xE0 == 0x20 or len(block) > REMEMBERED_BLOCK_BYTES:
+            return
+        self._bytes += len(block)
+        if len(self.by_block) >= REMEMBERED_BLOCKS or self._bytes > REMEMBERED_BLOCK_BYTES:
+            self.clear()
+            self._bytes = len(block)
+        self.by_block[block] = meaning
+
+    def clear(self) -> None:
+        """Know none."""
+        self.by_block.clear()
+        self._bytes = 0
 
 
 class BlockReader:
-    """Decodes the peer's blocks, and says when a block's meaning may be remembered."""
+    """Decodes the peer's blocks, and says when a block's meaning may be remembered.
+
+    A list of more than ``max_header_bytes`` is still decoded, since the connection's state depends
+    on it, up to ``HEADER_BYTES_FACTOR`` times as many.
+    """
 
     __slots__ = ("_decoder", "_max_header_bytes")
 
     def __init__(self, max_header_bytes: int, *, table_bytes: int) -> None:
-        self._decoder = Decoder(max_header_list_size=max_header_bytes)
+        self._decoder = Decoder(max_header_list_size=HEADER_BYTES_FACTOR * max_header_bytes)
         self._max_header_bytes = max_header_bytes
         if not table_bytes:
             self._decoder.header_table_size = 0
@@ -88,10 +136,18 @@ class BlockReader:
         try:
             return [(bytes(name), bytes(value)) for name, value in self._fields(block)]
         except OversizedHeaderListError as error:
-            text = f"headers of more than {self._max_header_bytes} bytes"
+            limit = HEADER_BYTES_FACTOR * self._max_header_bytes
+            text = f"headers of more than {limit} bytes"
             raise ConnectionFault(ENHANCE_YOUR_CALM, text) from error
         except HPACKError as error:
             raise ConnectionFault(COMPRESSION_ERROR, f"header block: {error}") from error
+
+    def excess(self, fields: Fields) -> str:
+        """Return what is to be said of a header list above our limit, or nothing."""
+        size = sum(len(name) + len(value) + _FIELD_BYTES for name, value in fields)
+        if size <= self._max_header_bytes:
+            return ""
+        return f"headers of {size} bytes are over the limit of {self._max_header_bytes}"
 
     def _fields(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
         return self._decoder.decode(block, raw=True)
@@ -104,16 +160,18 @@ class ResponseReader:
 
     def __init__(self, max_header_bytes: int) -> None:
         self._reader = BlockReader(max_header_bytes, table_bytes=0)
-        self._known: dict[bytes, Response] = {}
+        self._known: KnownBlocks[Response] = KnownBlocks()
 
     def read(self, block: bytes) -> Response:
         """Return what the block says; raises ConnectionFault if it is no header block."""
-        response = self._known.get(block)
+        response = self._known.by_block.get(block)
         if response is None:
-            response = read_response(self._reader.read(block))
-            if len(self._known) >= REMEMBERED_BLOCKS:
-                self._known.clear()
-            self._known[block] = response
+            fields = self._reader.read(block)
+            excess = self._reader.excess(fields)
+            if excess:
+                return Response(None, None, "", "", excess, fault_code=RESOURCE_EXHAUSTED)
+            response = read_response(fields)
+            self._known.add(block, response)
         return response
 
 
@@ -124,7 +182,7 @@ class RequestReader:
 
     def __init__(self, max_header_bytes: int) -> None:
         self._reader = BlockReader(max_header_bytes, table_bytes=_INITIAL_TABLE_BYTES)
-        self._known: dict[bytes, RequestHead] = {}
+        self._known: KnownBlocks[RequestHead] = KnownBlocks()
 
     def forbid_table(self) -> None:
         """The client has acknowledged our table size 0."""
@@ -137,17 +195,20 @@ class RequestReader:
         """
         reader = self._reader
         if reader.is_stateless:
-            head = self._known.get(block)
+            head = self._known.by_block.get(block)
             if head is not None:
                 return head, True
-        head = read_request(reader.read(block))
+        fields = reader.read(block)
+        excess = reader.excess(fields)
+        if excess:
+            refused = RequestHead(b"", {}, "", 200, excess, RESOURCE_EXHAUSTED)
+            return refused, False
+        head = read_request(fields)
         # A table size update must be seen each time, and a block that filled the table is
         # worth nothing to the next one.
         if not reader.is_stateless or not block or block[0] & 0xE0 == 0x20:
             return head, False
-        if len(self._known) >= REMEMBERED_BLOCKS:
-            self._known.clear()
-        self._known[block] = head
+        self._known.add(block, head)
         return head, True
 
 
@@ -177,7 +238,11 @@ def read_request(fields: Fields) -> RequestHead:
         for name, value in fields
         if not name.startswith(b":") and name not in (b"te", b"content-type")
     }
-    head = RequestHead(path, MappingProxyType(metadata), fault)
+    length = found.get(b"content-length")
+    if length is not None and not (length.isdigit() and len(length) < _LENGTH_DIGITS):
+        fault = fault or f"content-length is {length!r}"
+    content_bytes = -1 if fault or length is None else int(length)
+    head = RequestHead(path, MappingProxyType(metadata), fault, content_bytes=content_bytes)
     content_type = found.get(b"content-type", b"")
     if fault:
         return head

@@ -4,6 +4,7 @@ is wrong; the connection acts.
 
 from __future__ import annotations
 
+from grpc_wire.compression import ENCODING, IDENTITY, InflatingDeframer
 from grpc_wire.errors import INTERNAL, UNIMPLEMENTED, MessageFault
 from grpc_wire.header_cache import RequestHead
 from grpc_wire.messages import Deframer
@@ -11,15 +12,12 @@ from grpc_wire.windows import Piece
 
 
 class Request:
-    """A stream with more to remember than that its unary request was delivered.
-
-    ``block`` is empty where the request must not be learned as the usual one.
-    """
+    """A stream with more to remember than that its unary request was delivered."""
 
     __slots__ = (
+        "_content_bytes",
         "_deframer",
         "_received",
-        "block",
         "head",
         "is_ended",
         "is_half_closed",
@@ -27,22 +25,28 @@ class Request:
         "is_started",
         "message",
         "streaming",
-        "usual_size",
     )
 
     def __init__(
-        self, head: RequestHead, block: bytes, max_message_bytes: int, *, streaming: bool = False
+        self,
+        head: RequestHead,
+        max_message_bytes: int,
+        *,
+        streaming: bool = False,
+        takes_gzip: bool = False,
     ) -> None:
         self.head = head
-        self.block = block
         self.streaming = streaming
         self.message: Piece | None = None  # of a unary call, once whole
-        self.usual_size = 0  # bytes of the one DATA frame; -1: there were more, or padding
         self.is_half_closed = False  # the client has ended its side
         self.is_known = False  # the application has heard of this stream
         self.is_started = False  # our HEADERS have gone
         self.is_ended = False  # our END_STREAM is queued
         self._deframer = Deframer(max_message_bytes, UNIMPLEMENTED)
+        if takes_gzip:
+            encoding = head.metadata.get(ENCODING, IDENTITY)
+            self._deframer = InflatingDeframer(max_message_bytes, encoding, UNIMPLEMENTED)
+        self._content_bytes = 0  # DATA without padding
         self._received = 0  # DATA not given back to the stream's window
 
     @property
@@ -55,8 +59,8 @@ class Request:
 
         A unary call's message is kept. Raises MessageFault.
         """
-        self.usual_size = -1 if self.usual_size or size != stop - start else size
         self._received += size
+        self._content_bytes += stop - start
         messages = self._deframer.feed(data, start, stop)
         if self.streaming or not messages:
             return messages
@@ -72,6 +76,11 @@ class Request:
             return 0
         self._received = 0
         return received if received <= stream_window else -1
+
+    @property
+    def has_said_length(self) -> bool:
+        """The DATA is as long as the content-length says, if there is one (RFC 9113 8.1.1)."""
+        return self.head.content_bytes in (-1, self._content_bytes)
 
     def check_whole(self) -> None:
         """The client has ended its side; raises MessageFault if a message is missing."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from grpc_wire.compression import Deflater, inflated
+from grpc_wire.compression import Deflater, accepts_gzip, inflated
 from grpc_wire.errors import RESOURCE_EXHAUSTED, MessageFault
-from grpc_wire.gzip import accepts_gzip
 
 from sut_server.http.connection import BODY_BYTES_MAX, HttpCall, HttpRequest, error_object
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from grpc_wire import frames
-from grpc_wire.client import CLOSED, DONE, MESSAGE, ROOM, ClientConnection
+from grpc_wire.client import CLOSED, DONE, MESSAGE, REFUSED, ROOM, ClientConnection
 from grpc_wire.errors import (
     CANCEL,
     FLOW_CONTROL_ERROR,
+    REFUSED_STREAM,
+    UNAVAILABLE,
 )
 from grpc_wire.headers import encode_block
 from grpc_wire.messages import frame_message
@@ -200,7 +202,6 @@ def test_streaming_answer_and_its_error_after_messages() -> None:
     ("code", "grpc_code", "name"),
     [
         (0, 13, "NO_ERROR"),
-        (7, 14, "REFUSED_STREAM"),
         (8, 1, "CANCEL"),
         (11, 8, "ENHANCE_YOUR_CALM"),
         (77, 2, "0x4d"),
@@ -210,6 +211,34 @@ def test_reset_stream_settles_its_call(code: int, grpc_code: int, name: str) -> 
     event, sent = settled(frames.rst_stream_frame(1, code))
     assert event == (DONE, 0, grpc_code, None, f"stream reset by the peer: {name}")
     assert sent == {}
+
+
+def test_a_refused_stream_is_told_and_no_call_is_opened_until_another_ends() -> None:
+    client = ready_client()
+    opened(client, 3)
+    events = client.receive(frames.rst_stream_frame(3, REFUSED_STREAM))
+    assert events == [(REFUSED, 1, "stream reset by the peer: REFUSED_STREAM")]
+    assert client.open_count == 2
+    assert client.room == 0
+    assert not client.call(1, HEADERS, frame_message(b"again"))
+    done, room = client.receive(answer(1))
+    assert (done[:3], room) == ((DONE, 0, 0), (ROOM,))
+    assert client.call(1, HEADERS, frame_message(b"again"))
+
+
+def test_the_only_call_that_is_refused_may_be_made_again_at_once() -> None:
+    client = ready_client()
+    opened(client)
+    assert client.receive(frames.rst_stream_frame(1, REFUSED_STREAM))[0][0] == REFUSED
+    assert client.room > 0
+
+
+def test_a_stream_that_is_refused_after_its_headers_was_processed() -> None:
+    client = ready_client()
+    opened(client)
+    client.receive(headers(1, ANSWER_FIELDS))
+    event = client.receive(frames.rst_stream_frame(1, REFUSED_STREAM))[0]
+    assert event[:3] == (DONE, 0, UNAVAILABLE)
 
 
 def test_reset_after_the_answer_is_nothing() -> None:
@@ -223,7 +252,7 @@ def test_goaway_refuses_later_calls_and_keeps_earlier_ones() -> None:
     opened(client, 4)
     events = client.receive(frames.goaway_frame(3, 11, "too_many_pings"))
     text = "refused by GOAWAY ENHANCE_YOUR_CALM (too_many_pings): not processed"
-    assert events == [(DONE, 2, 14, None, text), (DONE, 3, 14, None, text)]
+    assert events == [(REFUSED, 2, text), (REFUSED, 3, text)]
     assert client.is_draining
     assert client.room == 0
     assert client.open_count == 2
@@ -245,7 +274,7 @@ def test_goaway_settles_every_open_call() -> None:
     client.receive(headers(5, ANSWER_FIELDS))  # one of them already answered in part
     events = client.receive(frames.goaway_frame(0, 0))
     assert [event[1] for event in events] == list(range(50))
-    assert {event[2] for event in events} == {14}
+    assert {event[0] for event in events} == {REFUSED}
     assert not client.open_count
 
 

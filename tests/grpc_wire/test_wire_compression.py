@@ -8,17 +8,18 @@ import zlib
 
 import pytest
 from grpc_wire import frames
+from grpc_wire.client import ClientConnection
 from grpc_wire.compression import (
     Deflater,
     Inflater,
     InflatingDeframer,
+    accepts_gzip,
     compressed_message,
     gzip_bytes,
     inflated,
 )
 from grpc_wire.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, MessageFault
 from grpc_wire.events import DONE, MESSAGE, OPENED, REQUEST, ROOM
-from grpc_wire.gzip import GzipClientConnection, GzipServerConnection, accepts_gzip
 from grpc_wire.headers import HeaderBlock, request_headers
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
@@ -207,7 +208,7 @@ def echoing(pair: Pair) -> None:
 @pytest.mark.parametrize("cut", [whole, by_bytes])
 @pytest.mark.parametrize("asked", [GZIPPED, ASKING, SENT_ONLY, HEADERS])
 def test_a_call_is_the_same_however_it_is_compressed(asked: HeaderBlock, cut) -> None:
-    pair = Pair(GzipClientConnection(), GzipServerConnection(), cut)
+    pair = Pair(ClientConnection(reads_gzip=True), ServerConnection(takes_gzip=True), cut)
     echoing(pair)
     plain = frame_message(b"question " * 20)
     message = compressed_message(plain) if asked in (GZIPPED, SENT_ONLY) else plain
@@ -221,7 +222,7 @@ def test_a_call_is_the_same_however_it_is_compressed(asked: HeaderBlock, cut) ->
 
 def test_the_server_compresses_for_those_only_who_ask() -> None:
     for asked, is_compressed in ((ASKING, True), (SENT_ONLY, False), (HEADERS, False)):
-        pair = Pair(GzipClientConnection(), GzipServerConnection())
+        pair = Pair(ClientConnection(reads_gzip=True), ServerConnection(takes_gzip=True))
         pair.client.call(1, asked, frame_message(b"q"))
         pair.server.receive(output(pair.client))
         pair.server.respond(1, frame_message(b"a" * 100))
@@ -232,13 +233,13 @@ def test_the_server_compresses_for_those_only_who_ask() -> None:
 
 def test_usual_calls_stay_usual_where_nothing_is_compressed() -> None:
     """Halves that could compress recognise an uncompressed call as fast as the plain ones."""
-    pair = Pair(GzipClientConnection(), GzipServerConnection())
+    pair = Pair(ClientConnection(reads_gzip=True), ServerConnection(takes_gzip=True))
     echoing(pair)
     for key in range(5):
         pair.client.call(key, HEADERS, frame_message(b"q"))
         pair.exchange()
-    assert pair.client._shapes.by_size
-    assert pair.server._shapes.by_size
+    assert pair.client._calls.tails.by_block
+    assert pair.server._streams.known.by_block
 
 
 @pytest.mark.parametrize("cut", [whole, by_bytes])
@@ -246,8 +247,8 @@ def test_streams_are_compressed_message_by_message(cut) -> None:
     asked = request_headers(
         path=STREAM, authority="h:1", encoding="gzip", accept_encoding="identity,gzip"
     )
-    server = GzipServerConnection(streaming_paths={STREAM.encode()})
-    pair = Pair(GzipClientConnection(), server, cut)
+    server = ServerConnection(takes_gzip=True, streaming_paths={STREAM.encode()})
+    pair = Pair(ClientConnection(reads_gzip=True), server, cut)
 
     def answer(event: tuple) -> None:
         if event[0] == MESSAGE:
@@ -265,8 +266,11 @@ def test_streams_are_compressed_message_by_message(cut) -> None:
 
 
 def test_a_server_that_takes_none_says_so_as_grpc_wants() -> None:
-    for server, accepted in ((ServerConnection(), "identity"), (GzipServerConnection(), BOTH)):
-        pair = Pair(GzipClientConnection(), server)
+    for server, accepted in (
+        (ServerConnection(), "identity"),
+        (ServerConnection(takes_gzip=True), BOTH),
+    ):
+        pair = Pair(ClientConnection(reads_gzip=True), server)
         encoding = "gzip" if accepted == "identity" else "snappy"
         asked = request_headers(path=PATH, authority="h:1", encoding=encoding)
         pair.client.call(1, asked, compressed_of(b"q"))
@@ -281,7 +285,7 @@ def test_a_server_that_takes_none_says_so_as_grpc_wants() -> None:
 
 def answered(asked: HeaderBlock, message: bytes, encoding: str, **options: int) -> tuple:
     """What a client that reads gzip makes of one answer."""
-    client = GzipClientConnection(**options)
+    client = ClientConnection(reads_gzip=True, **options)
     client.start()
     client.receive(frames.settings_frame({}))
     client.call(1, asked, frame_message(b"q"))
@@ -320,8 +324,8 @@ def test_who_has_not_asked_refuses_a_compressed_answer() -> None:
 
 
 def test_a_bomb_of_a_request_is_refused() -> None:
-    server = GzipServerConnection(max_message_bytes=4000)
-    pair = Pair(GzipClientConnection(), server)
+    server = ServerConnection(takes_gzip=True, max_message_bytes=4000)
+    pair = Pair(ClientConnection(reads_gzip=True), server)
     pair.client.call(1, GZIPPED, compressed_of(bytes(5000)))
     pair.exchange()
     [done] = heard(pair)
@@ -330,7 +334,7 @@ def test_a_bomb_of_a_request_is_refused() -> None:
 
 
 def test_a_caller_that_leaves_is_forgotten() -> None:
-    pair = Pair(GzipClientConnection(), GzipServerConnection())
+    pair = Pair(ClientConnection(reads_gzip=True), ServerConnection(takes_gzip=True))
     for key in range(3):
         pair.client.call(key, GZIPPED, compressed_of(b"q"))
     pair.exchange()

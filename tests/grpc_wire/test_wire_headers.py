@@ -6,14 +6,21 @@ import base64
 import contextlib
 
 import pytest
-from grpc_wire.errors import ConnectionFault, HeaderError, grpc_of_http, grpc_of_reset
-from grpc_wire.header_cache import RequestReader, ResponseReader, is_grpc
+from grpc_wire.errors import (
+    RESOURCE_EXHAUSTED,
+    ConnectionFault,
+    HeaderError,
+    grpc_of_http,
+    grpc_of_reset,
+)
+from grpc_wire.header_cache import KnownBlocks, RequestReader, ResponseReader, is_grpc
 from grpc_wire.headers import (
     encode_block,
     request_headers,
     status_fields,
     timeout_text,
 )
+from grpc_wire.limits import REMEMBERED_BLOCK_BYTES, REMEMBERED_BLOCKS
 from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,9 +150,29 @@ def test_answer_block_that_uses_a_table_ends_the_connection() -> None:
         reader.read(encoder.encode([("x", "y")]))
 
 
-def test_too_large_a_header_list_ends_the_connection() -> None:
-    with pytest.raises(ConnectionFault, match="more than 1000 bytes"):
-        ResponseReader(1_000).read(encode_block([("x", "y" * 2_000)]))
+def test_too_large_a_header_list_fails_its_call_and_a_huge_one_the_connection() -> None:
+    reader = ResponseReader(1_000)
+    found = reader.read(encode_block([("x", "y" * 2_000)]))
+    assert found.fault == "headers of 2033 bytes are over the limit of 1000"
+    assert found.fault_code == RESOURCE_EXHAUSTED
+    with pytest.raises(ConnectionFault, match="more than 8000 bytes"):
+        reader.read(encode_block([("x", "y" * 9_000)]))
+
+
+def test_remembered_blocks_are_bounded_in_number_and_in_bytes() -> None:
+    known: KnownBlocks[int] = KnownBlocks()
+    for number in range(3 * REMEMBERED_BLOCKS):
+        known.add(b"x%d" % number, number)
+        assert known.by_block[b"x%d" % number] == number
+    assert len(known.by_block) <= REMEMBERED_BLOCKS
+    for number in range(100):
+        known.add(b"x%d" % number + bytes(20_000), number)
+        assert sum(map(len, known.by_block)) <= REMEMBERED_BLOCK_BYTES
+    known.clear()
+    known.add(bytes(REMEMBERED_BLOCK_BYTES + 1), 1)
+    known.add(b"\x20", 1)  # a table size update
+    known.add(b"", 1)
+    assert not known.by_block
 
 
 FIELDS = [(":method", "POST"), (":scheme", "http"), (":path", "/a")]

@@ -6,7 +6,6 @@ import pytest
 from grpc_wire import frames
 from grpc_wire.compression import compressed_message
 from grpc_wire.events import CANCELLED, CLOSED, REQUEST
-from grpc_wire.gzip import GzipServerConnection
 from grpc_wire.limits import IN_PLACE_BYTES_MIN
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
@@ -165,7 +164,7 @@ def test_gzip_is_inflated_from_there_and_answered_by_gzip() -> None:
         ("grpc-accept-encoding", "identity,gzip"),
     ]
     packed = compressed_message(frame_message(message))
-    shell = Shell(ready_server(GzipServerConnection))
+    shell = Shell(ready_server(takes_gzip=True))
     plain_large = frame_message(bytes(LARGE))
     events = shell.read(
         headers(1, fields)

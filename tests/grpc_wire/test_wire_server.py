@@ -11,6 +11,7 @@ from grpc_wire.errors import (
     NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
+    RESOURCE_EXHAUSTED,
     STREAM_CLOSED,
 )
 from grpc_wire.headers import encode_block
@@ -45,11 +46,11 @@ PREFIXED = frame_message(b"question")
 
 
 class SlowServer(ServerConnection):
-    """Without the short cuts: the judge of what they make of a request."""
+    """Without the fast path: the judge of what it makes of a request."""
 
     __slots__ = ()
 
-    def _take_usual(self, data: bytes, pos: int, end: int, events: list) -> int:
+    def _take_known(self, data: bytes, pos: int, end: int, events: list) -> int:
         return pos
 
 
@@ -245,6 +246,94 @@ def test_rapid_resets_end_the_connection() -> None:
     assert events[-1] == (CLOSED, "ENHANCE_YOUR_CALM: 11 streams reset")
 
 
+@pytest.mark.parametrize("step", [2, 4, 1_000])
+def test_resets_are_counted_whatever_ids_the_streams_have(step: int) -> None:
+    server = ready_server(max_resets=10)
+    for index in range(40):
+        stream_id = step * index + 1
+        server.receive(request(stream_id) + frames.rst_stream_frame(stream_id, 8))
+    assert server.closed_reason == "ENHANCE_YOUR_CALM: 11 streams reset"
+
+
+WINDOW_OVERFLOW = frames.LARGEST_WINDOW_BYTES
+MADE_YOU_RESET = {
+    "window past its end": lambda i: request(i) + frames.window_update_frame(i, WINDOW_OVERFLOW),
+    "DATA behind the end": lambda i: request(i) + data(i, b"x"),
+    "HEADERS behind the end": lambda i: request(i) + headers(i, request_fields(), end=True),
+    "malformed headers": lambda i: headers(i, [*request_fields(), ("Upper", "x")], end=True),
+    "another length than said": lambda i: request(
+        i, fields=[*request_fields(), ("content-length", "4")]
+    ),
+    "trailers with a path": lambda i: (
+        headers(i, request_fields()) + headers(i, request_fields(), end=True)
+    ),
+    "trailers that end nothing": lambda i: headers(i, request_fields()) + headers(i, [("x", "y")]),
+}
+
+
+@pytest.mark.parametrize("name", MADE_YOU_RESET)
+def test_streams_that_the_client_makes_us_reset_are_counted(name: str) -> None:
+    server = ready_server(max_resets=10)
+    for index in range(40):
+        server.receive(MADE_YOU_RESET[name](2 * index + 1))
+        assert server.open_count == 0
+    assert server.closed_reason == "ENHANCE_YOUR_CALM: 11 streams reset"
+
+
+def test_streams_past_the_limit_are_counted_as_resets() -> None:
+    server = ready_server(max_resets=10, max_concurrent_streams=1)
+    server.receive(b"".join(request(2 * index + 1) for index in range(40)))
+    assert server.closed_reason == "ENHANCE_YOUR_CALM: 11 streams reset"
+
+
+def test_frames_on_a_stream_that_was_answered_are_refused_once() -> None:
+    server = ready_server()
+    server.receive(request(1))
+    server.respond(1, PREFIXED)
+    output(server)
+    assert server.receive(data(1, b"late")) == []
+    assert resets(output(server)) == {1: STREAM_CLOSED}
+    assert server.receive(data(1, b"late") + headers(1, [("x", "y")], end=True)) == []
+    assert not server.has_output
+    assert server.closed_reason == ""
+
+
+def test_frames_on_their_way_to_a_stream_that_we_ended_are_no_fault() -> None:
+    server = ready_server(streaming_paths=[STREAM_PATH.encode()])
+    server.receive(headers(1, request_fields(path=STREAM_PATH)))
+    server.finish(1, 5, "no such model")
+    output(server)
+    assert server.receive(data(1, PREFIXED) + data(1, PREFIXED, end=True)) == []
+    assert not server.has_output
+
+
+@pytest.mark.parametrize("length", [len(PREFIXED), 0, None])
+def test_a_content_length_must_be_true(length: int | None) -> None:
+    server = ready_server()
+    said = [] if length is None else [("content-length", str(length))]
+    for stream_id in (1, 3):
+        events = server.receive(request(stream_id, fields=[*request_fields(), *said]))
+        assert len(events) == (length != 0)
+        assert resets(output(server)) == ({stream_id: PROTOCOL_ERROR} if length == 0 else {})
+
+
+def test_a_content_length_that_is_no_number_is_malformed() -> None:
+    server = ready_server()
+    assert server.receive(request(1, fields=[*request_fields(), ("content-length", "x")])) == []
+    assert resets(output(server)) == {1: PROTOCOL_ERROR}
+
+
+def test_too_many_headers_fail_their_call_alone() -> None:
+    server = ready_server()
+    server.receive(request(1))
+    large = [*request_fields(), ("x", "y~" * 15_000)]
+    assert server.receive(headers(3, large) + data(3, PREFIXED, end=True) + request(5))[0][1] == 5
+    status, code, text = statuses(output(server))[3]
+    assert (status, code) == (200, RESOURCE_EXHAUSTED)
+    assert "over the limit of 16384" in text
+    assert server.open_count == 2
+
+
 def test_resets_are_forgiven_to_a_client_that_gets_answers() -> None:
     server = ready_server(max_resets=10)
     for index in range(200):
@@ -288,20 +377,40 @@ BROKEN = {
     "idle reset": (frames.rst_stream_frame(9, 8), PROTOCOL_ERROR, "idle stream 9"),
     "idle window": (frames.window_update_frame(9, 8), PROTOCOL_ERROR, "idle stream 9"),
     "huge header block": (
-        headers(1, [*request_fields(), ("x", "y~" * 20_000)]),
+        headers(1, [*request_fields(), ("x", "y~" * 70_000)]),
         ENHANCE_YOUR_CALM,
         "header block of",
     ),
-    "large header list": (
-        headers(1, request_fields()) + headers(3, [*request_fields(), *[("x", "")] * 2_000]),
+    "huge header list": (
+        headers(1, request_fields()) + headers(3, [*request_fields(), *[("x", "")] * 5_000]),
         ENHANCE_YOUR_CALM,
-        "headers of more than 16384 bytes",
+        "headers of more than 131072 bytes",
     ),
     "endless CONTINUATION": (
         frames.frame(frames.HEADERS, 0, 1, b"")
-        + frames.frame(frames.CONTINUATION, 0, 1, bytes(9_000)) * 2,
+        + frames.frame(frames.CONTINUATION, 0, 1, bytes(90_000)) * 2,
         ENHANCE_YOUR_CALM,
-        "header block of 18000 bytes",
+        "header block of 180000 bytes",
+    ),
+    "priority of stream 0": (
+        frames.frame(frames.PRIORITY, 0, 0, bytes(5)),
+        PROTOCOL_ERROR,
+        "on stream 0",
+    ),
+    "stream that depends on itself": (
+        frames.frame(frames.PRIORITY, 0, 7, b"\0\0\0\7\1"),
+        PROTOCOL_ERROR,
+        "stream 7 depends on itself",
+    ),
+    "headers that depend on their stream": (
+        frames.frame(
+            frames.HEADERS,
+            frames.END_HEADERS | frames.HAS_PRIORITY,
+            3,
+            b"\x80\0\0\3\1" + encode_block(request_fields()),
+        ),
+        PROTOCOL_ERROR,
+        "stream 3 depends on itself",
     ),
     "empty CONTINUATION": (
         frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.CONTINUATION, 0, 1, b""),

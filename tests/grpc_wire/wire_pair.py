@@ -77,9 +77,13 @@ class Pair:
         return events
 
 
-def ready_client(settings: dict[int, int] | None = None, **options: int) -> ClientConnection:
+def ready_client(
+    settings: dict[int, int] | None = None,
+    make: type[ClientConnection] = ClientConnection,
+    **options: int,
+) -> ClientConnection:
     """A client that has the settings of a server that is then played by hand."""
-    client = ClientConnection(**options)
+    client = make(**options)
     client.start()
     client.receive(frames.settings_frame(settings or {}))
     client.take_output()

@@ -1,6 +1,6 @@
 """gzip on the way to a SUT: requests compressed before the run, answers of HTTP inflated.
 
-Answers over gRPC are the wire's matter (``grpc_wire.gzip``). Only a run that asks for
+Answers over gRPC are the wire's matter (``grpc_wire.client``). Only a run that asks for
 compression has any of this; it knows no socket and no clock.
 """
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from grpc_wire.client import ClientConnection
 from grpc_wire.compression import ACCEPTED, GZIP, compressed_message
 from grpc_wire.errors import HeaderError
-from grpc_wire.gzip import GzipClientConnection
 from grpc_wire.headers import request_headers
 
 from loadgen_service.core.settings import Settings
@@ -67,9 +67,7 @@ async def make_wire(
         streaming=streaming,
         keep_answers=settings.keeps_responses,
         proxy=proxy,
-        make_wire=(
-            GzipClientConnection if settings.accept_compression == GZIP else ClientConnection
-        ),
+        make_wire=partial(ClientConnection, reads_gzip=settings.accept_compression == GZIP),
     )
     return WireSut(path, sink)
 
