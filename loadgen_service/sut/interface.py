@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from grpc_wire.events import DONE, MESSAGE
+from grpc_wire.events import DONE, MESSAGE, REFUSED
 
 Parts = bytes | tuple[bytes | memoryview, ...]
 """One gRPC message with its 5-byte prefix: joined if small, in parts (uncopied) if large."""
@@ -17,6 +17,7 @@ Parts = bytes | tuple[bytes | memoryview, ...]
 Event = tuple[Any, ...]
 """``(DONE, key, code, message or None, text)`` or ``(MESSAGE, key, message)``, a piece of a
 streamed answer, with its choice behind it where that is not 0; others are skipped by the loop.
+``(REFUSED, key, text)``: the SUT has certainly not processed the request; the loop issues it again.
 ``key`` is what ``issue`` was given. A DONE may have a sixth element, the ``Usage``; without one
 each piece counts as a token."""
 
@@ -47,6 +48,7 @@ __all__ = [
     "ISSUED",
     "MESSAGE",
     "NO_PIECES",
+    "REFUSED",
     "TAKEN",
     "Cell",
     "Event",

@@ -578,7 +578,7 @@ class SeriesProgress(_message.Message):
     def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., now_ns: _Optional[int] = ...) -> None: ...
 
 class SeriesDone(_message.Message):
-    __slots__ = ("series_index", "issued", "completed", "failed", "timed_out", "last_issue_ns", "last_batch_sequence", "late_start_ns", "ended_by", "errors", "blocked_by_streams", "all_issued", "stolen_share", "waited_share")
+    __slots__ = ("series_index", "issued", "completed", "failed", "timed_out", "last_issue_ns", "last_batch_sequence", "late_start_ns", "ended_by", "errors", "blocked_by_streams", "all_issued", "stolen_share", "waited_share", "resent", "peak_outstanding")
     SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
     ISSUED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
@@ -593,6 +593,8 @@ class SeriesDone(_message.Message):
     ALL_ISSUED_FIELD_NUMBER: _ClassVar[int]
     STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
     WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    RESENT_FIELD_NUMBER: _ClassVar[int]
+    PEAK_OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
     series_index: int
     issued: int
     completed: int
@@ -607,7 +609,9 @@ class SeriesDone(_message.Message):
     all_issued: bool
     stolen_share: float
     waited_share: float
-    def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., last_issue_ns: _Optional[int] = ..., last_batch_sequence: _Optional[int] = ..., late_start_ns: _Optional[int] = ..., ended_by: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[ErrorCount, _Mapping]]] = ..., blocked_by_streams: _Optional[int] = ..., all_issued: _Optional[bool] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ...) -> None: ...
+    resent: int
+    peak_outstanding: int
+    def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., last_issue_ns: _Optional[int] = ..., last_batch_sequence: _Optional[int] = ..., late_start_ns: _Optional[int] = ..., ended_by: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[ErrorCount, _Mapping]]] = ..., blocked_by_streams: _Optional[int] = ..., all_issued: _Optional[bool] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ..., resent: _Optional[int] = ..., peak_outstanding: _Optional[int] = ...) -> None: ...
 
 class ErrorCount(_message.Message):
     __slots__ = ("code", "message", "count", "sut_index")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from series_builder import MS, Series, closed, fail_rows, records_of, server
 
-from loadgen_service.core.facts.run import ErrorFacts
+from loadgen_service.core.facts.run import ErrorFacts, WorkerFacts
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.verdict.findings.finding import say_count, say_ns, say_percentile
+from loadgen_service.core.verdict.findings.resent import resent_notes
 
 
 def finding(series: Series, name: str):
@@ -333,3 +334,22 @@ def test_quantities_are_said_in_the_unit_that_suits_them() -> None:
     assert said == ["none", "0 ns", "999 ns", "1.5 us", "12.5 ms", "3.33 s"]
     assert say_percentile(99.9 * 0.01) == "p99.9"
     assert (say_count(1, "query", "queries"), say_count(2, "sample")) == ("1 query", "2 samples")
+
+
+@pytest.mark.parametrize(("peak", "blocked", "met"), [(8, 5, False), (64, 5, True), (8, 0, None)])
+def test_a_closed_loop_that_never_had_its_concurrency_is_named(
+    peak: int, blocked: int, met: bool | None
+) -> None:
+    made = closed("concurrency", 200, concurrency=64)
+    made.workers = [replace(made.workers[0], peak_outstanding=peak, blocked_by_streams=blocked)]
+    assert ("concurrency" in made.unmet()) is (met is False)
+    if met is False:
+        assert "at most 8 at the SUT at once" in finding(made, "concurrency").measured
+        assert "--connections" in finding(made, "concurrency").advice
+
+
+def test_requests_that_were_sent_again_are_noted() -> None:
+    assert resent_notes([WorkerFacts(0), WorkerFacts(1)]) == []
+    (note,) = resent_notes([WorkerFacts(0, resent_count=1_200), WorkerFacts(1, resent_count=34)])
+    assert note.startswith("1,234 requests were sent again")
+    assert resent_notes([WorkerFacts(0, resent_count=1)])[0].startswith("1 request was")

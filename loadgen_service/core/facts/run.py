@@ -32,7 +32,8 @@ class WorkerFacts:
     ``start_clock_ns``: the series' start on its own monotonic clock; ``clock_offset_ns``: the
     service's clock less its own, as measured before that start. ``stolen_share``: the share of its
     processors' time that the hypervisor gave to others; ``waited_share``: the share of the series
-    that it was able to run and did not; None: its system does not tell.
+    that it was able to run and did not; None: its system does not tell. ``resent_count``: requests
+    sent again since the SUT had certainly not processed them.
     """
 
     worker_index: int
@@ -45,6 +46,8 @@ class WorkerFacts:
     late_start_ns: int = 0
     ended_by: str = ""
     blocked_by_streams: int = 0
+    resent_count: int = 0
+    peak_outstanding: int = 0
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
     start_clock_ns: int = 0

@@ -138,6 +138,10 @@ class WorkerSummary(MeasuredTimes):
         None, description="share of the series that it was able to run and did not"
     )
     blocked_by_streams: int
+    resent_count: int = Field(
+        0, description="requests sent again, which the SUT had certainly not processed"
+    )
+    peak_outstanding: int = Field(0, description="most requests with the SUTs at once")
     requests: Counts | None
     samples: Counts | None
     completed_samples_per_second: float | None
@@ -163,6 +167,8 @@ class WorkerSummary(MeasuredTimes):
             stolen_share=facts.stolen_share,
             waited_share=facts.waited_share,
             blocked_by_streams=facts.blocked_by_streams,
+            resent_count=facts.resent_count,
+            peak_outstanding=facts.peak_outstanding,
             requests=part.requests if part else None,
             samples=part.samples if part else None,
             completed_samples_per_second=part.completed_samples_per_second if part else None,

@@ -40,6 +40,7 @@ from loadgen_service.core.summary.versioned_json import read_document
 from loadgen_service.core.verdict.findings.cpu_contention import contention_notes
 from loadgen_service.core.verdict.findings.finding import Finding
 from loadgen_service.core.verdict.findings.official import disagreements
+from loadgen_service.core.verdict.findings.resent import resent_notes
 from loadgen_service.core.verdict.judge import Verdict, series_facts
 
 SUMMARY_VERSION: Final[Literal[1]] = 1
@@ -179,6 +180,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
             *_official_notes(facts, rated),
             *_outlier_notes(only),
             *contention_notes([worker for one in rated for worker in one.workers]),
+            *resent_notes(worker for one in rated for worker in one.workers),
         ],
         gaps=list(facts.gaps),
         checksums="",  # told by whoever writes the files

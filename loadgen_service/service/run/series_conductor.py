@@ -348,6 +348,8 @@ class SeriesConductor:
             late_start_ns=done.late_start_ns,
             ended_by=done.ended_by,
             blocked_by_streams=done.blocked_by_streams,
+            resent_count=done.resent,
+            peak_outstanding=done.peak_outstanding,
             clock_offset_ns=self._clocks.used(worker).offset_ns,
             clock_error_ns=self._clocks.used(worker).error_ns,
             start_clock_ns=self._clocks.start_clock_ns(worker),

@@ -1,7 +1,8 @@
 """The wire adapter: unary and streaming calls over our own HTTP/2, on plain or TLS sockets.
 
 It reads the clock once per read and once per hand-over, keeps calls in order when there is no room,
-and connects again when a connection ends. It never retries a call and owns no decision about load.
+and connects again when a connection ends. It sends no call twice by itself and owns no decision
+about load.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class WireSut:
         self._reason = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._down_ns = 0
+        """When the last connection went."""
 
     # ------------------------------------------------------------ for the loop
     @property
@@ -150,8 +153,9 @@ class WireSut:
         text = f"no connection to {self.address}: {self._reason}"
         events: list[Event] = []
         for key, (_, cell, _) in self.waiting.items():
-            if now_ns - cell[0] < RECONNECT_TIMEOUT_NS:
-                break
+            # One that is sent again was released long before the connection went.
+            if now_ns - max(cell[0], self._down_ns) < RECONNECT_TIMEOUT_NS:
+                continue
             events.append((DONE, key, CODE_BROKEN_CONNECTION, None, text))
         for event in events:
             del self.waiting[event[1]]
@@ -212,7 +216,7 @@ class WireSut:
         if link in self._links:
             self._links.remove(link)
             self._retiring.add(link)
-            self._replace(link, "the server sent GOAWAY")
+            self._replace(link, "the server sent GOAWAY", now_ns)
         if link in self._retiring and link.wire.open_count == 0:
             link.close()
 
@@ -223,7 +227,7 @@ class WireSut:
             self._dirty.remove(link)
         if link in self._links:
             self._links.remove(link)
-            self._replace(link, reason)
+            self._replace(link, reason, now_ns)
         if events:
             self.on_events(now_ns, events)
 
@@ -257,8 +261,9 @@ class WireSut:
             raise
         return link
 
-    def _replace(self, link: Link, reason: str) -> None:
+    def _replace(self, link: Link, reason: str, now_ns: int) -> None:
         self._reason = reason
+        self._down_ns = now_ns
         if self._is_closed:
             return
         task = asyncio.get_running_loop().create_task(self._reconnect(link.endpoint))

@@ -21,6 +21,7 @@ from loadgen_service.sut.interface import (
     CODE_UNAVAILABLE,
     DONE,
     ISSUED,
+    REFUSED,
     Cell,
     Event,
     Parts,
@@ -134,10 +135,23 @@ class PlacedAnswers:
         self.suts: list[PlacedSut] = []
 
     def __call__(self, now_ns: int, events: Sequence[Event]) -> None:
-        told = [self._settled(event) for event in events if event[0] == DONE]
+        told = [
+            self._settled(event) if event[0] == DONE else self._refused(event)
+            for event in events
+            if event[0] == DONE or event[0] == REFUSED
+        ]
         self._target(now_ns, told)
         for sut in self.suts:
             sut.drain()
+
+    def _refused(self, event: Event) -> Event:
+        """The SUT has not seen the request: its slot is free."""
+        slot = self.out.pop(event[1], None)
+        for sut in self.suts:
+            sut.settle(event[1])
+        if slot is not None:
+            self.slots.give_back(slot)
+        return event
 
     def _settled(self, event: Event) -> Event:
         slot = self.out.pop(event[1], None)

@@ -53,6 +53,13 @@ class Issuer:
             pending[key] = issue(key, payload_of(key), now_ns)
         target.flush()
 
+    def issue_again(self, key: int, released_ns: int) -> Cell:
+        """Hand an open request over once more, to the SUT that it went to before."""
+        target = self._suts[self.sut_of(key)]
+        cell = target.issue(key, self._shard.payload_of(key), released_ns)
+        target.flush()
+        return cell
+
     def cancel(self, key: int) -> None:
         """Have its SUT forget the request."""
         self._suts[self.sut_of(key)].cancel(key)

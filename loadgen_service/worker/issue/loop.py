@@ -20,6 +20,7 @@ from loadgen_service.sut.interface import (
     DONE,
     ISSUED,
     MESSAGE,
+    REFUSED,
     TAKEN,
     Cell,
     Event,
@@ -28,6 +29,7 @@ from loadgen_service.sut.interface import (
 )
 from loadgen_service.sut.read_coalescer import Read
 from loadgen_service.worker.issue.issuer import Issuer
+from loadgen_service.worker.issue.resends import Resends
 from loadgen_service.worker.issue.response_reader import Answer, AnswerReader
 from loadgen_service.worker.issue.shard import NO_OUTPUT, Shard
 from loadgen_service.worker.issue.timers import Waiter
@@ -87,6 +89,7 @@ class SeriesLoop:
         self._ready: Sequence[int] = _NOTHING
         self._tokens = TokenLog()
         self._issuer = Issuer(shard, suts, self._pending)
+        self.resends = Resends(self._issuer, self._pending)
         self._chunk_count = min(CHUNK_COUNT * len(suts), TURN_COUNT_MAX)
         self._t0_ns = 0
         self._started = False
@@ -98,6 +101,8 @@ class SeriesLoop:
         self.failed_count = 0
         self.timed_out_count = 0
         self.late_start_ns = 0
+        self.peak_outstanding = 0
+        """Most requests with the SUTs at once, looked at now and then."""
         self.errors: Counter[ErrorKind] = Counter()
 
     @property
@@ -163,12 +168,13 @@ class SeriesLoop:
         """Give up what is past its deadline, and look whether anything became due or done."""
         for sut in self._suts:
             sut.sweep(now_ns)
+        self._note_outstanding()
         oldest_ns = now_ns - self._deadline_ns
         expired = []
         for key, cell in self._pending.items():
             if cell[TAKEN] > oldest_ns:
                 break  # in the order in which they were taken: none behind is older
-            since_ns = cell[ISSUED]
+            since_ns = self.resends.first_issued_ns.get(key, cell[ISSUED])
             if since_ns <= oldest_ns:
                 expired.append((key, since_ns))
         for key, since_ns in expired:
@@ -180,10 +186,15 @@ class SeriesLoop:
         if self._started:
             self._issue_due(now_ns)
 
+    def _note_outstanding(self) -> None:
+        waiting_count = sum(sut.waiting_count for sut in self._suts)
+        self.peak_outstanding = max(self.peak_outstanding, len(self._pending) - waiting_count)
+
     def stop(self, stop_ns: int, reason: str = "stop") -> None:
         """Issue nothing after ``stop_ns`` (since t0); what is out will be answered or given up."""
         self._pacer.stop(stop_ns, reason)
         self._stop_ns = min(self._stop_ns, stop_ns)
+        self._note_outstanding()
         if self._started:
             self._issue_due(self._clock())
 
@@ -255,13 +266,16 @@ class SeriesLoop:
         answers: list[Answer] = []
         index = first = log.count
         failed = 0
-        has_extras = bool(self._tokens.open or self._issuer.pulled)
+        extras = self._tokens.open, self._issuer.pulled, self.resends.first_issued_ns
+        has_extras = any(extras)
         for now_ns, events in reads:
             for event in events:
                 if event[0] != DONE:
                     if event[0] == MESSAGE:
                         self._tokens.note(event[1], now_ns, event[3] if len(event) > 3 else 0)
                         has_extras = True
+                    elif event[0] == REFUSED:
+                        self.resends.note(event[1])
                     continue
                 key = event[1]
                 cell = pop(key, None)
@@ -285,10 +299,12 @@ class SeriesLoop:
             self._pacer.complete(completed_count, now_ns - self._t0_ns)
         if failed:
             self._pacer.fail(failed, now_ns - self._t0_ns)
+        self.resends.send()
         return answers
 
     def _note_extras(self, index: int, key: int, usage: Usage | None = None) -> None:
-        """What only streaming calls and pulled SUTs have."""
+        """What only streaming calls, pulled SUTs and requests that were sent again have."""
+        self.resends.forget(key)
         stream = self._tokens.end(key, usage)
         if stream is not None:
             first_ns, self._log.token_count[index] = stream

@@ -293,6 +293,8 @@ class Series:
                     all_issued=True,
                     stolen_share=taken.stolen,
                     waited_share=taken.waited,
+                    resent=loop.resends.count,
+                    peak_outstanding=loop.peak_outstanding,
                 )
             )
         )

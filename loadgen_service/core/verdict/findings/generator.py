@@ -22,9 +22,9 @@ local network.
 def generator_findings(
     settings: Settings, figures: SeriesFigures, facts: SeriesFacts
 ) -> list[Finding]:
-    """Lateness, blocking and the common start, for the scenarios that follow instants."""
+    """Lateness, blocking and the common start where instants are followed; else the concurrency."""
     if not SCENARIOS[settings.scenario].lateness_judged:
-        return []
+        return _concurrency(settings, facts)
     return [
         _generator_late(settings, figures, facts),
         _blocked(settings, figures, facts),
@@ -108,3 +108,27 @@ def _late_start(facts: SeriesFacts) -> Finding:
         required=f"<= {say_ns(LATE_START_BUDGET_NS)} after the common start",
         advice="" if met else "its host was busy or its link slow when the run began: run again",
     )
+
+
+def _concurrency(settings: Settings, facts: SeriesFacts) -> list[Finding]:
+    """Whether a closed loop ever had as many requests out as it was asked for.
+
+    Only where some had to wait: for a free stream, a connection, a socket.
+    """
+    waited = sum(worker.blocked_by_streams for worker in facts.workers)
+    if settings.scenario != "concurrency" or not waited:
+        return []
+    peak = sum(worker.peak_outstanding for worker in facts.workers)
+    met = peak >= settings.concurrency
+    return [
+        Finding(
+            name="concurrency",
+            met=met,
+            measured=f"at most {peak} at the SUT at once; {say_count(waited, 'request')} waited",
+            required=f"{settings.concurrency} outstanding",
+            advice=""
+            if met
+            else "the SUT or a proxy before it allows fewer concurrent streams: raise "
+            "--connections or its limit, or ask for a lower --concurrency",
+        )
+    ]
