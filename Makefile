@@ -24,10 +24,14 @@ HOST_PYTHON ?= $(shell for python in /usr/bin/python3.11 python3.11; do \
 PIP := -m pip --disable-pip-version-check --no-input -q
 # registries time out now and then; pip's own five tries are sometimes not enough
 RETRY = for try in 1 2 3; do $(1) && break; [ $$try -lt 3 ] || exit 1; sleep 3; done
+# one process a core and one more, since many tests wait for a process of their own
+IN_PARALLEL ?= -n $(shell echo $$(($$(nproc) + 1))) --dist loadgroup --no-loadscope-reorder
+# the processes that tests start are measured too
+COVERAGE := --cov --cov-report=term:skip-covered --cov-report=html
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs wheel clean
+.PHONY: help setup run test coverage test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,7 +62,11 @@ run: setup ## every scenario against a real model on this machine, with verdicts
 
 test: setup triton ## every test, the real Triton and the real Prometheus included
 	@deploy/host-packages prometheus "$(HOST_PYTHON)" || echo "setup: tests against it will be skipped"
-	@LOADGEN_TEST_TRITON=$(TRITON_VENV) $(BIN)/python -m pytest
+	@LOADGEN_TEST_TRITON=$(TRITON_VENV) $(BIN)/python -m pytest $(IN_PARALLEL)
+
+coverage: setup triton ## every test, and which lines none of them runs: .coverage-html
+	@deploy/host-packages prometheus "$(HOST_PYTHON)" || echo "setup: tests against it will be skipped"
+	@LOADGEN_TEST_TRITON=$(TRITON_VENV) $(BIN)/python -m pytest $(IN_PARALLEL) $(COVERAGE)
 
 test-fleet: setup ## hosts and a Ray cluster in network namespaces, with faults (root; about ten minutes)
 	@deploy/host-packages fleet "$(HOST_PYTHON)"
@@ -179,4 +187,4 @@ bench: bench-setup ## the comparison with the peers, on two quiet cores: about 2
 	@$(BIN)/python bench/run.py
 
 clean: ## remove every environment and every cache
-	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* .pytest_cache .coverage* .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,7 +1,8 @@
-"""Names of tests that are the same in every process, and fixture modules whose asserts explain."""
+"""How the tests are spread over processes, and names that are the same in each of them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,3 +23,27 @@ def pytest_make_parametrize_id(val: Any) -> str | None:
     if len(val) <= PLAIN_BYTES_MAX and val.isascii() and val.decode().isprintable():
         return None
     return f"{len(val)} bytes"
+
+
+ONE_SERVER = ("prometheus", "triton")
+"""Folders whose tests share a server that takes long to start."""
+
+LONGEST_FIRST = ("product", "prometheus", "triton", "integration", "simulation", "fuzz", "fleet")
+"""Folders that begin first: a long one at the end would keep one process busy and the rest idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file in one process, or a folder with one server, and begin with what takes long."""
+    root = Path(__file__).parent
+
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(root).parts[0]
+
+    def turn(item: pytest.Item) -> int:
+        name = folder(item)
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    for item in items:
+        group = name if (name := folder(item)) in ONE_SERVER else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=turn)
