@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from source_trees import nodes_of, text_of, tree_of
 
 from loadgen_service.core.protocols import PROTOCOLS, SCHEMES
 
@@ -56,16 +56,6 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@cache
-def text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(text_of(path), filename=name_of(path))
-
-
 def faults(check: Callable[[Path], Iterator[str]], paths: list[Path]) -> list[str]:
     """``file: fault`` of every fault that ``check`` finds in ``paths``."""
     assert paths
@@ -90,7 +80,7 @@ def too_long(path: Path) -> Iterator[str]:
     long = [number for number, line in enumerate(lines, 1) if len(line) > COLUMNS_MAX]
     if long:
         yield f"lines over {COLUMNS_MAX} columns: {long}"
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if code_lines(node) > FUNCTION_LINES_MAX:
@@ -125,7 +115,7 @@ def test_public_names_have_docstrings():
 def banned(path: Path) -> Iterator[str]:
     if BANNED_FILES.search(path.stem):
         yield "name the concept instead"
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ClassDef) and BANNED_CLASSES.search(node.name):
             yield f"{node.name}: name the concept instead"
         if isinstance(node, ast.Call):
@@ -162,7 +152,7 @@ def test_every_type_ignore_names_its_code():
 
 
 def imports_of_tests(path: Path) -> Iterator[str]:
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("test_"):
             yield f"line {node.lineno}: what tests share stands in a module of its own"
 
@@ -222,10 +212,10 @@ NO_PROTOCOL = {
 }
 
 
-def compared_strings(tree: ast.AST) -> set[str]:
+def compared_strings(nodes: list[ast.AST]) -> set[str]:
     """Strings that are compared with, matched, or the keys of a table."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         parts: list[ast.AST | None] = []
         if isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
@@ -257,7 +247,7 @@ def test_protocols_are_rows_of_one_table():
         name_of(path): found
         for path in OURS
         if name_of(path).startswith("loadgen_service/") and name_of(path) not in allowed
-        if (found := compared_strings(tree_of(path)) & names)
+        if (found := compared_strings(nodes_of(path)) & names)
     }
     assert not guilty, f"branches on a protocol: {guilty}"
 
