@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from loadgen_service.core.summary.parts import Metric
+from loadgen_service.core.facts.worker_report import WORKER
+from loadgen_service.core.figures.figure import Figure, shown
+from loadgen_service.core.stats.percentiles import Distribution
+from loadgen_service.core.summary.parts import TIMES, Metric, SeriesSummary, WorkerSummary
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.core.verdict.findings.finding import say_ns
 
 __all__ = [
+    "measured_times",
+    "report_said",
     "say_count",
+    "say_figure",
     "say_metric",
     "say_ns",
     "say_peak",
@@ -44,6 +50,30 @@ def say_rate(rate: float | None) -> str:
 def say_share(share: float | None) -> str:
     """7.2%; ``-`` where it is not known."""
     return "-" if share is None else f"{share:.1%}"
+
+
+def say_figure(figure: Figure, value: float) -> str:
+    """A value in its figure's unit."""
+    if figure.unit == "ns":
+        return say_ns(round(value))
+    if figure.unit == "share":
+        return say_share(value)
+    if figure.unit == "bytes":
+        return f"{value / 1e6:,.1f} MB"
+    return say_count(round(value)) if figure.unit == "count" else f"{value:.3g}"
+
+
+def report_said(worker: WorkerSummary) -> str:
+    """A worker's own figures in one line: ``late start 12 us, CPU steal 0.0%``."""
+    said = (f"{one.label} {say_figure(one, value)}" for _, one, value in shown(worker, WORKER))
+    return ", ".join(said)
+
+
+def measured_times(series: SeriesSummary) -> Iterator[tuple[Figure, Distribution]]:
+    """Every measured time of a series; where an answer is one message, its latency only once."""
+    for name, figure, found in shown(series, TIMES):
+        if name != "first_response_ns" or found != series.latency_ns:
+            yield figure, found
 
 
 def say_metric(metric: Metric | None) -> str:

@@ -23,6 +23,8 @@ from loadgen_service.core.summary.parts import (
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.core.verdict.findings.finding import Finding
 from loadgen_service.report.formatting import (
+    measured_times,
+    report_said,
     say_count,
     say_metric,
     say_ns,
@@ -39,18 +41,6 @@ from loadgen_service.report.server_stats import (
     statistics_rows,
 )
 
-_TIMES = {
-    "first_response_ns": "first response",
-    "issue_delay_ns": "issue delay",
-    "late_ns": "  generator late",
-    "blocked_ns": "  blocked",
-    "service_ns": "service time",
-    "server_queue_ns": "  server queue",
-    "server_compute_ns": "  server compute",
-    "network_ns": "  network, rest",
-    "to_sut_ns": "    to the SUT",
-    "from_sut_ns": "    back from it",
-}
 _COUNTS = ("planned", "not_issued", "issued", "completed", "failed", "timed_out", "lost")
 _QUANTILES = ("min", "mean", "p50", "p90", "p95", "p97", "p99", "p99_9", "max")
 
@@ -118,6 +108,7 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
         lines += ["", *_breakdown("by SUT", [(_sut_name(s), s) for s in series.suts])]
     if len(series.workers) > 1:
         lines += ["", *_breakdown("by worker", [(_worker_name(w), w) for w in series.workers])]
+    lines += ["", *(f"  worker {_worker_name(one)}: {report_said(one)}" for one in series.workers)]
     lines += _server_statistics(series.suts)
     if series.findings:
         lines += ["", *_findings(series.findings)]
@@ -134,9 +125,9 @@ def _counts(counts: CountsByLevel) -> list[str]:
 
 def _distributions(series: SeriesSummary) -> list[str]:
     measured = [(f"latency of a {series.latency_unit}", series.latency_ns)]
-    measured += [(title, getattr(series, name)) for name, title in _TIMES.items()]
-    if series.first_response_ns == series.latency_ns:  # one message an answer: the same figure
-        measured = [row for row in measured if row[0] != _TIMES["first_response_ns"]]
+    measured += [
+        (2 * figure.indent * " " + figure.label, found) for figure, found in measured_times(series)
+    ]
     rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
     rows += [[title, *_quantiles(found)] for title, found in measured if found]
     lines = table(rows) if len(rows) > 1 else ["  nothing was completed"]

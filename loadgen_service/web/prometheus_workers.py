@@ -7,25 +7,13 @@ from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
 
+from loadgen_service.core.facts.worker_report import WorkerReport
+from loadgen_service.core.figures.figure import figures_of
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Sessions
 from loadgen_service.web.prometheus_labels import StreamLabel
 
 NS_PER_S: Final = 1e9
-
-# name, help, field of WorkerStatus, unit
-_GAUGES: Final = (
-    ("loadgen_worker_loop_lag_seconds", "Worst lag of its event loop in the last second.",
-     "loop_lag_ns", NS_PER_S),
-    ("loadgen_worker_cpu_cores", "Processor time by wall time.", "cpu_share", 1),
-    ("loadgen_worker_cpu_stolen_ratio", "Its processors' time that the hypervisor gave to others.",
-     "stolen_share", 1),
-    ("loadgen_worker_cpu_waited_ratio", "Time that it was able to run and did not.",
-     "waited_share", 1),
-    ("loadgen_worker_resident_memory_bytes", "Resident memory.", "rss_bytes", 1),
-    ("loadgen_worker_unacknowledged_batches", "Record batches that wait for the collector.",
-     "unacknowledged_batches", 1),
-)  # fmt: skip
 
 
 def worker_families(
@@ -45,10 +33,14 @@ def worker_families(
     for values, status in statuses:
         up.add_metric(values, float(not status.lost))
     yield up
-    for name, text, field, unit in _GAUGES:
-        family = GaugeMetricFamily(name, text, labels=labels)
+    for field, figure in figures_of(WorkerReport).items():
+        if not figure.metric:
+            continue
+        family = GaugeMetricFamily(figure.metric, f"{figure.about}.".capitalize(), labels=labels)
         for values, status in statuses:
-            family.add_metric(values, getattr(status, field) / unit)
+            if field in status.report.figures:
+                value = status.report.figures[field]
+                family.add_metric(values, figure.to_prometheus(value))
         yield family
     error = GaugeMetricFamily(
         "loadgen_worker_clock_error_seconds",

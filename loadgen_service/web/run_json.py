@@ -7,6 +7,8 @@ from typing import Final
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.facts.worker_report import WorkerReport
+from loadgen_service.core.figures.figure import figures_of
 from loadgen_service.service.run.mixed_run import MixedRun
 from loadgen_service.service.run.run import Run
 
@@ -110,10 +112,11 @@ def _worker(worker: pb.WorkerStatus) -> Json:
         "host": worker.host,
         "pid": worker.pid,
         "lost": worker.lost,
-        "cpu_cores": round(worker.cpu_share, 3),
-        "rss_mb": round(worker.rss_bytes / 1e6, 1),
-        "lag_ms": round(worker.loop_lag_ns / NS_PER_MS, 3),
-        "unacknowledged": worker.unacknowledged_batches,
+        "figures": [
+            {"label": figure.label, "unit": figure.unit, "value": worker.report.figures.get(name)}
+            for name, figure in figures_of(WorkerReport).items()
+            if figure.metric
+        ],
     }
 
 

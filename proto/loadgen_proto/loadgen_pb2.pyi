@@ -182,30 +182,20 @@ class LiveFigures(_message.Message):
     def __init__(self, completed_qps: _Optional[float] = ..., latency_ns_p50: _Optional[int] = ..., latency_ns_p90: _Optional[int] = ..., latency_ns_p99: _Optional[int] = ..., latency_ns_max: _Optional[int] = ..., issue_delay_ns_p50: _Optional[int] = ..., issue_delay_ns_p99: _Optional[int] = ..., outstanding: _Optional[int] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("worker_index", "host", "pid", "lost", "unacknowledged_batches", "cpu_share", "rss_bytes", "loop_lag_ns", "clock", "stolen_share", "waited_share")
+    __slots__ = ("worker_index", "host", "pid", "lost", "clock", "report")
     WORKER_INDEX_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
-    UNACKNOWLEDGED_BATCHES_FIELD_NUMBER: _ClassVar[int]
-    CPU_SHARE_FIELD_NUMBER: _ClassVar[int]
-    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
-    LOOP_LAG_NS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
-    STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
-    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
     worker_index: int
     host: str
     pid: int
     lost: bool
-    unacknowledged_batches: int
-    cpu_share: float
-    rss_bytes: int
-    loop_lag_ns: int
     clock: ClockOffset
-    stolen_share: float
-    waited_share: float
-    def __init__(self, worker_index: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., lost: _Optional[bool] = ..., unacknowledged_batches: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., loop_lag_ns: _Optional[int] = ..., clock: _Optional[_Union[ClockOffset, _Mapping]] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ...) -> None: ...
+    report: WorkerReport
+    def __init__(self, worker_index: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., lost: _Optional[bool] = ..., clock: _Optional[_Union[ClockOffset, _Mapping]] = ..., report: _Optional[_Union[WorkerReport, _Mapping]] = ...) -> None: ...
 
 class SutStatus(_message.Message):
     __slots__ = ("sut_index", "address", "queries", "latency_ns_p99")
@@ -296,26 +286,29 @@ class Welcome(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., heartbeat_interval_ns: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("issued", "completed", "unacknowledged_batches", "cpu_share", "rss_bytes", "loop_lag_ns", "outstanding", "stolen_share", "waited_share")
+    __slots__ = ("issued", "completed", "outstanding", "report")
     ISSUED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
-    UNACKNOWLEDGED_BATCHES_FIELD_NUMBER: _ClassVar[int]
-    CPU_SHARE_FIELD_NUMBER: _ClassVar[int]
-    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
-    LOOP_LAG_NS_FIELD_NUMBER: _ClassVar[int]
     OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
-    STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
-    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
     issued: int
     completed: int
-    unacknowledged_batches: int
-    cpu_share: float
-    rss_bytes: int
-    loop_lag_ns: int
     outstanding: int
-    stolen_share: float
-    waited_share: float
-    def __init__(self, issued: _Optional[int] = ..., completed: _Optional[int] = ..., unacknowledged_batches: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., loop_lag_ns: _Optional[int] = ..., outstanding: _Optional[int] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ...) -> None: ...
+    report: WorkerReport
+    def __init__(self, issued: _Optional[int] = ..., completed: _Optional[int] = ..., outstanding: _Optional[int] = ..., report: _Optional[_Union[WorkerReport, _Mapping]] = ...) -> None: ...
+
+class WorkerReport(_message.Message):
+    __slots__ = ("figures",)
+    class FiguresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    figures: _containers.ScalarMap[str, float]
+    def __init__(self, figures: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class MeasureClock(_message.Message):
     __slots__ = ("count",)
@@ -578,7 +571,7 @@ class SeriesProgress(_message.Message):
     def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., now_ns: _Optional[int] = ...) -> None: ...
 
 class SeriesDone(_message.Message):
-    __slots__ = ("series_index", "issued", "completed", "failed", "timed_out", "last_issue_ns", "last_batch_sequence", "late_start_ns", "ended_by", "errors", "blocked_by_streams", "all_issued", "stolen_share", "waited_share", "resent", "peak_outstanding")
+    __slots__ = ("series_index", "issued", "completed", "failed", "timed_out", "last_issue_ns", "last_batch_sequence", "ended_by", "errors", "all_issued", "report")
     SERIES_INDEX_FIELD_NUMBER: _ClassVar[int]
     ISSUED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
@@ -586,15 +579,10 @@ class SeriesDone(_message.Message):
     TIMED_OUT_FIELD_NUMBER: _ClassVar[int]
     LAST_ISSUE_NS_FIELD_NUMBER: _ClassVar[int]
     LAST_BATCH_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
-    LATE_START_NS_FIELD_NUMBER: _ClassVar[int]
     ENDED_BY_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
-    BLOCKED_BY_STREAMS_FIELD_NUMBER: _ClassVar[int]
     ALL_ISSUED_FIELD_NUMBER: _ClassVar[int]
-    STOLEN_SHARE_FIELD_NUMBER: _ClassVar[int]
-    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
-    RESENT_FIELD_NUMBER: _ClassVar[int]
-    PEAK_OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
     series_index: int
     issued: int
     completed: int
@@ -602,16 +590,11 @@ class SeriesDone(_message.Message):
     timed_out: int
     last_issue_ns: int
     last_batch_sequence: int
-    late_start_ns: int
     ended_by: str
     errors: _containers.RepeatedCompositeFieldContainer[ErrorCount]
-    blocked_by_streams: int
     all_issued: bool
-    stolen_share: float
-    waited_share: float
-    resent: int
-    peak_outstanding: int
-    def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., last_issue_ns: _Optional[int] = ..., last_batch_sequence: _Optional[int] = ..., late_start_ns: _Optional[int] = ..., ended_by: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[ErrorCount, _Mapping]]] = ..., blocked_by_streams: _Optional[int] = ..., all_issued: _Optional[bool] = ..., stolen_share: _Optional[float] = ..., waited_share: _Optional[float] = ..., resent: _Optional[int] = ..., peak_outstanding: _Optional[int] = ...) -> None: ...
+    report: WorkerReport
+    def __init__(self, series_index: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., last_issue_ns: _Optional[int] = ..., last_batch_sequence: _Optional[int] = ..., ended_by: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[ErrorCount, _Mapping]]] = ..., all_issued: _Optional[bool] = ..., report: _Optional[_Union[WorkerReport, _Mapping]] = ...) -> None: ...
 
 class ErrorCount(_message.Message):
     __slots__ = ("code", "message", "count", "sut_index")

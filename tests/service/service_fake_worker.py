@@ -112,7 +112,9 @@ class FakeWorker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(0.3)
-            await self.say(heartbeat=pb.Heartbeat(cpu_share=0.5))
+            await self.say(
+                heartbeat=pb.Heartbeat(report=pb.WorkerReport(figures={"cpu_share": 0.5}))
+            )
 
     async def _answer(self, kind: str, body: object) -> None:
         await getattr(self, f"_on_{kind}")(body)

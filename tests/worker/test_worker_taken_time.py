@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from loadgen_service.core.facts.worker_report import WorkerReport
 from loadgen_service.worker.host.cpu_steal import (
     TICK_NS,
-    ContentionShares,
     CpuContention,
     read_cpu_contention,
-    shares_between,
+    report_between,
     stolen_ns,
     waited_ns,
 )
@@ -39,15 +39,16 @@ def test_time_on_the_run_queue(text, expected):
 
 def test_shares_are_of_the_time_between_two_readings():
     before, after = CpuContention(1_000, 50, 200), CpuContention(2_000, 150, 210)
-    assert shares_between(before, after) == ContentionShares(stolen=0.1, waited=0.01)
+    assert report_between(before, after) == WorkerReport(stolen_share=0.1, waited_share=0.01)
     silent = CpuContention(2_000, None, None)
-    assert shares_between(before, silent) == ContentionShares(None, None)
-    assert shares_between(before, before) == ContentionShares(0, 0)
+    assert report_between(before, silent) == WorkerReport()
+    assert report_between(before, before) == WorkerReport(stolen_share=0, waited_share=0)
 
 
 def test_this_system_is_read():
     first = read_cpu_contention()
     last = read_cpu_contention()
     assert last.at_ns >= first.at_ns
-    for one in shares_between(first, last).stolen, shares_between(first, last).waited:
+    report = report_between(first, last)
+    for one in report.stolen_share, report.waited_share:
         assert one is None or one >= 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from loadgen_service.core.facts.server_stats import ServerFacts
+from loadgen_service.core.facts.worker_report import WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +24,15 @@ class ClockFacts:
     error_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFacts:
-    """One worker's part in one series. ``issued_count`` counts requests, in the order of its shard.
+@dataclass(frozen=True)
+class WorkerFacts(WorkerReport):
+    """One worker's part in one series, with what it reported of it.
 
+    ``issued_count`` counts requests, in the order of its shard.
     ``lost`` means that it died or fell silent: rows of its shard that no record reached are lost.
     ``lost_reason`` without ``lost``: it left before its time, and said what it had issued.
     ``start_clock_ns``: the series' start on its own monotonic clock; ``clock_offset_ns``: the
-    service's clock less its own, as measured before that start. ``stolen_share``: the share of its
-    processors' time that the hypervisor gave to others; ``waited_share``: the share of the series
-    that it was able to run and did not; None: its system does not tell. ``resent_count``: requests
-    sent again since the SUT had certainly not processed them.
+    service's clock less its own, as measured before that start.
     """
 
     worker_index: int
@@ -43,16 +42,10 @@ class WorkerFacts:
     lost_reason: str = ""
     issued_count: int = 0
     last_issue_ns: int = -1
-    late_start_ns: int = 0
     ended_by: str = ""
-    blocked_by_streams: int = 0
-    resent_count: int = 0
-    peak_outstanding: int = 0
     clock_offset_ns: int = 0
     clock_error_ns: int = 0
     start_clock_ns: int = 0
-    stolen_share: float | None = None
-    waited_share: float | None = None
 
     @property
     def is_gone(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,9 @@ from loadgen_service.core.facts.run import (
     WorkerFacts,
 )
 from loadgen_service.core.facts.server_stats import ServerStatistics, server_statistics
+from loadgen_service.core.facts.worker_report import WorkerReport, report_fields
 from loadgen_service.core.figures.bursts import BurstFigures
+from loadgen_service.core.figures.figure import Figure
 from loadgen_service.core.figures.loadgen import LoadgenFigures
 from loadgen_service.core.figures.sequences import SequenceFigures
 from loadgen_service.core.figures.series import PartFigures, SeriesFigures
@@ -49,24 +51,59 @@ class Metric(Part):
     unit: str
 
 
+TIMES: Final = "times"
+"""Group of the distributions of a series, of one SUT or of one worker."""
+
+
+def _time(label: str, about: str, indent: int = 0) -> Figure:
+    return Figure(label, "ns", about, better="less", group=TIMES, indent=indent)
+
+
+Measured = Distribution | None
+
+
 class MeasuredTimes(Part):
     """Distributions over requests (ns); null where nothing was measured."""
 
-    issue_delay_ns: Distribution | None = Field(None, description="issued - scheduled")
-    late_ns: Distribution | None = Field(None, description="released - scheduled: the generator's")
-    blocked_ns: Distribution | None = Field(None, description="issued - released: the transport's")
-    service_ns: Distribution | None = Field(None, description="completed - issued, of completed")
-    first_response_ns: Distribution | None = Field(None, description="first response - scheduled")
-    server_queue_ns: Distribution | None = Field(None, description="waiting in the SUT")
-    server_compute_ns: Distribution | None = Field(None, description="computing in the SUT")
-    server_total_ns: Distribution | None = Field(None, description="sent - received in the SUT")
-    network_ns: Distribution | None = Field(None, description="service_ns less server_total_ns")
-    to_sut_ns: Distribution | None = Field(
-        None, description="issued to received by the SUT, over two clocks: +- hop_error_ns"
+    first_response_ns: Annotated[
+        Measured, _time("first response", "first response - scheduled")
+    ] = None
+    issue_delay_ns: Annotated[Measured, _time("issue delay", "issued - scheduled")] = None
+    late_ns: Annotated[
+        Measured, _time("generator late", "released - scheduled: the generator's", indent=1)
+    ] = None
+    blocked_ns: Annotated[
+        Measured, _time("blocked", "issued - released: the transport's", indent=1)
+    ] = None
+    service_ns: Annotated[Measured, _time("service time", "completed - issued, of completed")] = (
+        None
     )
-    from_sut_ns: Distribution | None = Field(
-        None, description="sent by the SUT to completed, over two clocks: +- hop_error_ns"
+    server_queue_ns: Annotated[Measured, _time("server queue", "waiting in the SUT", indent=1)] = (
+        None
     )
+    server_compute_ns: Annotated[
+        Measured, _time("server compute", "computing in the SUT", indent=1)
+    ] = None
+    server_total_ns: Measured = Field(None, description="sent - received in the SUT")
+    network_ns: Annotated[
+        Measured, _time("network, rest", "service_ns less server_total_ns", indent=1)
+    ] = None
+    to_sut_ns: Annotated[
+        Measured,
+        _time(
+            "to the SUT",
+            "issued to received by the SUT, over two clocks: +- hop_error_ns",
+            indent=2,
+        ),
+    ] = None
+    from_sut_ns: Annotated[
+        Measured,
+        _time(
+            "back from it",
+            "sent by the SUT to completed, over two clocks: +- hop_error_ns",
+            indent=2,
+        ),
+    ] = None
     hop_error_ns: int | None = Field(None, description="error bar of both, the widest there was")
 
 
@@ -115,8 +152,8 @@ class SutSummary(MeasuredTimes):
         )
 
 
-class WorkerSummary(MeasuredTimes):
-    """One worker in one series; times and latency are of its requests."""
+class WorkerSummary(MeasuredTimes, WorkerReport):  # type: ignore[misc]  # a model is frozen too
+    """One worker in one series, with its report; times and latency are of its requests."""
 
     worker_index: int
     host: str
@@ -124,24 +161,12 @@ class WorkerSummary(MeasuredTimes):
     lost: bool
     lost_reason: str
     ended_by: str
-    late_start_ns: int
     clock_offset_ns: int
     clock_error_ns: int
     start_clock_ns: int = Field(0, description="the start on the worker's monotonic clock")
     clocks: list[ClockFacts] = Field(
         default_factory=list, description="every measurement of the service's and the SUTs' clocks"
     )
-    stolen_share: float | None = Field(
-        None, description="share of its processors' time that the hypervisor gave to others"
-    )
-    waited_share: float | None = Field(
-        None, description="share of the series that it was able to run and did not"
-    )
-    blocked_by_streams: int
-    resent_count: int = Field(
-        0, description="requests sent again, which the SUT had certainly not processed"
-    )
-    peak_outstanding: int = Field(0, description="most requests with the SUTs at once")
     requests: Counts | None
     samples: Counts | None
     completed_samples_per_second: float | None
@@ -159,16 +184,11 @@ class WorkerSummary(MeasuredTimes):
             lost=facts.lost,
             lost_reason=facts.lost_reason,
             ended_by=facts.ended_by,
-            late_start_ns=facts.late_start_ns,
             clock_offset_ns=facts.clock_offset_ns,
             clock_error_ns=facts.clock_error_ns,
             start_clock_ns=facts.start_clock_ns,
             clocks=[one for one in clocks if one.worker_index == facts.worker_index],
-            stolen_share=facts.stolen_share,
-            waited_share=facts.waited_share,
-            blocked_by_streams=facts.blocked_by_streams,
-            resent_count=facts.resent_count,
-            peak_outstanding=facts.peak_outstanding,
+            **report_fields(facts.to_message()),
             requests=part.requests if part else None,
             samples=part.samples if part else None,
             completed_samples_per_second=part.completed_samples_per_second if part else None,

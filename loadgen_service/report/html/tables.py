@@ -10,7 +10,14 @@ from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.summary.parts import CountsByLevel, SeriesSummary, SutSummary
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.core.verdict.findings.finding import Finding
-from loadgen_service.report.formatting import say_count, say_ns, say_rate, say_share, say_verdict
+from loadgen_service.report.formatting import (
+    measured_times,
+    report_said,
+    say_count,
+    say_ns,
+    say_rate,
+    say_verdict,
+)
 from loadgen_service.report.html.page import COLOURS, Cell, folded, html_table
 from loadgen_service.report.html.plots import HOP_NAMES
 
@@ -18,19 +25,6 @@ Rows = list[list[str | Cell]]
 
 _COUNTS: Final = ("planned", "not_issued", "issued", "completed", "failed", "timed_out", "lost")
 _QUANTILES: Final = ("min", "mean", "p50", "p90", "p95", "p97", "p99", "p99_9", "max")
-_TIMES: Final = {
-    "latency_ns": "latency",
-    "first_response_ns": "first response",
-    "issue_delay_ns": "issue delay",
-    "late_ns": "generator late",
-    "blocked_ns": "blocked",
-    "service_ns": "service time",
-    "server_queue_ns": "server queue",
-    "server_compute_ns": "server compute",
-    "network_ns": "network, rest",
-    "to_sut_ns": "to the SUT",
-    "from_sut_ns": "back from it",
-}
 _SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed", "data_seed")
 
 
@@ -62,13 +56,9 @@ def counts_table(counts: CountsByLevel) -> str:
 
 def distributions_table(series: SeriesSummary) -> str:
     """Every measured time of a series, exact."""
-    rows = [
-        [title, *_quantiles(found)]
-        for name, title in _TIMES.items()
-        if (found := getattr(series, name))
-        # one message an answer: the first response is the answer
-        and not (name == "first_response_ns" and found == series.latency_ns)
-    ]
+    measured = [("latency", series.latency_ns)] if series.latency_ns else []
+    measured += [(figure.label, found) for figure, found in measured_times(series)]
+    rows = [[title, *_quantiles(found)] for title, found in measured]
     found_table = html_table(["", *(name.replace("_", ".") for name in _QUANTILES)], rows)
     if series.hop_error_ns is None:
         return found_table
@@ -153,8 +143,7 @@ def identity_tables(summary: Summary) -> list[tuple[str, str, str]]:
             f"{one.host or '-'}, pid {one.pid}",
             f"ended by {one.ended_by or '-'}" + (f", LOST: {one.lost_reason}" if one.lost else ""),
             f"clock offset {say_ns(one.clock_offset_ns)} ± {say_ns(one.clock_error_ns)}",
-            f"time taken by the hypervisor {say_share(one.stolen_share)}, "
-            f"waited for a processor {say_share(one.waited_share)}",
+            report_said(one),
         ]
         for one in summary.workers
     ]

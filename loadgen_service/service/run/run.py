@@ -155,12 +155,7 @@ def worker_statuses(leased: LeasedWorkers) -> list[pb.WorkerStatus]:
             host=worker.host,
             pid=worker.pid,
             lost=bool(leased.lost_reason(worker)),
-            unacknowledged_batches=worker.heartbeat.unacknowledged_batches,
-            cpu_share=worker.heartbeat.cpu_share,
-            rss_bytes=worker.heartbeat.rss_bytes,
-            loop_lag_ns=worker.heartbeat.loop_lag_ns,
-            stolen_share=worker.heartbeat.stolen_share,
-            waited_share=worker.heartbeat.waited_share,
+            report=worker.heartbeat.report,
             clock=worker.clock,
         )
         for worker in leased.workers

@@ -13,6 +13,7 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.facts.run import ErrorFacts, SeriesFacts, WorkerFacts
+from loadgen_service.core.facts.worker_report import report_fields
 from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.run_state import RunEvent
 from loadgen_service.core.scenarios import SCENARIOS
@@ -345,16 +346,11 @@ class SeriesConductor:
             lost_reason=reason,
             issued_count=done.issued,
             last_issue_ns=done.last_issue_ns,
-            late_start_ns=done.late_start_ns,
             ended_by=done.ended_by,
-            blocked_by_streams=done.blocked_by_streams,
-            resent_count=done.resent,
-            peak_outstanding=done.peak_outstanding,
             clock_offset_ns=self._clocks.used(worker).offset_ns,
             clock_error_ns=self._clocks.used(worker).error_ns,
             start_clock_ns=self._clocks.start_clock_ns(worker),
-            stolen_share=done.stolen_share if done.HasField("stolen_share") else None,
-            waited_share=done.waited_share if done.HasField("waited_share") else None,
+            **report_fields(done.report.figures),
         )
 
     def _errors(self) -> tuple[ErrorFacts, ...]:

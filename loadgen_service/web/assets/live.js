@@ -141,11 +141,15 @@
     }));
   }
 
+  // unit of a figure: factor and what stands behind its label
+  const UNITS = { ns: [1e-6, ", ms"], bytes: [1e-6, ", MB"], share: [100, ", %"], cores: [1, ""], count: [1, ""] };
+
   function tables(run) {
     table("suts", ["SUT", "completed", "failed or timed out", "p99, ms"],
       run.suts.map((s) => [s.address, s.completed, s.errors, s.completed ? say(s.p99_ms) : "-"]));
-    table("workers-table", ["worker", "host", "cores", "memory, MB", "loop lag, ms", "batches waiting", ""],
-      run.workers.map((w) => [w.index, w.host, w.cpu_cores, w.rss_mb, w.lag_ms, w.unacknowledged, w.lost ? "LOST" : ""]));
+    const head = run.workers.length ? run.workers[0].figures.map((f) => f.label + UNITS[f.unit][1]) : [];
+    table("workers-table", ["worker", "host", ...head, ""], run.workers.map((w) =>
+      [w.index, w.host, ...w.figures.map((f) => f.value === null ? "-" : say(f.value * UNITS[f.unit][0])), w.lost ? "LOST" : ""]));
   }
 
   function result(run) {

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from loadgen_service.core.facts.worker_report import WorkerReport
+
 TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 """Unit of /proc/stat (proc(5), USER_HZ)."""
 
@@ -36,14 +38,6 @@ class CpuContention:
     waited_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ContentionShares:
-    """The difference of two readings as shares of the time between them, None where not told."""
-
-    stolen: float | None
-    waited: float | None
-
-
 def read_cpu_contention() -> CpuContention:
     """The counters of this process and its host now."""
     cpus = os.sched_getaffinity(0)
@@ -52,15 +46,16 @@ def read_cpu_contention() -> CpuContention:
     )
 
 
-def shares_between(before: CpuContention, after: CpuContention) -> ContentionShares:
-    """What was taken from ``before`` to ``after``."""
+def report_between(before: CpuContention, after: CpuContention) -> WorkerReport:
+    """What others took from ``before`` to ``after``, as shares of the time between."""
     wall_ns = max(1, after.at_ns - before.at_ns)
 
     def share(first: int | None, last: int | None) -> float | None:
         return None if first is None or last is None else max(0, last - first) / wall_ns
 
-    return ContentionShares(
-        share(before.stolen_ns, after.stolen_ns), share(before.waited_ns, after.waited_ns)
+    return WorkerReport(
+        stolen_share=share(before.stolen_ns, after.stolen_ns),
+        waited_share=share(before.waited_ns, after.waited_ns),
     )
 
 

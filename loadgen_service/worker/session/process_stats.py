@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from loadgen_service.worker.host.cpu_steal import (
-    ContentionShares,
-    read_cpu_contention,
-    shares_between,
-)
+from loadgen_service.core.facts.worker_report import WorkerReport
+from loadgen_service.worker.host.cpu_steal import read_cpu_contention, report_between
 
 PROBE_S: Final = 0.1
 """The loop's lag is probed this often, and the worst of a heartbeat's interval is told."""
@@ -50,10 +48,16 @@ class ProcessStats:
         lag_ns, self._lag_ns = self._lag_ns, 0
         return lag_ns
 
-    def taken(self) -> ContentionShares:
-        """What others took since the last call."""
+    def taken(self) -> WorkerReport:
+        """What others took since the last call. It may block for a millisecond."""
         before, self._taken = self._taken, read_cpu_contention()
-        return shares_between(before, self._taken)
+        return report_between(before, self._taken)
+
+    def report(self, taken: WorkerReport) -> WorkerReport:
+        """``taken`` with the figures of this process."""
+        return replace(
+            taken, cpu_share=self.cpu_share(), rss_bytes=rss_bytes(), loop_lag_ns=self.lag_ns()
+        )
 
 
 def rss_bytes() -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.facts.worker_report import WorkerReport
 from loadgen_service.core.pacing.pacer import Pacer
 from loadgen_service.core.pacing.sequence_pacer import SequencePacer
 from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, shard_rows
@@ -22,10 +23,9 @@ from loadgen_service.sut.interface import SystemUnderTest
 from loadgen_service.sut.read_coalescer import ReadCoalescer
 from loadgen_service.worker.host import gc_control
 from loadgen_service.worker.host.cpu_steal import (
-    ContentionShares,
     CpuContention,
     read_cpu_contention,
-    shares_between,
+    report_between,
 )
 from loadgen_service.worker.issue.loop import SeriesLoop
 from loadgen_service.worker.issue.sequence_loop import EVERY_ROW, SequenceLoop, sequence_shard
@@ -211,7 +211,7 @@ class Series:
         if self._equipment.outbox.last_sequence == self._sequence_before:
             self._equipment.outbox.put(SealedNothing(self.index))
         before = self._taken_before or read_cpu_contention()
-        taken = shares_between(before, read_cpu_contention())
+        taken = report_between(before, read_cpu_contention())
         self._say_done(self._equipment.outbox.last_sequence, taken)
         self.done.set()
 
@@ -270,12 +270,17 @@ class Series:
 
     def _say_issued(self) -> None:
         """The first of two words: the last request is on its way, so SUTs may be flushed."""
-        self._say_done(
-            0, ContentionShares(None, None)
-        )  # reading it now would delay the last answers
+        self._say_done(0, WorkerReport())  # reading it now would delay the last answers
 
-    def _say_done(self, last_batch_sequence: int, taken: ContentionShares) -> None:
+    def _say_done(self, last_batch_sequence: int, taken: WorkerReport) -> None:
         loop = self._loop
+        report = replace(
+            taken,
+            late_start_ns=loop.late_start_ns,
+            blocked_by_streams=self._blocked_count(),
+            resent_count=loop.resends.count,
+            peak_outstanding=loop.peak_outstanding,
+        )
         self._equipment.say(
             pb.FromWorker(
                 done=pb.SeriesDone(
@@ -286,15 +291,10 @@ class Series:
                     timed_out=loop.timed_out_count,
                     last_issue_ns=loop.last_issue_ns,
                     last_batch_sequence=last_batch_sequence,
-                    late_start_ns=loop.late_start_ns,
                     ended_by=loop.ended_by,
                     errors=_error_counts(loop),
-                    blocked_by_streams=self._blocked_count(),
                     all_issued=True,
-                    stolen_share=taken.stolen,
-                    waited_share=taken.waited,
-                    resent=loop.resends.count,
-                    peak_outstanding=loop.peak_outstanding,
+                    report=pb.WorkerReport(figures=report.to_message()),
                 )
             )
         )

@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -237,6 +238,10 @@ class Session:
             # in a thread: a host of many processors takes a millisecond to tell
             taken = await asyncio.to_thread(self._process_stats.taken)
             run = self._run
+            report = replace(
+                self._process_stats.report(taken),
+                unacknowledged_batches=run.outbox.unacknowledged_count if run else 0,
+            )
             series = run.series if run is not None else None
             self.say(
                 pb.FromWorker(
@@ -244,12 +249,7 @@ class Session:
                         issued=series.issued_count if series else 0,
                         completed=series.completed_count if series else 0,
                         outstanding=series.outstanding_count if series else 0,
-                        unacknowledged_batches=run.outbox.unacknowledged_count if run else 0,
-                        cpu_share=self._process_stats.cpu_share(),
-                        rss_bytes=rss_bytes(),
-                        loop_lag_ns=self._process_stats.lag_ns(),
-                        stolen_share=taken.stolen or 0.0,
-                        waited_share=taken.waited or 0.0,
+                        report=pb.WorkerReport(figures=report.to_message()),
                     )
                 )
             )
