@@ -11,6 +11,7 @@ import pytest
 from source_trees import nodes_of, text_of, tree_of
 
 from loadgen_service.core.protocols import PROTOCOLS, SCHEMES
+from loadgen_service.core.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("loadgen_service", "sut_server", "proto/grpc_wire", "proto/host_tuning")
@@ -183,22 +184,43 @@ def test_a_guilty_file_is_listed(check, text, fault, tmp_path, monkeypatch):
     assert faults(check, [path]) == [f"guilty.py: {fault}"]
 
 
-def test_scenarios_are_rows_of_one_table():
-    """No comparison with a scenario's name outside the table, its planner and its pacer.
+# where LoadGen's own files or vocabulary differ by LoadGen's scenario
+LOADGENS_OWN = ("loadgen_service/mlperf/", "loadgen_service/core/settings/loadgen_mapping.py")
 
-    LoadGen's own files are excused: their lines differ by LoadGen's scenario, not by ours.
-    """
-    allowed = {
-        "loadgen_service/core/",
-        "loadgen_service/cli/verbs/demo",
-        "loadgen_service/mlperf/",
-        "loadgen_service/binding/",
-    }
-    pattern = re.compile(r"scenario (==|in|!=) ")
+
+def scenario_branches(tree: ast.AST) -> Iterator[int]:
+    """Lines that compare a scenario with a name, or look a scenario's name up in a table."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+            named = any(
+                isinstance(one, ast.Constant) and one.value in SCENARIOS
+                for part in parts
+                for one in ast.walk(part)
+            )
+            if named and any("scenario" in ast.unparse(part) for part in parts):
+                yield node.lineno
+        elif isinstance(node, ast.Dict):
+            keys = {one.value for one in node.keys if isinstance(one, ast.Constant)}
+            if len(keys & {*SCENARIOS}) > 1:
+                yield node.lineno
+        elif isinstance(node, ast.MatchValue) and ast.unparse(node.value)[1:-1] in SCENARIOS:
+            yield node.value.lineno
+
+
+def test_scenarios_are_rows_of_one_table():
+    """No branch on a scenario's name outside the table, its planner and its pacer."""
+    allowed = (
+        "loadgen_service/core/scenarios.py",
+        "loadgen_service/core/plan/",
+        "loadgen_service/core/pacing/",
+        *LOADGENS_OWN,
+    )
     guilty = [
-        name_of(path)
+        f"{name_of(path)}:{line}"
         for path in OURS
-        if not name_of(path).startswith(tuple(allowed)) and pattern.search(text_of(path))
+        if not name_of(path).startswith(allowed)
+        for line in scenario_branches(tree_of(path))
     ]
     assert not guilty, f"branches on a scenario's name: {guilty}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen_service.binding.values import TestMode, TestScenario
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import (
     RENAMED,
@@ -179,8 +180,8 @@ def _official(name: str, number: ConfNumber, scenario: str) -> tuple[str, Any]:
     if name == "target_latency_ms":
         return "server_target_latency_ns", int(number) * NS_PER_MS
     if name == "target_qps":
-        offline = scenario == "offline"
-        return "offline_expected_qps" if offline else "server_target_qps", float(number)
+        pulled = SCENARIOS[scenario].pulled
+        return "offline_expected_qps" if pulled else "server_target_qps", float(number)
     if name in ("ttft_latency_ms", "tpot_latency_ms"):
         return name.removesuffix("_ms"), int(number) * NS_PER_MS
     return (name if name in SAME else _OFFICIAL_OF[name]), number

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loadgen_service.core.settings.traffic import ScenarioName
+from loadgen_service.core.scenarios import ScenarioName
 from loadgen_service.errors import SettingsError
 
 SUFFIX: Final = ".yaml"

@@ -5,15 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ScenarioName = Literal["single_stream", "multi_stream", "server", "offline", "burst", "concurrency"]
+
+MetricName = Literal[
+    "early_stopping_latency",
+    "completed_samples_per_second",
+    "samples_per_second",
+    "target_percentile_latency",
+    "completed_qps",
+]
+
+RateName = Literal[
+    "completed_samples_per_second",
+    "scheduled_samples_per_second",
+    "samples_per_second",
+    "qps_with_overhead",
+    "qps_without_overhead",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class ScenarioRow:
     """What the pacer, the planner and the judge need to know of a scenario.
 
-    ``due``: where due times come from. ``loop``: open loops follow instants, closed loops follow
-    completions. ``ends``: who ends it. ``duration_clock``: which instant must reach
-    min_duration_ms (LoadGen, specification 3.4). ``load_settings``: what says how much is out at
-    once, where that is given and not measured; runs that differ in it are no comparison.
+    ``due``: where due times come from. ``closed``: closed loops follow completions, open ones
+    instants. ``duration_clock``: which instant must reach min_duration_ms (LoadGen, specification
+    3.4). ``load_settings``: what says how much is out at once, where that is given and not
+    measured; runs that differ in it are no comparison. ``metric``: the one number that it is
+    about, what LoadGen's submission takes, ours where LoadGen has none. ``rates``: figures of
+    specification 3.3 that it has. ``loadgen_name``: its name in LoadGen; empty where LoadGen has
+    no such scenario. ``relief``: how to lower its load.
     """
 
     due: Literal["completion", "arrivals", "start", "bursts"]
@@ -27,7 +48,12 @@ class ScenarioRow:
     lateness_judged: bool
     early_stopping: Literal["estimate", "limit", "bursts", "none"]
     duration_clock: Literal["issued", "scheduled", "latency", "window"]
+    metric: MetricName
+    metric_unit: Literal["ns", "1/s"]
+    rates: tuple[RateName, ...] = ()
+    loadgen_name: str = ""
     load_settings: tuple[str, ...] = ()
+    relief: str = "make the SUT faster"
 
 
 SCENARIOS: dict[str, ScenarioRow] = {
@@ -43,6 +69,10 @@ SCENARIOS: dict[str, ScenarioRow] = {
         lateness_judged=False,
         early_stopping="estimate",
         duration_clock="issued",
+        metric="early_stopping_latency",
+        metric_unit="ns",
+        rates=("qps_with_overhead", "qps_without_overhead"),
+        loadgen_name="SingleStream",
     ),
     "multi_stream": ScenarioRow(
         due="completion",
@@ -56,6 +86,9 @@ SCENARIOS: dict[str, ScenarioRow] = {
         lateness_judged=False,
         early_stopping="estimate",
         duration_clock="issued",
+        metric="early_stopping_latency",
+        metric_unit="ns",
+        loadgen_name="MultiStream",
     ),
     "server": ScenarioRow(
         due="arrivals",
@@ -69,6 +102,11 @@ SCENARIOS: dict[str, ScenarioRow] = {
         lateness_judged=True,
         early_stopping="limit",
         duration_clock="scheduled",
+        metric="completed_samples_per_second",
+        metric_unit="1/s",
+        rates=("completed_samples_per_second", "scheduled_samples_per_second"),
+        loadgen_name="Server",
+        relief="lower --target-qps",
     ),
     "offline": ScenarioRow(
         due="start",
@@ -82,6 +120,10 @@ SCENARIOS: dict[str, ScenarioRow] = {
         lateness_judged=False,
         early_stopping="none",
         duration_clock="latency",
+        metric="samples_per_second",
+        metric_unit="1/s",
+        rates=("samples_per_second",),
+        loadgen_name="Offline",
     ),
     "burst": ScenarioRow(
         due="bursts",
@@ -96,6 +138,9 @@ SCENARIOS: dict[str, ScenarioRow] = {
         early_stopping="bursts",
         duration_clock="scheduled",
         load_settings=("burst_query_count",),
+        metric="target_percentile_latency",
+        metric_unit="ns",
+        relief="lower --burst-query-count",
     ),
     "concurrency": ScenarioRow(
         due="completion",
@@ -110,5 +155,8 @@ SCENARIOS: dict[str, ScenarioRow] = {
         early_stopping="none",
         duration_clock="window",
         load_settings=("concurrency",),
+        metric="completed_qps",
+        metric_unit="1/s",
+        relief="lower --concurrency",
     ),
 }

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from official_loadgen import OfficialLoadGen
 
 from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
+from loadgen_service.core.scenarios import ScenarioName
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.settings.traffic import ScenarioName
 
 SEEDS = st.integers(0, 2**64 - 1)
 

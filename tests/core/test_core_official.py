@@ -17,8 +17,8 @@ from official_plans import (
 )
 
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
+from loadgen_service.core.scenarios import ScenarioName
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.settings.traffic import ScenarioName
 
 
 @pytest.fixture(scope="module")

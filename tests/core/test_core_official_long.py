@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from official_loadgen import OfficialLoadGen
 from official_plans import OFFICIAL_SCENARIO, compare_plans, drawn_settings
 
-from loadgen_service.core.settings.traffic import ScenarioName
+from loadgen_service.core.scenarios import ScenarioName
 
 COUNT = int(os.environ.get("LOADGEN_DRAWN_SETTINGS", "2000"))
 """Of each scenario."""

@@ -6,6 +6,7 @@ latency here; None stands for a figure that is infinite or that the scenario doe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ import numpy as np
 from loadgen_service.core.records.columns import NEVER, Status
 from loadgen_service.core.records.query_rows import BoolArray, QueryRows
 from loadgen_service.core.records.request_table import Int64Array
-from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.scenarios import SCENARIOS, RateName
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stats.early_stopping import estimate_index, min_total_count
 from loadgen_service.core.stats.percentiles import quantile_index, truncated_mean, values_at
@@ -108,7 +109,8 @@ def loadgen_figures(
     scheduled, issued = (_known(t, last) for t in (queries.scheduled_ns, queries.issued_ns))
     done = _known(queries.completed_ns, last, queries.status == Status.COMPLETED)
     max_latency = int(latencies.completed_ns.max()) if len(latencies.completed_ns) else None
-    clock = SCENARIOS[settings.scenario].duration_clock
+    row = SCENARIOS[settings.scenario]
+    counted = _Counted(latencies, scheduled, issued, done)
     durations = {
         "issued": issued,
         "scheduled": scheduled,
@@ -117,7 +119,7 @@ def loadgen_figures(
     }
     limit_ns = settings.latency_limit_ns
     return LoadgenFigures(
-        duration_ns=durations[clock],
+        duration_ns=durations[row.duration_clock],
         final_query_scheduled_ns=scheduled,
         final_query_issued_ns=issued,
         final_query_done_ns=done,
@@ -126,34 +128,50 @@ def loadgen_figures(
         target_percentile_latency_ns=latencies.at_quantile(settings.percentile),
         overlatency_count=latencies.count_above(limit_ns) if limit_ns else None,
         early_stopping=stopping,
-        **_rates(settings.scenario, latencies, scheduled, issued, done),
+        **{name: _RATES[name](counted) for name in row.rates},
     )
 
 
-def _rates(
-    scenario: str,
-    latencies: Latencies,
-    scheduled_ns: int | None,
-    issued_ns: int | None,
-    done_ns: int | None,
-) -> dict[str, float | None]:
-    """Specification 3.3; only completed samples count as completed."""
-    completed, issued = len(latencies.completed_ns), latencies.count
-    if scenario == "server":
-        return {
-            "completed_samples_per_second": per_second(completed - 1, done_ns),
-            "scheduled_samples_per_second": per_second(issued - 1, scheduled_ns),
-        }
-    if scenario == "offline":
-        makespan = int(latencies.completed_ns.max()) if completed else None
-        return {"samples_per_second": per_second(completed, makespan)}
-    if scenario == "single_stream":
-        mean_ns = truncated_mean(latencies.completed_ns) if completed else None
-        return {
-            "qps_with_overhead": per_second(issued - 1, issued_ns),
-            "qps_without_overhead": per_second(1, mean_ns),
-        }
-    return {}
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What the rates are made of; only completed samples count as completed."""
+
+    latencies: Latencies
+    scheduled_ns: int | None
+    issued_ns: int | None
+    done_ns: int | None
+
+    @property
+    def completed_count(self) -> int:
+        return len(self.latencies.completed_ns)
+
+    def completed_samples_per_second(self) -> float | None:
+        return per_second(self.completed_count - 1, self.done_ns)
+
+    def scheduled_samples_per_second(self) -> float | None:
+        return per_second(self.latencies.count - 1, self.scheduled_ns)
+
+    def samples_per_second(self) -> float | None:
+        completed_ns = self.latencies.completed_ns
+        makespan_ns = int(completed_ns.max()) if len(completed_ns) else None
+        return per_second(self.completed_count, makespan_ns)
+
+    def qps_with_overhead(self) -> float | None:
+        return per_second(self.latencies.count - 1, self.issued_ns)
+
+    def qps_without_overhead(self) -> float | None:
+        completed_ns = self.latencies.completed_ns
+        return per_second(1, truncated_mean(completed_ns) if len(completed_ns) else None)
+
+
+_RATES: Final[dict[RateName, Callable[[_Counted], float | None]]] = {
+    "completed_samples_per_second": _Counted.completed_samples_per_second,
+    "scheduled_samples_per_second": _Counted.scheduled_samples_per_second,
+    "samples_per_second": _Counted.samples_per_second,
+    "qps_with_overhead": _Counted.qps_with_overhead,
+    "qps_without_overhead": _Counted.qps_without_overhead,
+}
+"""Specification 3.3."""
 
 
 def per_second(count: float, duration_ns: int | None) -> float | None:

@@ -6,10 +6,12 @@ LoadGen's spelling. Refuses to know the official package itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 
 NS_PER_MS: Final = 1_000_000
@@ -17,12 +19,7 @@ NS_PER_MS: Final = 1_000_000
 OfficialValue = str | int | float | bool
 
 SCENARIO_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "single_stream": "SingleStream",
-        "multi_stream": "MultiStream",
-        "server": "Server",
-        "offline": "Offline",
-    }
+    {name: row.loadgen_name for name, row in SCENARIOS.items() if row.loadgen_name}
 )
 MODE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -79,7 +76,60 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType(
 )
 """LoadGen's name -> ours, same unit."""
 
-_STREAMS: Final = {"single_stream": "single_stream", "multi_stream": "multi_stream"}
+
+def _rate(qps: OfficialValue) -> float:
+    return float(qps) if float(qps) > 0 else 1.0
+
+
+def _percent(quantile: OfficialValue) -> float:
+    """The percentile whose hundredth, in double, is ``quantile`` or the double next to it."""
+    return round(float(quantile) * 100, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnField:
+    """A field of TestSettings that one scenario has: LoadGen's name, and how to and from ours."""
+
+    official: str
+    ours: str
+    value: Callable[[Settings], OfficialValue]
+    back: Callable[[OfficialValue], float]
+
+
+def _percentile(scenario: str) -> OwnField:
+    name = f"{scenario}_target_latency_percentile"
+    return OwnField(name, "target_latency_percentile", lambda one: one.percentile, _percent)
+
+
+def _expected_latency(scenario: str) -> OwnField:
+    return OwnField(
+        f"{scenario}_expected_latency_ns",
+        "expected_latency_ms",
+        lambda one: one.expected_latency_ms * NS_PER_MS,
+        lambda ns: float(ns) / NS_PER_MS,
+    )
+
+
+OWN_FIELDS: Final[Mapping[str, tuple[OwnField, ...]]] = MappingProxyType(
+    {
+        "single_stream": (_expected_latency("single_stream"), _percentile("single_stream")),
+        "multi_stream": (_expected_latency("multi_stream"), _percentile("multi_stream")),
+        "server": (
+            _percentile("server"),
+            OwnField("server_target_qps", "target_qps", lambda one: one.target_qps, _rate),
+            OwnField(
+                "server_target_latency_ns",
+                "target_latency_ms",
+                lambda one: one.latency_limit_ns,
+                lambda ns: int(ns) / NS_PER_MS,
+            ),
+        ),
+        "offline": (
+            OwnField("offline_expected_qps", "target_qps", lambda one: one.target_qps, _rate),
+        ),
+    }
+)
+"""Scenario -> the fields that LoadGen names after it."""
 
 
 def official_fields(settings: Settings) -> dict[str, OfficialValue]:
@@ -99,16 +149,7 @@ def official_fields(settings: Settings) -> dict[str, OfficialValue]:
     }
     fields |= {name: getattr(settings, name) for name in SAME}
     fields |= {name: getattr(settings, ours) for name, ours in RENAMED.items()}
-    if scenario in _STREAMS:
-        fields[f"{scenario}_expected_latency_ns"] = settings.expected_latency_ms * NS_PER_MS
-    if scenario in (*_STREAMS, "server"):
-        fields[f"{scenario}_target_latency_percentile"] = settings.percentile
-    if scenario == "server":
-        fields["server_target_qps"] = settings.target_qps
-        fields["server_target_latency_ns"] = settings.latency_limit_ns
-    if scenario == "offline":
-        fields["offline_expected_qps"] = settings.target_qps
-    return fields
+    return fields | {own.official: own.value(settings) for own in OWN_FIELDS[scenario]}
 
 
 def settings_values(fields: Mapping[str, OfficialValue]) -> dict[str, object]:
@@ -125,31 +166,11 @@ def settings_values(fields: Mapping[str, OfficialValue]) -> dict[str, object]:
     }
     values |= {name: fields[name] for name in SAME}
     values |= {ours: fields[name] for name, ours in RENAMED.items()}
-    if scenario in _STREAMS:
-        expected = float(fields[f"{scenario}_expected_latency_ns"])
-        values["expected_latency_ms"] = expected / NS_PER_MS
-    if scenario in (*_STREAMS, "server"):
-        quantile = float(fields[f"{scenario}_target_latency_percentile"])
-        values["target_latency_percentile"] = _percent(quantile)
-    if scenario == "server":
-        values["target_qps"] = _rate(fields["server_target_qps"])
-        values["target_latency_ms"] = int(fields["server_target_latency_ns"]) / NS_PER_MS
-    if scenario == "offline":
-        values["target_qps"] = _rate(fields["offline_expected_qps"])
-    return values
+    return values | {own.ours: own.back(fields[own.official]) for own in OWN_FIELDS[scenario]}
 
 
 def _name_of(names: Mapping[str, str], official: OfficialValue) -> str:
     return next(ours for ours, name in names.items() if name == official)
-
-
-def _rate(qps: OfficialValue) -> float:
-    return float(qps) if float(qps) > 0 else 1.0
-
-
-def _percent(quantile: float) -> float:
-    """The percentile whose hundredth, in double, is ``quantile`` or the double next to it."""
-    return round(quantile * 100, 10)
 
 
 def network_sut_name(names: Iterable[str]) -> str:

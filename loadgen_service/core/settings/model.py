@@ -169,7 +169,7 @@ class Settings(
             raise ValueError(
                 "samples_per_request: only offline and multi_stream queries carry several samples"
             )
-        if self.concurrency < self.workers and self.scenario == "concurrency":
+        if self.concurrency < self.workers and "concurrency" in row.load_settings:
             raise ValueError("concurrency: must be at least the number of workers")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("tls_cert, tls_key: give both or neither")
@@ -239,9 +239,9 @@ class Settings(
             )
 
     def _arrivals_agree(self) -> None:
-        if self.searches_peak and (
-            self.scenario != "server" or self.arrivals not in ("poisson", "constant", "gamma")
-        ):
+        follows_arrivals = SCENARIOS[self.scenario].due == "arrivals"
+        searchable = follows_arrivals and self.arrivals in ("poisson", "constant", "gamma")
+        if self.searches_peak and not searchable:
             raise ValueError(
                 "mode: find_peak searches the rate of the server scenario; use --scenario server "
                 "and --arrivals poisson, constant or gamma"
@@ -251,7 +251,7 @@ class Settings(
             "steps": ("steps", self.steps),
             "trace": ("trace_file", self.trace_file),
         }
-        if self.scenario == "server" and self.arrivals in needs:
+        if follows_arrivals and self.arrivals in needs:
             name, value = needs[self.arrivals]
             if not value:
                 raise ValueError(f"{name}: required by --arrivals {self.arrivals}")

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-ScenarioName = Literal["single_stream", "multi_stream", "server", "offline", "burst", "concurrency"]
+from loadgen_service.core.scenarios import ScenarioName
+
 ArrivalName = Literal["poisson", "constant", "gamma", "ramp", "steps", "trace"]
 ModeName = Literal["performance", "accuracy", "submission", "find_peak"]
 

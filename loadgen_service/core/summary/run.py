@@ -20,6 +20,7 @@ from loadgen_service.core.figures.streams import StreamFigures
 from loadgen_service.core.figures.tokens import TokenFigures
 from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.records.query_rows import Counts
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import BY_INDEX_PLATFORM, IN_PROCESS_PLATFORM
 from loadgen_service.core.stats.outliers import Sibling, outliers
@@ -46,17 +47,6 @@ from loadgen_service.core.verdict.judge import Verdict, series_facts
 SUMMARY_VERSION: Final[Literal[1]] = 1
 
 SeriesResult = tuple[SeriesPlan, SeriesFigures, Verdict]
-
-# One scenario, one number: what LoadGen's submission takes, ours where LoadGen has none.
-_METRICS: Final[dict[str, tuple[str, str]]] = {
-    "single_stream": ("early_stopping_latency", "ns"),
-    "multi_stream": ("early_stopping_latency", "ns"),
-    "server": ("completed_samples_per_second", "1/s"),
-    "offline": ("samples_per_second", "1/s"),
-    "burst": ("target_percentile_latency", "ns"),
-    "concurrency": ("completed_qps", "1/s"),
-}
-
 
 BY_INDEX_PLATFORMS: Final = frozenset({BY_INDEX_PLATFORM, IN_PROCESS_PLATFORM})
 """What a SUT says of itself that takes its samples by number from a disk of its own."""
@@ -239,7 +229,7 @@ def deviations(settings: Settings) -> list[str]:
             f"batching: up to {settings.samples_per_request} samples in one request "
             "(the network division forbids it)"
         )
-    if settings.workers > 1 and settings.scenario == "server":
+    if settings.workers > 1 and SCENARIOS[settings.scenario].due == "arrivals":
         if settings.max_async_queries:
             said.append("max_async_queries is split over the workers (LoadGen has one limit)")
         if settings.coalesce_queries:
@@ -289,7 +279,8 @@ def _series_summary(settings: Settings, facts: RunFacts, result: SeriesResult) -
 
 
 def _metric(settings: Settings, figures: SeriesFigures) -> Metric:
-    name, unit = _METRICS[settings.scenario]
+    row = SCENARIOS[settings.scenario]
+    name, unit = row.metric, row.metric_unit
     own = figures.loadgen
     if figures.tokens is not None and unit == "1/s":  # what LoadGen's submissions of LLMs take
         return Metric(name="tokens_per_second", value=figures.tokens.tokens_per_second, unit=unit)

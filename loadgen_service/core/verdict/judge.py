@@ -7,7 +7,6 @@ Where nothing is judged both are None, with the reason. Measures nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from loadgen_service.core.facts.run import RunFacts, SeriesFacts
 from loadgen_service.core.figures.series import SeriesFigures
@@ -23,8 +22,6 @@ from loadgen_service.core.verdict.findings import (
     tokens,
 )
 from loadgen_service.core.verdict.findings.finding import Finding
-
-LOADGEN_SCENARIOS: Final = frozenset({"single_stream", "multi_stream", "server", "offline"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def _loadgen_part(
     row = SCENARIOS[settings.scenario]
     if not row.latency_judged and settings.latency_limit_ns:
         conditions.append(loadgen.latency(settings, figures, source_is_loadgen=False))
-    if settings.scenario not in LOADGEN_SCENARIOS:
+    if not row.loadgen_name:
         return conditions, f"LoadGen has no {settings.scenario} scenario"
     if row.due == "arrivals" and settings.arrivals != "poisson":
         return conditions, f"LoadGen has no {settings.arrivals} arrivals, only poisson"
@@ -108,7 +105,7 @@ def _service_part(
         ending.ended_early(series, minima_met=all(minima)),
         ending.interrupted(facts, series),
     ]
-    if figures.tokens is not None and settings.scenario in LOADGEN_SCENARIOS:
+    if figures.tokens is not None and SCENARIOS[settings.scenario].loadgen_name:
         findings.insert(0, tokens.token_answers(settings, figures.tokens))
     if plan.spec.kind == "accuracy":
         scored = ending.accuracy(settings, facts)

@@ -22,22 +22,10 @@ from loadgen_service.core.records.query_rows import query_rows
 from loadgen_service.core.records.request_table import RequestTable, samples_in_rows
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.settings.loadgen_mapping import SCENARIO_NAMES
 from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.verdict.judge import Verdict, series_facts
 from loadgen_service.mlperf.logs.problems import Problem, series_problems
-
-SCENARIO_NAMES: Mapping[str, str] = {
-    "single_stream": "SingleStream",
-    "multi_stream": "MultiStream",
-    "server": "Server",
-    "offline": "Offline",
-}
-MODE_NAMES: Mapping[str, str] = {
-    "performance": "PerformanceOnly",
-    "accuracy": "AccuracyOnly",
-    "submission": "SubmissionRun",
-    "find_peak": "FindPeakPerformance",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from loadgen_service.core.plan.effective_settings import (
     performance_sample_count,
 )
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.logs.inputs import MODE_NAMES, SCENARIO_NAMES
+from loadgen_service.core.settings.loadgen_mapping import MODE_NAMES, SCENARIO_NAMES
 from loadgen_service.mlperf.logs.values import LogValue
 
 NS_PER_MS: Final = 1_000_000

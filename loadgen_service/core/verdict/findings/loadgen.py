@@ -69,12 +69,8 @@ def _infinite(figures: SeriesFigures) -> str:
 
 
 def _latency_advice(settings: Settings) -> str:
-    knob = {
-        "server": "lower --target-qps",
-        "burst": "lower --burst-query-count",
-        "concurrency": "lower --concurrency",
-    }.get(settings.scenario, "make the SUT faster")
-    return f"{knob}, or raise --target-latency-ms if the limit is yours to choose"
+    relief = SCENARIOS[settings.scenario].relief
+    return f"{relief}, or raise --target-latency-ms if the limit is yours to choose"
 
 
 def _min_duration(settings: Settings, figures: SeriesFigures) -> Finding:
