@@ -120,8 +120,19 @@ class Summary(MeasuredTimes):
     series: list[SeriesSummary]
 
 
-def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesResult]) -> Summary:
-    """Join a run's results, one (plan, figures, verdict) a series in order, warm-up among them."""
+def build_summary(
+    settings: Settings,
+    facts: RunFacts,
+    results: Sequence[SeriesResult],
+    notes: Sequence[str] = (),
+    sut_metrics: Sequence[ScrapedTarget] | None = None,
+    checksums: str = "",
+) -> Summary:
+    """Join a run's results, one (plan, figures, verdict) a series in order, warm-up among them.
+
+    ``notes``: beside those of the facts. ``sut_metrics``: None where nobody asked.
+    ``checksums``: the file with the digests of the others.
+    """
     series = [_series_summary(settings, facts, result) for result in results]
     judged = [one for one in series if one.kind != "warmup"]
     if facts.rated_series is not None:
@@ -166,6 +177,7 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
         errors=[error for one in judged for error in one.errors],
         notes=[
             *facts.notes,
+            *notes,
             *deviations(settings),
             *_official_notes(facts, rated),
             *_outlier_notes(only),
@@ -173,7 +185,8 @@ def build_summary(settings: Settings, facts: RunFacts, results: Sequence[SeriesR
             *resent_notes(worker for one in rated for worker in one.workers),
         ],
         gaps=list(facts.gaps),
-        checksums="",  # told by whoever writes the files
+        checksums=checksums,
+        sut_metrics=None if sut_metrics is None else list(sut_metrics),
         settings=public_settings(settings),
         environment=facts.environment,
         series=series,

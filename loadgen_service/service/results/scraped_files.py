@@ -20,7 +20,6 @@ from loadgen_service.core.facts.scraped_metrics import (
     instant_of,
 )
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.summary.run import Summary
 from loadgen_service.service.storage.journal import entries_of, read_journal
 from loadgen_service.service.storage.run_directory import RunDirectory
 
@@ -69,17 +68,16 @@ def read_readings(path: Path) -> Iterator[Reading]:
                 continue
 
 
-def with_sut_metrics(summary: Summary, settings: Settings, directory: RunDirectory) -> Summary:
-    """Write ``sut_metrics.parquet`` and put its figures into the summary.
+def write_sut_metrics(
+    directory: RunDirectory, settings: Settings, windows: Mapping[int, int]
+) -> list[ScrapedTarget] | None:
+    """Write ``sut_metrics.parquet``; its figures for the summary, None where nobody asked.
 
-    A run that asked for no metrics has neither. Raises RunError where the disk refuses.
+    ``windows``: series -> how long it measured, in ns. Raises RunError where the disk refuses.
     """
     if not settings.sut_metrics:
-        return summary
+        return None
     starts = {e["series_index"]: e["t0_ns"] for e in _starts(directory)}
-    windows = {
-        one.series_index: one.elapsed_ns for one in summary.series if one.elapsed_ns is not None
-    }
     targets: list[ScrapedTarget] = []
 
     def write(path: Path) -> None:
@@ -91,7 +89,7 @@ def with_sut_metrics(summary: Summary, settings: Settings, directory: RunDirecto
                 targets.append(readings.target())
 
     directory.write_whole(SUT_METRICS_FILE, write)
-    return summary.model_copy(update={"sut_metrics": targets})
+    return targets
 
 
 def _starts(directory: RunDirectory) -> list[dict[str, Any]]:

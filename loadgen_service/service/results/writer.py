@@ -6,12 +6,12 @@ service died. Blocking: call it from a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import yaml
@@ -43,7 +43,7 @@ from loadgen_service.mlperf.logs.inputs import SeriesLog, series_log
 from loadgen_service.service.results.accuracy import score_series
 from loadgen_service.service.results.mlperf_logs import note_without_logs, wants_logs, write_logs
 from loadgen_service.service.results.official_logs import place_official_logs
-from loadgen_service.service.results.scraped_files import with_sut_metrics
+from loadgen_service.service.results.scraped_files import write_sut_metrics
 from loadgen_service.service.results.token_files import write_tokens
 from loadgen_service.service.results.trace_export import RunTraces
 from loadgen_service.service.storage.column_storage import column_maker, free_memory_bytes
@@ -76,44 +76,121 @@ class Material:
     stream_index: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What the files of a run are written from: complete before the first step."""
+
+    directory: RunDirectory
+    material: Material
+    logs: Sequence[SeriesLog]
+    summary: Summary
+
+    @property
+    def settings(self) -> Settings:
+        """As the user gave them."""
+        return self.material.settings
+
+
 def write_results(directory: RunDirectory, material: Material) -> Summary:
     """Make every file of the run directory and return the summary, written last.
 
     Raises RunError naming the file where the disk refuses.
     """
-    settings, plans = material.settings, material.plans
-    directory.write_text("settings.yaml", settings_yaml(settings))
-    material = _with_damage(directory, material)
-    material = replace(material, facts=_with_accuracy(directory, material))
-    material = replace(material, facts=_with_peak(material))
-    if note := note_without_logs(settings):
-        facts = material.facts
-        material = replace(material, facts=replace(facts, notes=(*facts.notes, note)))
-    if settings.engine == "mlcommons":
-        official = place_official_logs(directory, plans)
-        material = replace(material, facts=replace(material.facts, official=official))
-    traces = RunTraces(settings, material.facts)
-    results, logs = _write_records(directory, material, traces)
-    if note := traces.export():
-        notes = (*material.facts.notes, note)
-        material = replace(material, facts=replace(material.facts, notes=notes))
-    if settings.keeps_responses:
-        directory.write_whole(
-            "responses.parquet", lambda path: _write_responses(path, directory, plans)
-        )
-    if settings.record_tokens:
-        directory.write_whole("tokens.parquet", lambda path: write_tokens(path, directory, plans))
-    if wants_logs(settings):
-        write_logs(
-            directory, settings, material.facts, logs, partial(_read_table, directory, material)
-        )
-    summary = build_summary(settings, material.facts, results)
-    summary = with_sut_metrics(summary, settings, directory)
-    summary = summary.model_copy(update={"checksums": SUMS_FILE})
-    directory.write_text("report.txt", _rendered(summary))
-    directory.write_text("report.html", _page(summary, directory.path))
-    directory.write_summary("summary.json", summary_to_json(summary))
-    return summary
+    # first: a run whose results cannot be written still says what was asked for
+    directory.write_text("settings.yaml", settings_yaml(material.settings))
+    material = replace(material, facts=result_facts(directory, material))
+    results = _measured(directory, material)
+    for _, write in STEPS:
+        write(results)
+    return results.summary
+
+
+def result_facts(directory: RunDirectory, material: Material) -> RunFacts:
+    """The run's facts with what its batches add: damage, accuracy, peak, official logs."""
+    settings, facts = material.settings, material.facts
+    # damaged batches become gaps, which the verdict names; their files are kept
+    damage = keep_damaged(directory, [plan.spec.index for plan in material.plans])
+    accuracy, accuracy_note = _accuracy(directory, material)
+    peak = _peak(material)
+    official = settings.engine == "mlcommons"
+    notes = (accuracy_note, peak.note, note_without_logs(settings))
+    return replace(
+        facts,
+        accuracy=accuracy if accuracy is not None else facts.accuracy,
+        rated_series=peak.rated_series,
+        peak_qps=peak.peak_qps,
+        official=place_official_logs(directory, material.plans) if official else facts.official,
+        gaps=(*facts.gaps, *damage.gaps),
+        notes=(*facts.notes, *damage.notes, *filter(None, notes)),
+    )
+
+
+def _measured(directory: RunDirectory, material: Material) -> Results:
+    """One pass over the batches: records.parquet, figures, verdicts, spans, scraped metrics."""
+    settings, facts = material.settings, material.facts
+    traces = RunTraces(settings, facts)
+    series, logs = _write_records(directory, material, traces)
+    windows = {
+        plan.spec.index: figures.elapsed_ns
+        for plan, figures, _ in series
+        if figures.elapsed_ns is not None
+    }
+    exported = traces.export()
+    summary = build_summary(
+        settings,
+        facts,
+        series,
+        notes=[exported] if exported else [],
+        sut_metrics=write_sut_metrics(directory, settings, windows),
+        checksums=SUMS_FILE,
+    )
+    return Results(directory, material, logs, summary)
+
+
+def _write_responses_file(results: Results) -> None:
+    if results.settings.keeps_responses:
+        write = partial(_write_responses, directory=results.directory, plans=results.material.plans)
+        results.directory.write_whole("responses.parquet", write)
+
+
+def _write_tokens_file(results: Results) -> None:
+    if results.settings.record_tokens:
+        write = partial(write_tokens, directory=results.directory, plans=results.material.plans)
+        results.directory.write_whole("tokens.parquet", write)
+
+
+def _write_mlperf_logs(results: Results) -> None:
+    material = results.material
+    if wants_logs(material.settings):
+        read_table = partial(_read_table, results.directory, material)
+        write_logs(results.directory, material.settings, material.facts, results.logs, read_table)
+
+
+def _write_report(results: Results) -> None:
+    results.directory.write_text("report.txt", _rendered(results.summary))
+
+
+def _write_page(results: Results) -> None:
+    page = _page(results.summary, results.directory.path)
+    results.directory.write_text("report.html", page)
+
+
+def _write_summary(results: Results) -> None:
+    results.directory.write_summary("summary.json", summary_to_json(results.summary))
+
+
+STEPS: Final[tuple[tuple[str, Callable[[Results], None]], ...]] = (
+    ("responses.parquet", _write_responses_file),
+    ("tokens.parquet", _write_tokens_file),
+    ("mlperf_log_*", _write_mlperf_logs),
+    ("report.txt", _write_report),
+    ("report.html", _write_page),
+    ("summary.json", _write_summary),
+)
+"""What is written once everything is known, in this order. A directory with summary.json is whole.
+
+A new file of the run directory is a step here.
+"""
 
 
 def _write_records(
@@ -140,14 +217,6 @@ def _write_records(
     return results, logs
 
 
-def _with_damage(directory: RunDirectory, material: Material) -> Material:
-    """Batches that the disk damaged become gaps, which the verdict names; their files are kept."""
-    damage = keep_damaged(directory, [plan.spec.index for plan in material.plans])
-    facts = material.facts
-    facts = replace(facts, gaps=(*facts.gaps, *damage.gaps), notes=(*facts.notes, *damage.notes))
-    return replace(material, facts=facts)
-
-
 def meets_latency_target(directory: RunDirectory, material: Material, plan: SeriesPlan) -> bool:
     """Whether a series' durable records meet the latency limit: the one condition of a search.
 
@@ -165,33 +234,36 @@ def settings_yaml(settings: Settings) -> str:
     return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
 
 
-def _with_accuracy(directory: RunDirectory, material: Material) -> RunFacts:
-    facts, labels = material.facts, material.labels
-    accuracy_plans = [plan for plan in material.plans if plan.spec.kind == "accuracy"]
-    if not accuracy_plans:
-        return facts
-    if labels is None:
-        note = "accuracy was not scored: the data set has no labels"
-        return replace(facts, notes=(*facts.notes, note))
+def _accuracy(directory: RunDirectory, material: Material) -> tuple[dict[str, float] | None, str]:
+    """Scores of the accuracy sets, and why there are none; no words where none were asked for."""
+    plans = [plan for plan in material.plans if plan.spec.kind == "accuracy"]
+    if not plans:
+        return None, ""
+    if material.labels is None:
+        return None, "accuracy was not scored: the data set has no labels"
     try:
-        scores = score_series(directory, accuracy_plans, labels)
+        return score_series(directory, plans, material.labels) or None, ""
     except LoadgenError as error:
         # The measurement stands; the accuracy is missing, and that is said and judged.
-        return replace(facts, notes=(*facts.notes, f"accuracy was not scored: {error}"))
-    return replace(facts, accuracy=scores or None)
+        return None, f"accuracy was not scored: {error}"
 
 
-def _with_peak(material: Material) -> RunFacts:
-    """The run of a peak search that speaks for all, and its rate."""
+class _Peak(NamedTuple):
+    """The run of a peak search that speaks for all, its rate, and how the search ended."""
+
+    rated_series: int | None
+    peak_qps: float | None
+    note: str
+
+
+def _peak(material: Material) -> _Peak:
     settings, facts = material.settings, material.facts
     measured = [plan for plan in material.plans if plan.spec.kind == "performance"]
     if not settings.searches_peak or not measured:
-        return facts
+        return _Peak(facts.rated_series, facts.peak_qps, "")
     search, _ = replay(settings, facts.searched)
     rated = measured[search.peak_run or 0].spec.index
-    note = ending(settings, search)
-    notes = (*facts.notes, note) if note else facts.notes
-    return replace(facts, rated_series=rated, peak_qps=search.peak_qps, notes=notes)
+    return _Peak(rated, search.peak_qps, ending(settings, search))
 
 
 def _read_table(directory: RunDirectory, material: Material, plan: SeriesPlan) -> RequestTable:
