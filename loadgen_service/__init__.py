@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loadgen_service.version import __version__
+
 if TYPE_CHECKING:
     from loadgen_service.api import Report, Settings, open_run, run
 
 __all__ = ["Report", "Settings", "__version__", "open_run", "run"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ script under our engine in this process, or serve it over the network to a LoadG
 
 from __future__ import annotations
 
+from loadgen_service.binding.choice import configure
 from loadgen_service.binding.handles import (
     ConstructFastSUT,
     ConstructQDL,
@@ -23,7 +24,6 @@ from loadgen_service.binding.start import (
     QuerySamplesComplete,
     StartTest,
     StartTestWithLogSettings,
-    configure,
     stop_serving,
 )
 from loadgen_service.binding.values import (

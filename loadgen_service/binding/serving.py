@@ -13,11 +13,12 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import uvloop
 
 from loadgen_service.binding.answers import Answer
+from loadgen_service.binding.choice import Choice
 from loadgen_service.binding.handles import ScriptQsl, ScriptSut
 from loadgen_service.binding.script_engine import INDEX_INPUT, OUTPUT, ScriptEngine
 from loadgen_service.binding.values import QuerySample
@@ -28,9 +29,6 @@ from sut_server.models.registry import ModelSpec, checked_specs
 from sut_server.models.tensors import TensorSpec
 from sut_server.options import parse_options
 from sut_server.server import Server, start
-
-if TYPE_CHECKING:
-    from loadgen_service.binding.start import Choice
 
 WITH_DATA: Final = "mlperf_binding"
 WAIT_S: Final = 0.2

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from loadgen_service import __version__
+        from loadgen_service.version import __version__
 
         print(f"loadgen {__version__}")
         return 0

@@ -19,10 +19,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from loadgen_service import __version__
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError, UserError
 from loadgen_service.service.coordinator import Coordinator
+from loadgen_service.version import __version__
 from loadgen_service.web.access import COOKIE, Access, session_in
 from loadgen_service.web.live_events import Pulse, event_stream
 from loadgen_service.web.prometheus import exposition

@@ -17,12 +17,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from loadgen_service import __version__
 from loadgen_service.core.run_state import RunState
 from loadgen_service.core.stats.histogram import Histogram, exact_bounds
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.service.run.lifetime_totals import Sums
 from loadgen_service.service.run.run import Run
+from loadgen_service.version import __version__
 from loadgen_service.web.prometheus_labels import StreamLabel
 from loadgen_service.web.prometheus_workers import worker_families
 

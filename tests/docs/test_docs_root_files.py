@@ -24,7 +24,7 @@ def targets_of(commands: str) -> set[str]:
 def test_version_has_one_source() -> None:
     assert "version" not in PROJECT["project"]
     source = PROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"]
-    assert source == "loadgen_service.__version__"
+    assert source == "loadgen_service.version.__version__"
     for path in (ROOT / "deploy" / "kubernetes").rglob("kustomization.yaml"):
         for tag in re.findall(r'newTag: "([^"]+)"', path.read_text()):
             assert tag == loadgen_service.__version__, path

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen_service.cli.flags import OneLineParser, did_you_mean, given_flags
+from loadgen_service.cli.run_service import open_service
 from loadgen_service.cli.settings_sources import read_settings
-from loadgen_service.cli.verbs.run import open_service, run_parser
+from loadgen_service.cli.verbs.run import run_parser
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, UserError
 from loadgen_service.mlperf.audit.report import CONF_FILE, REPORT_FILE, report_lines, write_audit

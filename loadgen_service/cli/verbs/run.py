@@ -11,25 +11,21 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loadgen_service.cli.first_screen import FIRST_SCREEN
 from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
 from loadgen_service.cli.ray_fleet import add_fleet_flags, ray_fleet
+from loadgen_service.cli.run_service import local_ports, open_service
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.settings import Settings
-from loadgen_service.errors import SettingsError, UserError
+from loadgen_service.errors import SettingsError
 
 if TYPE_CHECKING:
-    from loadgen_service.cli.local_service import LocalPorts
     from loadgen_service.cli.run_watcher import Ended
-    from loadgen_service.cli.service_client import ServiceClient
     from loadgen_service.core.settings.mixed_streams import StreamSettings
-
-TOKEN_VARIABLE: Final = "LOADGEN_TOKEN"
 
 LINGER_MS: Final = 20_000
 """Longer than Prometheus' customary interval of 15 s."""
@@ -47,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     if not settings.sut:
         raise SettingsError("sut: name at least one, such as --sut grpc://127.0.0.1:8001")
     if given.service:
-        _ports(given)
+        local_ports(given)
     if given.service or given.advertise:
         ray_fleet(given, settings.lease_timeout_ms)
     if not settings.model:
@@ -78,7 +74,7 @@ def _run_mixed(given: argparse.Namespace, streams: list[StreamSettings]) -> int:
     from loadgen_service.cli.verbs.run_mixed import run_mixed
 
     if given.service:
-        _ports(given)
+        local_ports(given)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run_mixed(given, streams))
 
@@ -116,20 +112,6 @@ def _add_port_flags(parser: OneLineParser) -> None:
                        f"(default {LINGER_MS} with --metrics-port)")  # fmt: skip
 
 
-def _ports(given: argparse.Namespace) -> LocalPorts:
-    """Raises SettingsError for flags that do not fit each other."""
-    from loadgen_service.cli.local_service import LocalPorts
-
-    for flag in ("http_port", "metrics_port"):
-        port = getattr(given, flag)
-        if port is not None and not 0 <= port <= 65535:
-            raise SettingsError(f"{flag} {port}: give a port from 0 to 65535")
-        if port is not None and given.service:
-            raise SettingsError(f"{flag}: the run happens at --service; give it to `loadgen serve`")
-    linger_ms = max(0, given.metrics_linger_ms) if given.metrics_port is not None else 0
-    return LocalPorts(given.http_port, given.metrics_port, linger_ms / 1000)
-
-
 async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
     from loadgen_service.cli.progress_view import choose_view
     from loadgen_service.cli.run_watcher import run_to_end
@@ -144,47 +126,6 @@ async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
     finally:
         view.close()
     return ended
-
-
-@asynccontextmanager
-async def open_service(
-    given: argparse.Namespace, settings: Settings, say: Callable[[str], None]
-) -> AsyncIterator[ServiceClient]:
-    """The service that ``given`` names, else one in this process with workers here or on the
-    cluster that it names.
-    """
-    if not given.service:
-        from loadgen_service.cli.local_service import local_service
-
-        ports, fleet = _ports(given), ray_fleet(given, settings.lease_timeout_ms)
-        async with local_service(settings.workers, given.results, say, ports, fleet) as client:
-            yield client
-        return
-    from loadgen_service.cli.service_client import ClientTls, open_client
-
-    token = read_token(given.token_file)
-    tls = ClientTls(given.service_tls_ca, given.service_tls_cert, given.service_tls_key)
-    client = open_client(given.service, token, tls, given.insecure)
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-def read_token(path: str) -> str:
-    """The token in a file, else in the environment, else none. Raises UserError."""
-    if not path:
-        return os.environ.get(TOKEN_VARIABLE, "").strip()
-    try:
-        token = Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise UserError(f"token_file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"token_file {path}: not text; write the one token there") from None
-    if len(token.split()) != 1 or not token.isascii():
-        # the service's own file, with names and rights, is no user's
-        raise UserError(f"token_file {path}: write one token there, and nothing else")
-    return token
 
 
 def _tell(ended: Ended, as_json: bool) -> int:

@@ -56,7 +56,7 @@ def settings_of_each(settings: Settings, folder: Path) -> list[Settings]:
 async def run_each(given: argparse.Namespace, settings: Settings) -> int:
     """Run, write the index, tell; 0 if every SUT is VALID, else the worst exit code."""
     from loadgen_service.cli.progress_view import choose_view
-    from loadgen_service.cli.verbs.run import open_service
+    from loadgen_service.cli.run_service import open_service
 
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder = Path(settings.out or f"{given.results}/{stamp}-each")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 async def run_mixed(given: argparse.Namespace, streams: Sequence[StreamSettings]) -> int:
     """Run, show, tell. Exit codes are those of ``loadgen run``: a verdict is of all streams."""
     from loadgen_service.cli.progress_view import choose_view
+    from loadgen_service.cli.run_service import open_service
     from loadgen_service.cli.run_watcher import watch_to_end
-    from loadgen_service.cli.verbs.run import open_service
 
     view = choose_view(given.quiet)
     together = _of_all(streams)

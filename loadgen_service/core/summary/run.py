@@ -175,15 +175,7 @@ def build_summary(
         suts=only.suts if only else [SutSummary.of(sut, None) for sut in facts.suts],
         workers=only.workers if only else [],
         errors=[error for one in judged for error in one.errors],
-        notes=[
-            *facts.notes,
-            *notes,
-            *deviations(settings),
-            *_official_notes(facts, rated),
-            *_outlier_notes(only),
-            *contention_notes([worker for one in rated for worker in one.workers]),
-            *resent_notes(worker for one in rated for worker in one.workers),
-        ],
+        notes=[*facts.notes, *notes, *deviations(settings), *_series_notes(facts, rated)],
         gaps=list(facts.gaps),
         checksums=checksums,
         sut_metrics=None if sut_metrics is None else list(sut_metrics),
@@ -194,10 +186,16 @@ def build_summary(
     )
 
 
-def _official_notes(facts: RunFacts, rated: Sequence[SeriesSummary]) -> list[str]:
+def _series_notes(facts: RunFacts, rated: Sequence[SeriesSummary]) -> list[str]:
+    """What the series that speak for the run show: doubts, odd SUTs, busy hosts."""
     verdicts = [(one.loadgen_valid, one.valid) for one in rated if one.kind == "performance"]
     said = disagreements(facts, verdicts)
-    return [said] if said else []
+    return [
+        *([said] if said else []),
+        *_outlier_notes(rated[0] if len(rated) == 1 else None),
+        *contention_notes([worker for one in rated for worker in one.workers]),
+        *resent_notes(worker for one in rated for worker in one.workers),
+    ]
 
 
 def _outlier_notes(series: SeriesSummary | None) -> list[str]:

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from loadgen_service import __version__
 from loadgen_service.core.facts.run import RunFacts
 from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan
 from loadgen_service.core.records.request_table import RequestTable
@@ -34,6 +33,7 @@ from loadgen_service.mlperf.logs.writer import write_mlperf_logs
 from loadgen_service.qsl.logged_bytes import first_piece_bytes, sample_bytes
 from loadgen_service.service.storage.run_directory import RunDirectory
 from loadgen_service.service.storage.segment_reader import read_responses
+from loadgen_service.version import __version__
 
 AUDIT_NOTICE = "Found Audit Config file ({}). Overriding TestSettings from audit.config file."
 

@@ -173,7 +173,7 @@ def _readable(resource: dict[str, str], spans: Iterable[TraceSpan]) -> Iterator[
     from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
     from opentelemetry.trace.status import Status, StatusCode
 
-    from loadgen_service import __version__
+    from loadgen_service.version import __version__
 
     about = Resource({**resource, "service.version": __version__})
     scope = InstrumentationScope("loadgen", __version__)

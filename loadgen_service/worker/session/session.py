@@ -20,8 +20,8 @@ import grpc
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service import __version__
 from loadgen_service.errors import LoadgenError
+from loadgen_service.version import __version__
 from loadgen_service.worker.official.loadgen_thread import is_left_behind
 from loadgen_service.worker.session.clock import ClockSample, OffsetEstimate, estimate_offset
 from loadgen_service.worker.session.controls import answer_control
