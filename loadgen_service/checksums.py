@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from loadgen_service.atomic_file import atomic_write
 from loadgen_service.errors import UserError
 
 SUMS_FILE: Final = "SHA256SUMS"
@@ -46,13 +47,10 @@ def replace_sum(directory: Path, name: str) -> None:
     path = directory / SUMS_FILE
     if not path.is_file():
         return
-    partial = path.with_name(f".{SUMS_FILE}.partial")
     try:
-        sums = {**_read_sums(path), **file_sums(directory, [name])}
-        partial.write_text(sums_text(sums), encoding="utf-8")
-        partial.replace(path)
+        text = sums_text({**_read_sums(path), **file_sums(directory, [name])})
+        atomic_write(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path}: {error.strerror}; make the directory writable") from None
 
 

@@ -21,6 +21,7 @@ from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.records.columns import COLUMNS, NEVER, REQUEST_COLUMNS, Status
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_S
 
 WAIT_S_MAX: Final = 0.05
 """Deadlines are looked at this often."""
@@ -98,7 +99,7 @@ class PacedSeries:
         wake_ns = self._pacer.wake_ns()
         if wake_ns is None:
             return WAIT_S_MAX
-        return min(WAIT_S_MAX, max(0.0, (wake_ns - self._now_ns()) / 1e9))
+        return min(WAIT_S_MAX, max(0.0, (wake_ns - self._now_ns()) / NS_PER_S))
 
     # ------------------------------------------------------------ issuing
     def _issue(self, positions: Sequence[int]) -> None:

@@ -22,6 +22,7 @@ from loadgen_service.core.settings.loadgen_mapping import (
     OfficialValue,
     settings_values,
 )
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.mlperf.benchmarks import BENCHMARKS, ROUNDS, Benchmark
 from loadgen_service.mlperf.conf.keys import (
     ConfNumber,
@@ -32,7 +33,6 @@ from loadgen_service.mlperf.conf.keys import (
 )
 from loadgen_service.mlperf.conf.parser import parse_conf
 
-NS_PER_MS: Final = 1_000_000
 BUILT_IN_ONLY: Final = 0
 USER_CONF: Final = 1
 

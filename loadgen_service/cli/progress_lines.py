@@ -6,9 +6,9 @@ from typing import Final
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.report.formatting import say_count, say_ns, say_rate
 
-NS_PER_S: Final = 1e9
 PLAIN_INTERVAL_NS: Final = 5_000_000_000
 """A log of a run is read later: a line each five seconds tells enough."""
 

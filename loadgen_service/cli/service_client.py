@@ -17,6 +17,7 @@ from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
+from loadgen_service.atomic_file import atomic_write
 from loadgen_service.errors import LoadgenError, RunError, UserError
 from loadgen_service.worker.session.options import tls_trouble
 
@@ -196,11 +197,9 @@ def _write(folder: Path, name: str, pieces: list[bytes]) -> Path:
     if inside.is_absolute() or ".." in inside.parts:
         raise RunError(f"{name}: the service sent a file outside the run directory")
     path = folder.joinpath(*inside.parts)
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(b"".join(pieces))
-        partial.replace(path)
+        atomic_write(path, lambda partial: partial.write_bytes(b"".join(pieces)))
     except OSError as error:
         raise UserError(f"out {path}: {error.strerror}; name another folder") from None
     return path

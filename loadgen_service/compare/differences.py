@@ -21,6 +21,7 @@ from loadgen_service.core.stats.bootstrap import (
     difference,
 )
 from loadgen_service.core.stats.latency_heatmap import LatencyGrid
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.core.verdict.findings.finding import say_percentile
 from loadgen_service.report.formatting import say_ns, say_rate
 from loadgen_service.report.records_reader import read_grid
@@ -189,7 +190,7 @@ class Comparer:
         self, first: Measured, second: Measured, weights: tuple[Float64Array, Float64Array]
     ) -> FigureDifference:
         one, two = (
-            drawn @ measured.grid.counts.sum(axis=1) / (measured.grid.end_ns / 1e9)
+            drawn @ measured.grid.counts.sum(axis=1) / (measured.grid.end_ns / NS_PER_S)
             for measured, drawn in zip((first, second), weights, strict=True)
         )
         enough = min(first.grid.count, second.grid.count) >= FEWEST_FOR_RATE

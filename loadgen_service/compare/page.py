@@ -9,6 +9,7 @@ from loadgen_service.compare.comparison import Comparison
 from loadgen_service.compare.differences import Measured, ScenarioDifference
 from loadgen_service.compare.formats import FIGURE_HEAD, FORCED, figure_rows, score_head, score_rows
 from loadgen_service.core.stats.latency_heatmap import LatencyGrid
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.report.formatting import say_metric, say_verdict
 from loadgen_service.report.html.page import (
     COLOURS,
@@ -121,11 +122,11 @@ def _differences(difference: ScenarioDifference) -> str:
 
 def _over_time(curves: list[tuple[str, LatencyGrid]], quantile: float) -> Plot:
     lines, shares = [], [(place + 0.5) / SLICES_DRAWN for place in range(SLICES_DRAWN)]
-    longest_s = max(grid.end_ns for _, grid in curves) / 1e9
-    x_values = sorted({share * grid.end_ns / 1e9 for _, grid in curves for share in shares})
+    longest_s = max(grid.end_ns for _, grid in curves) / NS_PER_S
+    x_values = sorted({share * grid.end_ns / NS_PER_S for _, grid in curves for share in shares})
     for place, (name, grid) in enumerate(curves):
         values = grid.merged(SLICES_DRAWN).slice_quantiles(quantile)
-        known = {share * grid.end_ns / 1e9: v for share, v in zip(shares, values, strict=True)}
+        known = {share * grid.end_ns / NS_PER_S: v for share, v in zip(shares, values, strict=True)}
         line = [known.get(x) for x in x_values]
         lines.append(Line(name, line, COLOURS[place % len(COLOURS)], gaps=True))
     time = Axis(TIME.label, "s", min=0.0, max=longest_s)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from loadgen_service.atomic_file import atomic_write
 from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError
@@ -39,9 +40,10 @@ def write_plan(
     import pyarrow.parquet as pq
 
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     rows = 0
-    try:
+
+    def write(partial: Path) -> None:
+        nonlocal rows
         with pq.ParquetWriter(partial, _schema(), write_page_checksum=True) as writer:
             for spec in series_specs(settings, counts):
                 plan = plan_series(settings, counts, spec, trace_ns)
@@ -49,9 +51,10 @@ def write_plan(
                     columns = _columns(plan, start, start + _ROWS_AT_ONCE)
                     writer.write_table(pa.table(columns, schema=_schema()))
                 rows += len(plan.samples)
-        partial.replace(path)
+
+    try:
+        atomic_write(path, write)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot write the plan: {error.strerror or error}") from None
     return rows
 

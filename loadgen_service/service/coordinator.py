@@ -16,10 +16,11 @@ from loadgen_service.core.run_state import RunState
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.mixed_streams import StreamSettings
 from loadgen_service.core.settings.serve import ServeSettings
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.errors import RunError, SettingsError, UserError
 from loadgen_service.service.auth.policy import require_allowed
 from loadgen_service.service.run.conductor import RunConductor
-from loadgen_service.service.run.leased_workers import NS_PER_MS, LeasedWorkers
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.lifetime_totals import Totals
 from loadgen_service.service.run.mixed_run import MixedRun, make_mixed
 from loadgen_service.service.run.recovery import DIED

@@ -12,6 +12,7 @@ from typing import Final, Protocol, Self
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.sut.net.addresses import parse_addresses
 
 NO_STATISTICS: Final = "it does not offer ModelStatistics"
@@ -61,7 +62,7 @@ class LackingControl:
 
     def __init__(self, settings: Settings, timeout_ns: int) -> None:
         self._settings = settings
-        self._timeout_s = timeout_ns / 1e9
+        self._timeout_s = timeout_ns / NS_PER_S
         self._addresses = parse_addresses(settings.sut)
 
     async def __aenter__(self) -> Self:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from grpc_wire.events import DONE
 
 from loadgen_service.core.records.columns import NEVER
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.sut.interface import Cell, Event, Parts, Sink
 
 
@@ -25,7 +26,7 @@ class NullSut:
         self.address = "null"
         self.blocked_count = 0
         self._sink = sink
-        self._delay_s = delay_ns / 1e9
+        self._delay_s = delay_ns / NS_PER_S
         self._answer = answer
         self._clock = clock
         self._cells: list[Cell] = []

@@ -19,14 +19,13 @@ from prometheus_client.registry import Collector
 
 from loadgen_service.core.run_state import RunState
 from loadgen_service.core.stats.histogram import Histogram, exact_bounds
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.service.run.lifetime_totals import Sums
 from loadgen_service.service.run.run import Run
 from loadgen_service.version import __version__
 from loadgen_service.web.prometheus_labels import StreamLabel
 from loadgen_service.web.prometheus_workers import worker_families
-
-NS_PER_S: Final = 1e9
 
 BOUNDS_NS: Final = exact_bounds(13, 36, 4)
 """8.2 us to 68.7 s, four a doubling. Edges of our own histogram: what is counted under a bound here

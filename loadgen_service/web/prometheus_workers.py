@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
 
 from loadgen_service.core.facts.worker_report import WorkerReport
 from loadgen_service.core.figures.figure import figures_of
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Sessions
 from loadgen_service.web.prometheus_labels import StreamLabel
-
-NS_PER_S: Final = 1e9
 
 
 def worker_families(

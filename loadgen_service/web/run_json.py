@@ -9,11 +9,9 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.facts.worker_report import WorkerReport
 from loadgen_service.core.figures.figure import figures_of
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.service.run.mixed_run import MixedRun
 from loadgen_service.service.run.run import Run
-
-NS_PER_S: Final = 1e9
-NS_PER_MS: Final = 1e6
 
 PAGE_FILES: Final = {
     "report.html": "text/html; charset=utf-8",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen_service.core.stats.histogram import Histogram
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.service.collect.live_stats import LiveStats, Tally
 from loadgen_service.service.run.run import Run
 
@@ -21,8 +22,6 @@ RUNS_MAX: Final = 40
 """Runs whose points are kept, more than a mixed run has streams; the figures of older ones stand in
 their summaries."""
 
-NS_PER_S: Final = 1e9
-NS_PER_MS: Final = 1e6
 
 Number = float | None
 Point = dict[str, object]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import MS_PER_S
 
 MODEL: Final = "efficientnet-lite0"
 DATASET: Final = "imagenet-sample"
-MS_PER_S: Final = 1000.0
 
 ACCURACY_TARGET: Final = 0.8
 """The model answers 18 of the 20 images right; two more may fall to another runtime's rounding."""

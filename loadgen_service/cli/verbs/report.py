@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from loadgen_service.atomic_file import atomic_write
 from loadgen_service.checksums import replace_sum, require_sums, require_unchanged
 from loadgen_service.cli.flags import OneLineParser
 from loadgen_service.errors import UserError
@@ -90,13 +91,11 @@ def write_page(summary: Summary, directory: Path) -> Path:
     from loadgen_service.report.html.run_page import REPORT_FILE, render_html
 
     path = directory / REPORT_FILE
-    partial = path.with_name(f".{REPORT_FILE}.partial")
+    page = render_html(summary, directory)
     try:
-        partial.write_text(render_html(summary, directory), encoding="utf-8")
-        partial.replace(path)
+        atomic_write(path, lambda partial: partial.write_text(page, encoding="utf-8"))
         replace_sum(directory, REPORT_FILE)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path}: {error.strerror}; make the directory writable") from None
     return path
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-NS_PER_S: Final = 1_000_000_000
+from loadgen_service.core.units import NS_PER_S
 
 FIGURES_MAX: Final = 200
 """Label sets of known metrics a target: a server with thousands has them in the Parquet file."""

@@ -14,9 +14,11 @@ from typing import Any, Final, Literal, get_type_hints
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from loadgen_service.core.units import NS_PER_S
+
 Unit = Literal["ns", "share", "cores", "bytes", "count"]
 
-_PROMETHEUS_SCALE: Final[dict[Unit, float]] = {"ns": 1e9}
+_PROMETHEUS_SCALE: Final[dict[Unit, float]] = {"ns": NS_PER_S}
 
 
 @dataclass(frozen=True, slots=True)

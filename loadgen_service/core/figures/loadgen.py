@@ -19,8 +19,8 @@ from loadgen_service.core.scenarios import SCENARIOS, RateName
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stats.early_stopping import estimate_index, min_total_count
 from loadgen_service.core.stats.percentiles import quantile_index, truncated_mean, values_at
+from loadgen_service.core.units import NS_PER_S
 
-NS_PER_S: Final = 1_000_000_000
 MULTI_STREAM_QUANTILE: Final = 0.99
 """Single_stream also estimates this one, from which edge submissions infer MultiStream."""
 

@@ -20,8 +20,7 @@ from loadgen_service.core.records.request_table import Int64Array, RequestTable
 from loadgen_service.core.records.token_rows import UNKNOWN_COUNT, CountedBy, TokenRows
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stats.percentiles import Distribution
-
-NS_PER_MS = 1_000_000
+from loadgen_service.core.units import NS_PER_MS
 
 
 FEW_PIECES: Final = 4

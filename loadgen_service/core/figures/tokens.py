@@ -24,9 +24,7 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stats.early_stopping import min_total_count
 from loadgen_service.core.stats.percentiles import Distribution
-
-NS_PER_MS = 1_000_000
-NS_PER_S = 1e9
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,12 @@ from typing import Final
 
 import numpy as np
 
-from loadgen_service.core.plan.effective_settings import (
-    LARGEST_PLAN,
-    NS_PER_MS,
-    NS_PER_S,
-    Effective,
-)
+from loadgen_service.core.plan.effective_settings import LARGEST_PLAN, Effective
 from loadgen_service.core.plan.gamma_gaps import gamma_gaps
 from loadgen_service.core.plan.mt19937 import Int64Array, RandomWords
 from loadgen_service.core.plan.rate_profiles import parse_steps, ramp
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.errors import SettingsError
 
 _SPARE_TIMES: Final = 1024

@@ -11,13 +11,11 @@ from typing import Final, Literal
 from loadgen_service.core.plan.sequences import SequenceSet
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import MS_PER_S, NS_PER_MS, NS_PER_S
 from loadgen_service.errors import SettingsError
 
 SeriesKind = Literal["warmup", "performance", "accuracy"]
 
-NS_PER_MS: Final = 1_000_000
-MS_PER_S: Final = 1000.0
-NS_PER_S: Final = 1e9
 # Offline: a SUT that meets its expected rate runs a little longer than the minimum.
 OFFLINE_SLACK: Final = 1.1
 # Streams: a SUT up to twice as fast as promised still fills the minimum duration.

@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 
 from loadgen_service.core.plan.mt19937 import (
-    NS_PER_S,
     Float64Array,
     Int64Array,
     RandomWords,
     exact_exp,
     exact_log,
 )
+from loadgen_service.core.units import NS_PER_S
 
 _BLOCK_CANDIDATES: Final = 1 << 14
 

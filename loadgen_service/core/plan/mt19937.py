@@ -13,11 +13,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from loadgen_service.core.units import NS_PER_S
+
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 Uint32Array = npt.NDArray[np.uint32]
 
-NS_PER_S: Final = 1e9
 _WORD_MASK: Final = 0xFFFFFFFF
 _LOW_WORD: Final = np.uint64(_WORD_MASK)
 _WORD_BITS: Final = np.uint64(32)

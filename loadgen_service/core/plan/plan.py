@@ -13,7 +13,6 @@ import numpy as np
 
 from loadgen_service.core.plan.arrivals import Demand, Schedule, arrivals, bursts, periodic
 from loadgen_service.core.plan.effective_settings import (
-    NS_PER_S,
     Effective,
     SampleCounts,
     effective,
@@ -39,6 +38,7 @@ from loadgen_service.core.plan.series import (
 )
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_S
 
 __all__ = [
     "SampleCounts",

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from loadgen_service.core.plan.effective_settings import NS_PER_MS, NS_PER_S
 from loadgen_service.core.plan.mt19937 import Int64Array
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.errors import SettingsError
 
 # Rates are integrated in thousand-millionths of a query, so that sums are exact.

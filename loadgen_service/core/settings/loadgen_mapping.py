@@ -13,8 +13,7 @@ from typing import Final
 
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
-
-NS_PER_MS: Final = 1_000_000
+from loadgen_service.core.units import NS_PER_MS
 
 OfficialValue = str | int | float | bool
 

@@ -22,8 +22,7 @@ from loadgen_service.core.settings.server_side import ServerSideSettings
 from loadgen_service.core.settings.target import TargetSettings
 from loadgen_service.core.settings.tracing import TracingSettings
 from loadgen_service.core.settings.traffic import TrafficSettings
-
-NS_PER_MS = 1_000_000
+from loadgen_service.core.units import NS_PER_MS
 
 OTLP_ENDPOINT = re.compile(rf"(?:https?|grpcs?)://{HOST}(?::[0-9]{{1,5}})?(?:/[^\s\\]*)?")
 """Without a user and a password: these belong into OTEL_EXPORTER_OTLP_HEADERS."""

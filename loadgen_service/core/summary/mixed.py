@@ -14,6 +14,7 @@ from loadgen_service.core.run_state import RunState
 from loadgen_service.core.summary.parts import Part, WorkerSummary
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.core.summary.versioned_json import read_document
+from loadgen_service.core.units import NS_PER_S
 
 MIXED_FILE: Final = "mixed.json"
 MIXED_VERSION: Final[Literal[1]] = 1
@@ -151,7 +152,7 @@ def _overlap_notes(streams: Sequence[StreamSummary], together_ns: int | None) ->
         return []
     first = min(lengths, key=lambda name: lengths[name])
     return [
-        f"stream {first} was over after {together_ns / 1e9:.1f} s, stream {longest} after "
-        f"{lengths[longest] / 1e9:.1f} s: the rest of {longest}'s figures is not of mixed traffic; "
-        "give the streams equal durations"
+        f"stream {first} was over after {together_ns / NS_PER_S:.1f} s, stream {longest} after "
+        f"{lengths[longest] / NS_PER_S:.1f} s: the rest of {longest}'s figures is not of mixed "
+        "traffic; give the streams equal durations"
     ]

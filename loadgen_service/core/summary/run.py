@@ -38,6 +38,7 @@ from loadgen_service.core.summary.parts import (
     times_fields,
 )
 from loadgen_service.core.summary.versioned_json import read_document
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.core.verdict.findings.cpu_contention import contention_notes
 from loadgen_service.core.verdict.findings.finding import Finding
 from loadgen_service.core.verdict.findings.official import disagreements
@@ -361,5 +362,5 @@ def _iso(unix_ns: int) -> str:
     """UTC to the millisecond; empty for 0."""
     if not unix_ns:
         return ""
-    moment = datetime.fromtimestamp(unix_ns / 1e9, tz=UTC)
+    moment = datetime.fromtimestamp(unix_ns / NS_PER_S, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

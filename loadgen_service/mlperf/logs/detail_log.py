@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.mlperf.logs.detail_results import result_pairs
 from loadgen_service.mlperf.logs.inputs import LogInputs, Notice, SeriesLog
 from loadgen_service.mlperf.logs.parameters import Pairs, effective_values, requested
@@ -16,7 +17,6 @@ from loadgen_service.mlperf.logs.problems import Problem
 from loadgen_service.mlperf.logs.result import judged_result
 from loadgen_service.mlperf.logs.source_locations import place_of
 from loadgen_service.mlperf.logs.values import (
-    NS_PER_MS,
     LogValue,
     fraction_text,
     json_text,

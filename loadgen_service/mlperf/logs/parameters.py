@@ -5,8 +5,6 @@ What holds follows from core.effective (specification 1.2); only the names are d
 
 from __future__ import annotations
 
-from typing import Final
-
 from loadgen_service.core.plan.effective_settings import (
     SampleCounts,
     effective,
@@ -14,9 +12,9 @@ from loadgen_service.core.plan.effective_settings import (
 )
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import MODE_NAMES, SCENARIO_NAMES
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.mlperf.logs.values import LogValue
 
-NS_PER_MS: Final = 1_000_000
 Pairs = list[tuple[str, LogValue]]
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import MODE_NAMES, SCENARIO_NAMES
 from loadgen_service.core.stats.percentiles import Distribution
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.mlperf.logs.detail_log import error_count, warning_count
 from loadgen_service.mlperf.logs.detail_results import (
     PERCENTS,
@@ -23,7 +24,7 @@ from loadgen_service.mlperf.logs.detail_results import (
     scheduled_rate,
 )
 from loadgen_service.mlperf.logs.inputs import LogInputs, SeriesLog
-from loadgen_service.mlperf.logs.parameters import NS_PER_MS, effective_values
+from loadgen_service.mlperf.logs.parameters import effective_values
 from loadgen_service.mlperf.logs.result import Result, judged_result, percent
 from loadgen_service.mlperf.logs.values import fixed_text, number_text
 

@@ -12,10 +12,10 @@ from typing import Final
 from loadgen_service.core.plan.series import SeriesPlan
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.records.request_table import RequestTable, sample_table
+from loadgen_service.core.units import NS_PER_US
 from loadgen_service.mlperf.logs.inputs import LogInputs
 from loadgen_service.mlperf.logs.values import fraction_text
 
-_NS_PER_US: Final = 1000
 _ROWS_AT_ONCE: Final = 1 << 15
 TracedSeries = tuple[SeriesPlan, RequestTable, int]
 """Plan, table and start (Unix ns) of one series."""
@@ -33,7 +33,7 @@ def trace_lines(inputs: LogInputs, series: Iterable[TracedSeries]) -> Iterator[s
     yield "],"
     yield '"displayTimeUnit":"ns",'
     yield '"otherData":{'
-    yield f'"ts":{fraction_text(inputs.began_unix_ns, _NS_PER_US)},'
+    yield f'"ts":{fraction_text(inputs.began_unix_ns, NS_PER_US)},'
     version = "MLPerf LoadGen v1.0" if inputs.strict else "loadgen-service"
     yield f'"version":"{version}"'
     yield "}"
@@ -55,8 +55,8 @@ def _samples(
     for number, query, sample, scheduled, issued, completed in zip(
         *(columns[name][done].tolist() for name in names), strict=True
     ):
-        begin = fraction_text(begin_ns + scheduled, _NS_PER_US)
-        end = fraction_text(begin_ns + completed, _NS_PER_US)
+        begin = fraction_text(begin_ns + scheduled, NS_PER_US)
+        end = fraction_text(begin_ns + completed, NS_PER_US)
         delay = issued - scheduled
         if counter:
             yield (

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from loadgen_service.core.units import NS_PER_MS
+
 LogValue = str | int | float | bool | None | Sequence[int] | Mapping[str, str]
 
-NS_PER_MS: Final = 1_000_000
 _LARGEST_WHOLE: Final = 1e15
 """Doubles below it that are whole are written without a point, as LoadGen's streams do."""
 

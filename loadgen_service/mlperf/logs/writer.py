@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen_service.atomic_file import atomic_write
 from loadgen_service.errors import RunError
 from loadgen_service.mlperf.logs.accuracy_log import AccuracyEntry, accuracy_lines
 from loadgen_service.mlperf.logs.detail_log import detail_lines
@@ -56,20 +55,15 @@ def write_mlperf_logs(
 
 
 def _write(path: Path, lines: Iterable[str]) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             for line in lines:
                 file.write(line)
                 file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+
+    try:
+        return atomic_write(path, write)
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror}; free some space or choose another --out"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-    return path

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.stats.latency_heatmap import LatencyGrid
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.report.html.page import COLOURS, Axis, Line, Plot
 from loadgen_service.report.timeline import FAILURES, SLICES, SeriesTraces
 
@@ -89,7 +90,7 @@ def _line(values: Sequence[float | None], name: str, place: int) -> Line:
 
 def _centres(end_ns: int, slices: int) -> list[float]:
     """Middle of each slice, in seconds."""
-    return [(place + 0.5) * end_ns / slices / 1e9 for place in range(slices)]
+    return [(place + 0.5) * end_ns / slices / NS_PER_S for place in range(slices)]
 
 
 def latency_plot(grid: LatencyGrid, limit_ns: int | None) -> Plot:
@@ -112,7 +113,7 @@ def rate_plot(traces: SeriesTraces) -> Plot:
     """Requests a second that were due, left, and came back."""
     names = {"scheduled": "due", "issued": "issued", "answered": "answered"}
     slices = _slice_count(int(traces.steps["scheduled"].sum()))
-    width_s = traces.end_ns / slices / 1e9
+    width_s = traces.end_ns / slices / NS_PER_S
     lines = [
         Line(
             names[step],

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from loadgen_service.core.facts.scraped_metrics import KNOWN
 from loadgen_service.core.summary.run import Summary
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.report.html.page import COLOURS, Axis, Line, Page, Plot, bullets, html_table
 from loadgen_service.report.records_reader import main_series
 from loadgen_service.report.scraped_metrics import (
@@ -76,7 +77,7 @@ def _read_lines(directory: Path, series_index: int) -> dict[str, Points]:
             continue
         name = _line_name(row, places)
         if name in lines or len(lines) < LINES_MAX:
-            lines.setdefault(name, []).append((row["time_ns"] / 1e9, row["value"] * 100.0))
+            lines.setdefault(name, []).append((row["time_ns"] / NS_PER_S, row["value"] * 100.0))
     return {name: _thinned(points) for name, points in lines.items()}
 
 

@@ -18,8 +18,7 @@ from loadgen_service.core.records.column_codec import Columns, SentColumn, recei
 from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, Status
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.stats.histogram import Bucketed, Histogram, bucketed
-
-NS_PER_S = 1e9
+from loadgen_service.core.units import NS_PER_S
 
 
 class Ended(NamedTuple):

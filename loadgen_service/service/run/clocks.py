@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.facts.run import ClockFacts
-from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
+from loadgen_service.core.units import NS_PER_S
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Worker
 

@@ -13,12 +13,13 @@ from loadgen_service.core.plan.plan import SeriesPlan, SeriesSpec, peak_series, 
 from loadgen_service.core.run_state import RunEvent, RunState
 from loadgen_service.core.search.peak_search import PeakSearch
 from loadgen_service.core.summary.run import Summary, public_settings, summary_to_json
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.collect.collector import Collector
 from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.results.writer import Material, meets_latency_target, write_results
 from loadgen_service.service.run.environment import environment
-from loadgen_service.service.run.leased_workers import NS_PER_MS, Interrupted, LeasedWorkers
+from loadgen_service.service.run.leased_workers import Interrupted, LeasedWorkers
 from loadgen_service.service.run.preparation import Prepared, prepare
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import WENT_ON, Resumption, boot_id

@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError, RunError, UserError
 from loadgen_service.service.run.worker_sessions import Sessions, Worker
 
 TICK_S = 0.1
 """Longest sleep of a wait: silence makes no noise, so someone must look."""
-
-NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
 
 
 class Interrupted(Exception):

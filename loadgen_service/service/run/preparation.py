@@ -27,12 +27,13 @@ from loadgen_service.core.plan.plan import (
 )
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.errors import RunError, SettingsError, SutError
 from loadgen_service.qsl.arena.builder import ArenaFile, build_arena
 from loadgen_service.qsl.input_specs import is_batched
 from loadgen_service.qsl.library import open_library
 from loadgen_service.service.results.trace_export import require_exporter
-from loadgen_service.service.run.leased_workers import NS_PER_MS, NS_PER_S, LeasedWorkers
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.worker_sessions import Worker
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.core.settings.metrics_url import MetricsPlace, metrics_place
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.service.results.scraped_files import Reading, append_reading, readings_file
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.scrape.fetch import ScrapeFailure, fetch
 from loadgen_service.service.scrape.parser import TextReader
 
-NS_PER_MS: Final = 1_000_000
-NS_PER_S: Final = 1_000_000_000
 DEADLINE_MAX_NS: Final = 5 * NS_PER_S
 """However rarely it is asked, a server that needs longer than this for its metrics is not well."""
 

@@ -17,11 +17,12 @@ from loadgen_service.core.facts.worker_report import report_fields
 from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.run_state import RunEvent
 from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collect.collector import Collector
 from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.run.clocks import SeriesClocks
-from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.preparation import Prepared
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.server_stats import SeriesStatistics

@@ -19,8 +19,9 @@ from loadgen_service.core.facts.server_stats import (
     ModelReading,
     ServerFacts,
 )
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
-from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.storage.journal import Entry
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadgen_service.service.run.leased_workers import NS_PER_S, LeasedWorkers
+from loadgen_service.core.units import NS_PER_S
+from loadgen_service.service.run.leased_workers import LeasedWorkers
 
 MEET_TIMEOUT_NS: Final = 3600 * NS_PER_S
 """Longest wait for the other streams: their own waits end far sooner, warm-ups apart."""

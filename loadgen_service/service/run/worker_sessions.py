@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from loadgen_proto import loadgen_pb2 as pb
 
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import RunError
 
 SUSPECT_NS = 2_000_000_000
@@ -89,7 +90,7 @@ class Worker:
         silent = self.silence_ns(now_ns)
         if silent <= lost_ns:
             return ""
-        return f"silent for {silent / 1e9:.1f} s" + (f"; {self.doubt}" if self.doubt else "")
+        return f"silent for {silent / NS_PER_S:.1f} s" + (f"; {self.doubt}" if self.doubt else "")
 
     def send(self, message: pb.ToWorker) -> None:
         """Queue a message. One that begins a phase is kept and sent again after a reconnection.

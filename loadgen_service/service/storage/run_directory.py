@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen_service.atomic_file import atomic_write
 from loadgen_service.checksums import SUMS_FILE, file_sums, sums_text, text_sum
 from loadgen_service.core.summary.mixed import MIXED_FILE
 from loadgen_service.errors import RunError, UserError
@@ -77,14 +77,10 @@ class RunDirectory:
 
         Raises RunError naming the file where the disk refuses.
         """
-        target, temporary = self.path / name, self.path / f".{name}.partial"
+        target = self.path / name
         try:
-            write(temporary)
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
+            atomic_write(target, write)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise RunError(
                 f"{target}: {error.strerror or error}; free some space and try again"
             ) from None

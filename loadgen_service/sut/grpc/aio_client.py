@@ -15,6 +15,7 @@ import grpc
 from grpc_wire.events import DONE
 
 from loadgen_service.core.records.columns import NEVER
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.grpc.stream_reader import StreamReader
 from loadgen_service.sut.interface import (
@@ -81,7 +82,7 @@ class AioSut:
         self._credentials = credentials
         self._server_name = server_name
         self._proxy = proxy
-        self._connect_timeout_s = connect_timeout_ns / 1e9
+        self._connect_timeout_s = connect_timeout_ns / NS_PER_S
         self._clock = clock
         self._gzip = GzipUse(compresses, inflates)
         self._channels: list[grpc.aio.Channel] = []

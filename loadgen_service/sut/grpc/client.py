@@ -20,6 +20,7 @@ from grpc_wire.events import DONE
 from grpc_wire.headers import HeaderBlock
 
 from loadgen_service.core.records.columns import NEVER
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.grpc.connection import Link
 from loadgen_service.sut.grpc.stream_reader import StreamReader
@@ -252,7 +253,7 @@ class WireSut:
             path.tls_server_name or path.address.host,
             (path.proxy, path.address) if path.proxy else None,
         )
-        timeout_s = path.connect_timeout_ns / 1e9
+        timeout_s = path.connect_timeout_ns / NS_PER_S
         link = await asyncio.wait_for(connecting, timeout_s)
         try:
             await asyncio.wait_for(link.ready, timeout_s)

@@ -18,6 +18,7 @@ from loadgen_proto import sut_pb2, sut_pb2_grpc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.control import NO_STATISTICS, Answers, ClockExchange
 from loadgen_service.sut.grpc.aio_client import open_channel
@@ -26,7 +27,6 @@ from loadgen_service.sut.net.connect_tunnel import open_tunnel
 from loadgen_service.sut.net.credentials import channel_credentials, read_headers
 from loadgen_service.sut.net.proxy_env import proxy_of
 
-NS_PER_S: Final = 1_000_000_000
 CLOCK_EXCHANGE_COUNT: Final = 16
 CLOCK_TIMEOUT_S: Final = 2.0
 """An exchange that takes longer would tell nothing, and its SUT is probably gone."""
@@ -41,7 +41,7 @@ class GrpcControl:
 
     def __init__(self, settings: TargetSettings, timeout_ns: int) -> None:
         self._settings = settings
-        self._timeout_s = timeout_ns / 1e9
+        self._timeout_s = timeout_ns / NS_PER_S
         self._addresses = parse_addresses(settings.sut)
         self._metadata = read_headers(settings.header)
         self._credentials = (

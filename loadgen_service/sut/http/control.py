@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.control import LackingControl
 from loadgen_service.sut.net.addresses import SutAddress
@@ -34,7 +35,7 @@ class HttpControl(LackingControl):
         self, settings: Settings, timeout_ns: int, headers: Sequence[tuple[str, str]]
     ) -> None:
         super().__init__(settings, timeout_ns)
-        self._timeout_s = min(timeout_ns / 1e9, settings.connect_timeout_ms / 1e3)
+        self._timeout_s = min(timeout_ns / NS_PER_S, settings.connect_timeout_ms / 1e3)
         self._headers = tuple(headers)
 
     def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:

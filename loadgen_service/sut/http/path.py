@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from grpc_wire.compression import GZIP
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.sut.http.compression import inflating
 from loadgen_service.sut.http.connection import Answer
 from loadgen_service.sut.http.pool import HttpPath
 from loadgen_service.sut.net.addresses import SutAddress
 from loadgen_service.sut.net.credentials import tls_context
 from loadgen_service.sut.net.proxy_env import Proxy, endpoints_of
-
-NS_PER_MS: Final = 1_000_000
 
 
 def accepted(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen_service.core.records.columns import NEVER
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.grpc.client import (
     CONNECT_ERRORS,
@@ -38,7 +39,7 @@ REST_S: Final = 0.1
 twice on a connection, each rests so long before it is used again. One that closes a resting
 connection gets a new one for every call from then on."""
 
-REST_NS: Final = int(REST_S * 1e9)
+REST_NS: Final = int(REST_S * NS_PER_S)
 
 CONNECTING_MAX: Final = 256
 """Handshakes under way at once: a larger burst would overrun a server's backlog."""
@@ -261,7 +262,7 @@ class HttpSut:
             path.tls_server_name,
             path.tunnel,
         )
-        link = await asyncio.wait_for(connecting, path.connect_timeout_ns / 1e9)
+        link = await asyncio.wait_for(connecting, path.connect_timeout_ns / NS_PER_S)
         self._links.add(link)
         return link
 

@@ -11,6 +11,7 @@ from grpc_wire.errors import HeaderError
 from grpc_wire.headers import request_headers
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.errors import UserError
 from loadgen_service.sut.descriptor import Build, ProtocolDescriptor, RequestSource
 from loadgen_service.sut.grpc.aio_client import AioSut
@@ -26,8 +27,6 @@ from loadgen_service.sut.kserve.sequence_params import marked_grpc
 from loadgen_service.sut.net.addresses import SutAddress, resolve
 from loadgen_service.sut.net.credentials import channel_credentials, read_headers, tls_context
 from loadgen_service.sut.net.proxy_env import endpoints_of, proxy_of
-
-NS_PER_MS: Final = 1_000_000
 
 
 async def make(

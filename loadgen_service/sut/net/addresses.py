@@ -17,6 +17,7 @@ from loadgen_service.core.protocols import (
     ProtocolRow,
 )
 from loadgen_service.core.settings.authority import HOST
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError, UserError
 
 _ADDRESS = re.compile(
@@ -125,10 +126,10 @@ async def resolve(
     loop = asyncio.get_running_loop()
     query = loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     try:
-        found = await asyncio.wait_for(query, timeout_ns / 1e9)
+        found = await asyncio.wait_for(query, timeout_ns / NS_PER_S)
     except TimeoutError:
         raise SutError(
-            f"sut: the name {address.host!r} was not resolved in {timeout_ns / 1e9:g} s; "
+            f"sut: the name {address.host!r} was not resolved in {timeout_ns / NS_PER_S:g} s; "
             "check the name server or raise --connect-timeout-ms"
         ) from None
     except OSError as error:

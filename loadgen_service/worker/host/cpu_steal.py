@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.core.facts.worker_report import WorkerReport
+from loadgen_service.core.units import NS_PER_S
 
-TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+TICK_NS: Final = NS_PER_S // os.sysconf("SC_CLK_TCK")
 """Unit of /proc/stat (proc(5), USER_HZ)."""
 
 _STAT: Final = Path("/proc/stat")

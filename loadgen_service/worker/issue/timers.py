@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import UserError
 
 SPIN_NS: Final = 10_000
@@ -30,7 +31,6 @@ NEAR_NS: Final = 25_000
 _CLOCK_MONOTONIC: Final = 1
 _TFD_TIMER_ABSTIME: Final = 1
 _TFD_BYTES: Final = 8
-_NS: Final = 1_000_000_000
 _NEVER: Final = 1 << 62
 
 
@@ -103,7 +103,7 @@ class TimerfdWaiter:
 
     def _set(self, at_ns: int) -> None:
         spec = self._spec
-        spec[2], spec[3] = divmod(at_ns, _NS)
+        spec[2], spec[3] = divmod(at_ns, NS_PER_S)
         self._set_time(self._fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None)
 
     def _turn(self) -> None:

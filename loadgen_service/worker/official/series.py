@@ -15,6 +15,7 @@ from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, SeriesSpec
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import network_sut_name, official_fields
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.sut.factory import descriptor_of
 from loadgen_service.worker.official.loadgen_thread import OfficialTest
 from loadgen_service.worker.official.loop import OfficialLoop
@@ -29,7 +30,6 @@ LEAVE_TIMEOUT_S: Final = 2.0
 POLL_S: Final = 0.02
 FILE_PIECE_BYTES: Final = 1 << 20
 NO_WINDOW: Final = 1 << 62
-NS_PER_MS: Final = 1_000_000
 NAME_MARGIN_S: Final = 5.0
 
 

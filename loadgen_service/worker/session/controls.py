@@ -7,6 +7,7 @@ import asyncio
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
 from loadgen_service.sut.control import Answers, ClockExchange
 from loadgen_service.sut.factory import descriptor_of
@@ -16,12 +17,12 @@ from loadgen_service.worker.session.clock import ClockSample, estimate_offset
 async def answer_control(control: pb.Control) -> pb.ControlReply:
     """Make the calls at every SUT within the control's deadline."""
     try:
-        answers = await asyncio.wait_for(_call(control), control.timeout_ns / 1e9)
+        answers = await asyncio.wait_for(_call(control), control.timeout_ns / NS_PER_S)
     except LoadgenError as error:
         return _refusal(control, str(error), error.exit_code)
     except TimeoutError:
         name = control.WhichOneof("call")
-        text = f"sut: no answer to {name} within {control.timeout_ns / 1e9:g} s"
+        text = f"sut: no answer to {name} within {control.timeout_ns / NS_PER_S:g} s"
         return _refusal(control, text, 3)
     except Exception as error:  # a bug must reach the user as a line, not as silence
         return _refusal(control, f"control call failed: {type(error).__name__}: {error}", 3)

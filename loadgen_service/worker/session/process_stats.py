@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.core.facts.worker_report import WorkerReport
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.worker.host.cpu_steal import read_cpu_contention, report_between
 
 PROBE_S: Final = 0.1
@@ -33,7 +34,7 @@ class ProcessStats:
         while True:
             before_ns = time.monotonic_ns()
             await asyncio.sleep(PROBE_S)
-            late_ns = time.monotonic_ns() - before_ns - int(PROBE_S * 1e9)
+            late_ns = time.monotonic_ns() - before_ns - int(PROBE_S * NS_PER_S)
             self._lag_ns = max(self._lag_ns, late_ns)
 
     def cpu_share(self) -> float:

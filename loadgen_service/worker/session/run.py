@@ -27,6 +27,7 @@ from loadgen_service.core.plan.plan import (
 )
 from loadgen_service.core.plan.sequences import sequences_from_bytes
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import RunError
 from loadgen_service.qsl.arena.builder import Arena, ArenaDownload, arena_path, is_intact
 from loadgen_service.qsl.sources.prompts import request_parameters
@@ -53,8 +54,6 @@ OFFICIAL_LOAD_TIMEOUT_S: Final = 60.0
 
 WIND_UP_MARGIN_S: Final = 5.0
 """Beyond the deadline of the requests that are out."""
-
-NS_PER_S: Final = 1e9
 
 
 class WorkerRun:

@@ -20,6 +20,7 @@ import grpc
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
 from loadgen_service.version import __version__
 from loadgen_service.worker.official.loadgen_thread import is_left_behind
@@ -222,7 +223,7 @@ class Session:
         if kind == "pong":
             self._take_pong(message.pong)
         elif kind == "welcome":
-            self._heartbeat_s = message.welcome.heartbeat_interval_ns / 1e9 or HEARTBEAT_S
+            self._heartbeat_s = message.welcome.heartbeat_interval_ns / NS_PER_S or HEARTBEAT_S
         elif kind == "measure_clock":
             self._spawn(self._measure_clock(message.measure_clock.count))
         elif kind == "control":

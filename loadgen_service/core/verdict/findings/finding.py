@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from loadgen_service.core.units import NS_PER_MS, NS_PER_S, NS_PER_US
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -22,7 +24,7 @@ class Finding:
     source: Literal["loadgen", "service"] = "service"
 
 
-_STEPS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
+_STEPS: Final = ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "us"))
 
 
 def say_ns(duration_ns: int | None) -> str:

@@ -13,10 +13,9 @@ from loadgen_service.core.figures.series import SeriesFigures
 from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.core.verdict.findings.finding import Finding, say_count, say_ns, say_percentile
 from loadgen_service.core.verdict.findings.tokens import token_limits, token_stopping
-
-NS_PER_MS: Final = 1_000_000
 
 _LONGER: Final = {
     "issued": "lower --expected-latency-ms, so that more queries are planned",

@@ -7,9 +7,10 @@ must have tokens to measure is ours: LoadGen logs errors then, and may say VALID
 from __future__ import annotations
 
 from loadgen_service.core.figures.loadgen import EarlyStopping
-from loadgen_service.core.figures.tokens import NS_PER_MS, TokenFigures
+from loadgen_service.core.figures.tokens import TokenFigures
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
+from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.core.verdict.findings.finding import Finding, say_count, say_ns, say_percentile
 
 _LOWER = "lower --target-qps, or raise --{}-latency-ms if the limit is yours to choose"
