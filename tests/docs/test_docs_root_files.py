@@ -67,4 +67,5 @@ def test_contributing_says_how_to_add_each_part() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     parts = re.findall(r"^## How to add (?:a|an) (.*)$", text, re.MULTILINE)
     wanted = {"protocol", "finding", "figure", "data set", "scenario", "engine", "setting"}
+    wanted |= {"record column", "result file"}
     assert set(parts) == wanted
