@@ -25,7 +25,7 @@ from submission_mending import mend
 
 from loadgen_service.cli.verbs.demo_sut import embedded_sut
 from loadgen_service.mlperf.submission.checks import check_submission
-from loadgen_service.mlperf.submission.paths import ResultPlace
+from loadgen_service.mlperf.submission.paths import ResultFolder
 from loadgen_service.mlperf.submission.system_description import template
 
 MODEL = "efficientnet-lite0"
@@ -146,7 +146,7 @@ def mended(out: Path, division: str) -> bool:
         benchmark = task = "rgat"
         for found in list(organisation.rglob("resnet")):
             found.rename(found.with_name(benchmark))
-    mend(ResultPlace(copy, division, SUBMITTER, SYSTEM, benchmark, task, "offline"))
+    mend(ResultFolder(copy, division, SUBMITTER, SYSTEM, benchmark, task, "offline"))
     misses = check_submission(copy, "v6.1", "rdi")
     print(f"\n== {division}, every miss mended (synthetic): {len(misses)} misses")
     for miss in misses:

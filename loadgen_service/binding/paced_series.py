@@ -173,7 +173,7 @@ class PacedSeries:
         }
         for column in COLUMNS:
             if column.name in rows:
-                rows[column.name].append(values.get(column.name, column.usual or 0))
+                rows[column.name].append(values.get(column.name, column.expected or 0))
 
     def columns(self) -> Columns:
         """The record table of the series, in order of the endings."""

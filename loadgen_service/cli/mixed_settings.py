@@ -92,7 +92,7 @@ class _Source:
     def stream(
         self, name: str, own: Mapping[str, object], decided: Mapping[str, object]
     ) -> StreamSettings:
-        """One stream; ``decided``: what follows from its place beside the others."""
+        """One stream; ``decided``: what follows from its position among the streams."""
         known = known_settings(Settings, own, f"--config {self.path}: stream {name}")
         for field in RUN_FIELDS:
             if field in known:
@@ -134,9 +134,9 @@ def _parts(given: object, path: str) -> list[tuple[str, dict[str, object]]]:
             "- {name: chat, model: llama}"
         )
     parts = []
-    for place, one in enumerate(given):
+    for position, one in enumerate(given):
         part = {str(key): value for key, value in one.items()}
         if not isinstance(part.get(NAME), str):
-            raise SettingsError(f"--config {path}: streams[{place}]: name: give it a name")
+            raise SettingsError(f"--config {path}: streams[{position}]: name: give it a name")
         parts.append((str(part.pop(NAME)), part))
     return parts

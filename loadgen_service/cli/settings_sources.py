@@ -3,7 +3,7 @@
 A task and LoadGen's files lie between: task and user.conf yield to all three, audit.config
 overrides them.
 
-Every mistake becomes one SettingsError line that names the setting and the place it was read from.
+Every mistake becomes one SettingsError line that names the setting and its source.
 """
 
 from __future__ import annotations
@@ -51,50 +51,50 @@ def join_settings(
     environment: Mapping[str, str],
     prefix: str = ENVIRONMENT_PREFIX,
 ) -> Model:
-    """``layers``: the place and the values of each part of a file, lowest first; then environment
+    """``layers``: the source and the values of each part of a file, lowest first; then environment
     and flags.
 
-    :raises SettingsError: wrong value; one line that names the place it was read from.
+    :raises SettingsError: wrong value; one line that names its source.
     """
     values: dict[str, object] = {}
-    places: dict[str, str] = {}
-    for place, given in layers:
-        _take(values, places, given, place)
+    sources: dict[str, str] = {}
+    for source, given in layers:
+        _take(values, sources, given, source)
     for name, value in from_environment(model, environment, prefix).items():
-        _take(values, places, {name: value}, f"from {prefix}{name.upper()}")
+        _take(values, sources, {name: value}, f"from {prefix}{name.upper()}")
     for name, value in flags.items():
-        _take(values, places, {name: value}, f"from {flag_of(name)}")
+        _take(values, sources, {name: value}, f"from {flag_of(name)}")
     if model is Settings:
-        values, places = _with_mlperf(*_with_task(values, places))
+        values, sources = _with_mlperf(*_with_task(values, sources))
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(describe(model, error, places)) from None
+        raise SettingsError(describe(model, error, sources)) from None
 
 
 def _with_task(
-    values: dict[str, object], places: dict[str, str]
+    values: dict[str, object], sources: dict[str, str]
 ) -> tuple[dict[str, object], dict[str, str]]:
     """What the user gave, over what the named task asks for."""
     name = str(values.get("task") or "")
     if not name:
-        return values, places
+        return values, sources
     from loadgen_service.compare.task import load_task
 
     words = {key: str(values.get(key) or "") for key in ("scenario", "mode")}
     scenario = words["scenario"] or str(Settings.model_fields["scenario"].default)
     asked = load_task(name).settings(scenario, words["mode"])
-    return {**asked, **values}, {**dict.fromkeys(asked, f"from task {name}"), **places}
+    return {**asked, **values}, {**dict.fromkeys(asked, f"from task {name}"), **sources}
 
 
 def _with_mlperf(
-    values: dict[str, object], places: dict[str, str]
+    values: dict[str, object], sources: dict[str, str]
 ) -> tuple[dict[str, object], dict[str, str]]:
     """What the user gave, between the layers of LoadGen's files."""
     below, above = mlperf_layers(values)
     return (
         {**below.values, **values, **above.values},
-        {**below.places, **places, **above.places},
+        {**below.sources, **sources, **above.sources},
     )
 
 
@@ -155,20 +155,20 @@ def from_environment(
     return found
 
 
-def describe(model: type[BaseModel], error: ValidationError, places: Mapping[str, str]) -> str:
+def describe(model: type[BaseModel], error: ValidationError, sources: Mapping[str, str]) -> str:
     """The first mistake in one line, and how many more there are."""
     mistakes = error.errors(include_url=False)
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    return _one_line(model, mistakes[0], places) + more
+    return _one_line(model, mistakes[0], sources) + more
 
 
-def _one_line(model: type[BaseModel], mistake: ErrorDetails, places: Mapping[str, str]) -> str:
+def _one_line(model: type[BaseModel], mistake: ErrorDetails, sources: Mapping[str, str]) -> str:
     message = mistake["msg"].removeprefix("Value error, ").replace("\n", " ")
     if not mistake["loc"]:
         return message
     name = str(mistake["loc"][0])
-    place = places.get(name, "by default")
-    return f"{name}: {_plain(message)}, got {mistake['input']!r} {place}" + did_you_mean(
+    source = sources.get(name, "by default")
+    return f"{name}: {_plain(message)}, got {mistake['input']!r} {source}" + did_you_mean(
         str(mistake["input"]), literal_choices(model.model_fields[name])
     )
 
@@ -180,9 +180,9 @@ def _plain(message: str) -> str:
 
 def _take(
     values: dict[str, object],
-    places: dict[str, str],
+    sources: dict[str, str],
     more: Mapping[str, object],
-    place: str,
+    source: str,
 ) -> None:
     values.update(more)
-    places.update(dict.fromkeys(more, place))
+    sources.update(dict.fromkeys(more, source))

@@ -1,4 +1,4 @@
-"""A whole comparison: systems, refusals, differences, scores and gates, for every output alike."""
+"""A whole comparison: systems, refusals, differences, scores and gates, for every output."""
 
 from __future__ import annotations
 

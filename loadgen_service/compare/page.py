@@ -121,14 +121,14 @@ def _differences(difference: ScenarioDifference) -> str:
 
 
 def _over_time(curves: list[tuple[str, LatencyGrid]], quantile: float) -> Plot:
-    lines, shares = [], [(place + 0.5) / SLICES_DRAWN for place in range(SLICES_DRAWN)]
+    lines, shares = [], [(index + 0.5) / SLICES_DRAWN for index in range(SLICES_DRAWN)]
     longest_s = max(grid.end_ns for _, grid in curves) / NS_PER_S
     x_values = sorted({share * grid.end_ns / NS_PER_S for _, grid in curves for share in shares})
-    for place, (name, grid) in enumerate(curves):
+    for index, (name, grid) in enumerate(curves):
         values = grid.merged(SLICES_DRAWN).slice_quantiles(quantile)
         known = {share * grid.end_ns / NS_PER_S: v for share, v in zip(shares, values, strict=True)}
         line = [known.get(x) for x in x_values]
-        lines.append(Line(name, line, COLOURS[place % len(COLOURS)], gaps=True))
+        lines.append(Line(name, line, COLOURS[index % len(COLOURS)], gaps=True))
     time = Axis(TIME.label, "s", min=0.0, max=longest_s)
     return Plot(time, Axis(f"p{100 * quantile:g} of latency", "ns"), x_values, lines)
 

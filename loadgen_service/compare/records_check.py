@@ -59,8 +59,8 @@ def _contradiction(directory: Path, what: str) -> UserError:
 class _Recount:
     """Checks a distribution against its values, which come in pieces and are not held.
 
-    A value is the one at a place of the sorted values if no more than the place are below it, and
-    more than the place are not above it.
+    A value is the one at a rank of the sorted values if no more than the rank are below it, and
+    more than the rank are not above it.
     """
 
     def __init__(self, said: Distribution | None) -> None:
@@ -76,11 +76,11 @@ class _Recount:
         """Take some of the values."""
         if not len(values):
             return
-        placed = np.sort(values)
-        self._count += len(placed)
-        self._below += np.searchsorted(placed, self._claims, side="left")
-        self._up_to += np.searchsorted(placed, self._claims, side="right")
-        self._low, self._high = min(self._low, int(placed[0])), max(self._high, int(placed[-1]))
+        ordered = np.sort(values)
+        self._count += len(ordered)
+        self._below += np.searchsorted(ordered, self._claims, side="left")
+        self._up_to += np.searchsorted(ordered, self._claims, side="right")
+        self._low, self._high = min(self._low, int(ordered[0])), max(self._high, int(ordered[-1]))
 
     def trouble(self) -> str:
         """The first figure that is not so; empty where all are."""
@@ -91,7 +91,7 @@ class _Recount:
             if getattr(self._said, name) != value:
                 return f"latency_ns.{name} is {getattr(self._said, name)}, the records say {value}"
         for index, quantile in enumerate(REPORTED_QUANTILES):
-            place = quantile_index(self._count, quantile)
-            if not self._below[index] <= place < self._up_to[index]:
+            rank = quantile_index(self._count, quantile)
+            if not self._below[index] <= rank < self._up_to[index]:
                 return f"latency_ns at {quantile:g} is not the records'"
         return ""

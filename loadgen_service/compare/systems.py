@@ -95,11 +95,11 @@ def read_systems(arguments: Sequence[str]) -> list[System]:
     """
     systems: dict[str, System] = {}
     for argument in arguments:
-        name, named, place = argument.partition("=")
+        name, named, folder = argument.partition("=")
         # a directory whose name holds "=" is still a directory
         if not named or Path(argument).is_dir():
-            name, place = _free_name(Path(argument).resolve().name, systems), argument
-        _add(systems.setdefault(name, System(name)), read_run(Path(place)))
+            name, folder = _free_name(Path(argument).resolve().name, systems), argument
+        _add(systems.setdefault(name, System(name)), read_run(Path(folder)))
     return list(systems.values())
 
 

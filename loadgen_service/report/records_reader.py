@@ -60,10 +60,10 @@ class SeriesRecords:
         self.end_ns = max([1, *ends])
 
     def _range(self, group: int, name: str) -> tuple[int, int]:
-        place = self._file.schema_arrow.get_field_index(name)
-        if place < 0:
+        field_index = self._file.schema_arrow.get_field_index(name)
+        if field_index < 0:
             raise KeyError(f"no column {name}")
-        found = self._file.metadata.row_group(group).column(place).statistics
+        found = self._file.metadata.row_group(group).column(field_index).statistics
         return (int(found.min), int(found.max)) if found and found.has_min_max else (0, 0)
 
     def _unusable(self, error: Exception) -> UserError:

@@ -39,8 +39,8 @@ def scraped_rows(summary: Summary) -> list[list[str]]:
     targets = summary.sut_metrics or []
     judged = {one.series_index for one in summary.series if one.kind != "warmup"}
     return [
-        [_name(place, figures, len(targets) > 1, len(judged) > 1), *_cells(figures)]
-        for place, target in enumerate(targets)
+        [_name(index, figures, len(targets) > 1, len(judged) > 1), *_cells(figures)]
+        for index, target in enumerate(targets)
         for figures in target.figures
         # a server with many models counts those that nobody asks, too
         if figures.series_index in judged and figures.per_second != 0
@@ -50,11 +50,11 @@ def scraped_rows(summary: Summary) -> list[list[str]]:
 def scraped_remarks(summary: Summary) -> list[str]:
     """One line an address: how often it was read, and what was amiss."""
     targets = summary.sut_metrics or []
-    return [_of_target(place, target) for place, target in enumerate(targets)]
+    return [_of_target(index, target) for index, target in enumerate(targets)]
 
 
-def _of_target(place: int, target: ScrapedTarget) -> str:
-    said = f"{place} {target.url}: {say_count(target.scrape_count)} readings"
+def _of_target(index: int, target: ScrapedTarget) -> str:
+    said = f"{index} {target.url}: {say_count(target.scrape_count)} readings"
     if target.failed_count:
         said += f", {say_count(target.failed_count)} failed (the first: {target.failure})"
     if target.scrape_count and not target.figures:
@@ -72,8 +72,8 @@ def _of_target(place: int, target: ScrapedTarget) -> str:
     return said
 
 
-def _name(place: int, figures: MetricFigures, with_target: bool, with_series: bool) -> str:
-    parts = [str(place)] if with_target else []
+def _name(index: int, figures: MetricFigures, with_target: bool, with_series: bool) -> str:
+    parts = [str(index)] if with_target else []
     parts += [f"series {figures.series_index}"] if with_series else []
     return " ".join([*parts, say_metric_name(figures.name), *_labels(figures.labels)])
 
@@ -109,7 +109,7 @@ def _say(value: float | None, unit: Unit) -> str:
 
 
 def _bytes(value: float) -> str:
-    place = 0
-    while abs(value) >= _STEP and place < len(_SIZES) - 1:
-        value, place = value / _STEP, place + 1
-    return f"{value:.4g} {_SIZES[place]}"
+    index = 0
+    while abs(value) >= _STEP and index < len(_SIZES) - 1:
+        value, index = value / _STEP, index + 1
+    return f"{value:.4g} {_SIZES[index]}"

@@ -137,9 +137,9 @@ class SeriesTraces:
             self._add_hop(name, one, np.maximum(0, one[name]))
 
     def _add_hop(self, name: str, piece: Columns, values: Int64Array) -> None:
-        places = self.latency.slice_of(piece["completed_ns"])
-        self._hop_sums[name] += np.bincount(places, weights=values, minlength=SLICES)
-        self._hop_counts[name] += np.bincount(places, minlength=SLICES)
+        slices = self.latency.slice_of(piece["completed_ns"])
+        self._hop_sums[name] += np.bincount(slices, weights=values, minlength=SLICES)
+        self._hop_counts[name] += np.bincount(slices, minlength=SLICES)
 
 
 def read_traces(directory: Path, series: SeriesSummary) -> SeriesTraces:

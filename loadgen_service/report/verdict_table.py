@@ -68,8 +68,8 @@ def draw_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str 
     verdict = columns.index("verdict")
     for cells in rows:
         drawn.add_row(
-            *(_coloured(cell) if place == verdict else escape(cell)
-              for place, cell in enumerate(cells))
+            *(_coloured(cell) if column == verdict else escape(cell)
+              for column, cell in enumerate(cells))
         )  # fmt: skip
     return drawn
 

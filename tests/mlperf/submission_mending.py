@@ -14,7 +14,7 @@ from typing import Any
 from loadgen_service.mlperf.audit.logs import MARK, SCORE_KEYS
 from loadgen_service.mlperf.benchmarks import ROUNDS
 from loadgen_service.mlperf.submission.checks import VERIFY_LINES
-from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultPlace, read_json
+from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultFolder, read_json
 from loadgen_service.mlperf.submission.system_description import NETWORK, REQUIRED
 
 LABEL = "SYNTHETIC: made to test a checker, not measured; never to be submitted"
@@ -22,40 +22,40 @@ LABEL_FILE = "SYNTHETIC.txt"
 FAR_SUT = "grpc://sut.example:8001"
 
 
-def mend(place: ResultPlace, round_name: str = "v6.1", system_type: str = "datacenter") -> None:
+def mend(result: ResultFolder, round_name: str = "v6.1", system_type: str = "datacenter") -> None:
     """Mend every miss of one result, of its system and of its organisation; label the folder."""
-    _mend_organisation(place, system_type)
-    _write_json(place.folder / "measurements.json", dict.fromkeys(MEASUREMENT_FIELDS, LABEL))
+    _mend_organisation(result, system_type)
+    _write_json(result.folder / "measurements.json", dict.fromkeys(MEASUREMENT_FIELDS, LABEL))
     for name in ("user.conf", "README.md"):
-        (place.folder / name).write_text(f"# {LABEL}\n")
-    values = performance_values(place, round_name)
-    mend_log(place.performance, values)
-    mend_log(place.accuracy, accuracy_values(place))
-    log = place.accuracy / "mlperf_log_accuracy.json"
+        (result.folder / name).write_text(f"# {LABEL}\n")
+    values = performance_values(result, round_name)
+    mend_log(result.performance, values)
+    mend_log(result.accuracy, accuracy_values(result))
+    log = result.accuracy / "mlperf_log_accuracy.json"
     if not log.exists():
         log.write_text("[\n]\n")
     digest = hashlib.sha256(log.read_bytes()).hexdigest()
     score = "accuracy=99.000%, good=99, total=100\n"
-    (place.accuracy / "accuracy.txt").write_text(f"{score}hash={digest}\n")
-    if place.rule is not None and not place.is_open:
-        for test in place.rule.tests:
-            _mend_audit(place.folder / test, test, values)
+    (result.accuracy / "accuracy.txt").write_text(f"{score}hash={digest}\n")
+    if result.rule is not None and not result.is_open:
+        for test in result.rule.tests:
+            _mend_audit(result.folder / test, test, values)
     for kind in ("performance", "accuracy"):
-        facts = read_json(place.facts / f"{kind}.summary.json") or {}
+        facts = read_json(result.facts / f"{kind}.summary.json") or {}
         facts |= {"valid": True, "data_crossed_network": True, "notes": [LABEL]}
         facts["settings"] = {**facts.get("settings", {}), "sut": [FAR_SUT]}
-        _write_json(place.facts / f"{kind}.summary.json", facts)
+        _write_json(result.facts / f"{kind}.summary.json", facts)
 
 
-def performance_values(place: ResultPlace, round_name: str) -> dict[str, Any]:
+def performance_values(result: ResultFolder, round_name: str) -> dict[str, Any]:
     """Keys of a performance log with values that pass."""
-    rule, seeds = place.rule, ROUNDS[round_name]
+    rule, seeds = result.rule, ROUNDS[round_name]
     assert rule is not None
     limits = rule.tokens_ms
     return {
         "loadgen_version": "6.0.17 @ d6147c7eb7",
         "sut_name": f"Network SUT: {LABEL}",
-        "effective_scenario": place.official_scenario,
+        "effective_scenario": result.official_scenario,
         "effective_test_mode": "PerformanceOnly",
         "effective_qsl_rng_seed": seeds.qsl,
         "effective_sample_index_rng_seed": seeds.sample_index,
@@ -70,17 +70,17 @@ def performance_values(place: ResultPlace, round_name: str) -> dict[str, Any]:
         "result_time_per_output_token_99.00_percentile_ns": 1,
         "result_validity": "VALID",
         "early_stopping_met": True,
-        SCORE_KEYS[place.official_scenario]: 1000,
+        SCORE_KEYS[result.official_scenario]: 1000,
     }
 
 
-def accuracy_values(place: ResultPlace) -> dict[str, Any]:
+def accuracy_values(result: ResultFolder) -> dict[str, Any]:
     """Keys of an accuracy log with values that pass."""
-    assert place.rule is not None
+    assert result.rule is not None
     return {
-        "effective_scenario": place.official_scenario,
+        "effective_scenario": result.official_scenario,
         "effective_test_mode": "AccuracyOnly",
-        "effective_accuracy_sample_count": place.rule.accuracy_samples,
+        "effective_accuracy_sample_count": result.rule.accuracy_samples,
     }
 
 
@@ -114,24 +114,24 @@ def _mend_audit(folder: Path, test: str, values: dict[str, Any]) -> None:
         (folder / f"verify_{name}.txt").write_text("\n".join(text))
 
 
-def _mend_organisation(place: ResultPlace, system_type: str) -> None:
-    folder = place.organisation
+def _mend_organisation(result: ResultFolder, system_type: str) -> None:
+    folder = result.organisation
     (folder / "src").mkdir(parents=True, exist_ok=True)
     (folder / LABEL_FILE).write_text(LABEL + "\n")
     system: dict[str, Any] = dict.fromkeys(REQUIRED, LABEL)
-    if place.division == "network":
+    if result.division == "network":
         system |= {**dict.fromkeys(NETWORK, LABEL), "is_network": "true"}
     system |= {
-        "division": place.division,
-        "submitter": place.submitter,
+        "division": result.division,
+        "submitter": result.submitter,
         "status": "rdi",
         "system_type": system_type,
         "number_of_nodes": "1",
         "accelerators_per_node": "0",
     }
-    _write_json(folder / "systems" / f"{place.system}.json", system)
-    if place.is_open:
-        _write_json(folder / "model_mapping.json", {place.benchmark: place.task})
+    _write_json(folder / "systems" / f"{result.system}.json", system)
+    if result.is_open:
+        _write_json(folder / "model_mapping.json", {result.benchmark: result.task})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

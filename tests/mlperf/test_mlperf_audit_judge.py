@@ -14,7 +14,7 @@ from loadgen_service.errors import UserError
 from loadgen_service.mlperf.audit.logs import read_accuracy_log
 from loadgen_service.mlperf.conf.keys import read_keys
 from loadgen_service.mlperf.conf.parser import parse_conf
-from loadgen_service.mlperf.submission.audit_verdict import LOG_PLACE, AuditWay, judge_audit
+from loadgen_service.mlperf.submission.audit_verdict import LOG_PLACEHOLDER, AuditWay, judge_audit
 from loadgen_service.mlperf.submission.runs import (
     accuracy_text,
     by_scenario,
@@ -28,7 +28,7 @@ SCORE = (
     "good = sum(one['data'].startswith('01') for one in log); "
     "print(f'accuracy={100 * good / len(log):.3f}%, good={good}, total={len(log)}')"
 )
-COMMAND = (sys.executable, "-c", SCORE, LOG_PLACE)
+COMMAND = (sys.executable, "-c", SCORE, LOG_PLACEHOLDER)
 
 
 def run_directory(path: Path, answers: dict[int, str], **more: object) -> Path:
@@ -96,8 +96,11 @@ def test_what_differs_by_less_passes_and_leaves_both_scores(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("no-such-program", LOG_PLACE), "no-such-program: No such file"),
-        ((sys.executable, "-c", "raise SystemExit('broken')", LOG_PLACE), "ended with 1: broken"),
+        (("no-such-program", LOG_PLACEHOLDER), "no-such-program: No such file"),
+        (
+            (sys.executable, "-c", "raise SystemExit('broken')", LOG_PLACEHOLDER),
+            "ended with 1: broken",
+        ),
     ],
 )
 def test_a_command_that_fails_is_named(tmp_path, command, words):
@@ -106,7 +109,7 @@ def test_a_command_that_fails_is_named(tmp_path, command, words):
 
 
 def test_a_command_that_prints_no_score_proves_nothing(tmp_path):
-    silent = (sys.executable, "-c", "print('fine')", LOG_PLACE)
+    silent = (sys.executable, "-c", "print('fine')", LOG_PLACEHOLDER)
     result = judge_audit("TEST01", directories(tmp_path, 1), AuditWay(command=silent), tmp_path)
     assert "the scoring command printed no accuracy" in result.reasons
 

@@ -12,68 +12,68 @@ from submission_mending import LABEL, log_line, mend, mend_log
 from loadgen_service.cli.main import main
 from loadgen_service.mlperf.submission.checks import check_submission
 from loadgen_service.mlperf.submission.layout import truncated
-from loadgen_service.mlperf.submission.paths import ResultPlace
+from loadgen_service.mlperf.submission.paths import ResultFolder
 from loadgen_service.mlperf.submission.rules import ACCURACY_PATTERNS, RULES, directory_name
 from loadgen_service.mlperf.submission.system_description import REQUIRED, system_misses, template
 
-Break = Callable[[ResultPlace], object]
+Break = Callable[[ResultFolder], object]
 
 
 def synthetic(root: Path, division: str, benchmark: str = "rgat", scenario: str = "offline"):
     task = directory_name("resnet50") if benchmark == "mine" else benchmark
-    place = ResultPlace(root, division, "ourselves", "box", benchmark, task, scenario)
-    mend(place)
-    return place
+    result = ResultFolder(root, division, "ourselves", "box", benchmark, task, scenario)
+    mend(result)
+    return result
 
 
 @pytest.mark.parametrize("division", ["closed", "open", "network"])
 def test_a_whole_folder_has_no_miss_and_says_that_it_is_synthetic(tmp_path, division):
-    place = synthetic(tmp_path, division, "mine" if division == "open" else "rgat")
+    result = synthetic(tmp_path, division, "mine" if division == "open" else "rgat")
     assert check_submission(tmp_path, "v6.1", "rdi") == []
-    assert LABEL in (place.organisation / "SYNTHETIC.txt").read_text()
-    assert LABEL in (place.performance / "mlperf_log_summary.txt").read_text()
+    assert LABEL in (result.organisation / "SYNTHETIC.txt").read_text()
+    assert LABEL in (result.performance / "mlperf_log_summary.txt").read_text()
     assert main(["submission", str(tmp_path), "--check"]) == 0
 
 
 def set_key(key: str, value: object) -> Break:
-    return lambda place: mend_log(place.performance, {key: value})
+    return lambda result: mend_log(result.performance, {key: value})
 
 
 def drop(path: str) -> Break:
-    return lambda place: (place.folder / path).unlink()
+    return lambda result: (result.folder / path).unlink()
 
 
 def write(path: str, text: str) -> Break:
-    return lambda place: (place.folder / path).write_text(text)
+    return lambda result: (result.folder / path).write_text(text)
 
 
 def add_error(folder: str) -> Break:
-    def break_it(place: ResultPlace) -> None:
-        path = place.folder / folder / "mlperf_log_detail.txt"
+    def break_it(result: ResultFolder) -> None:
+        path = result.folder / folder / "mlperf_log_detail.txt"
         path.write_text(path.read_text() + log_line("error_runtime", "it broke", True) + "\n")
 
     return break_it
 
 
-def change(path: Callable[[ResultPlace], Path], **values: object) -> Break:
-    def break_it(place: ResultPlace) -> None:
-        content = json.loads(path(place).read_text())
+def change(path: Callable[[ResultFolder], Path], **values: object) -> Break:
+    def break_it(result: ResultFolder) -> None:
+        content = json.loads(path(result).read_text())
         content.update(values)
-        path(place).write_text(json.dumps(content))
+        path(result).write_text(json.dumps(content))
 
     return break_it
 
 
-def system_file(place: ResultPlace) -> Path:
-    return place.organisation / "systems" / "box.json"
+def system_file(result: ResultFolder) -> Path:
+    return result.organisation / "systems" / "box.json"
 
 
-def facts_file(place: ResultPlace) -> Path:
-    return place.facts / "performance.summary.json"
+def facts_file(result: ResultFolder) -> Path:
+    return result.facts / "performance.summary.json"
 
 
 def accuracy_key(key: str, value: object) -> Break:
-    return lambda place: mend_log(place.accuracy, {key: value})
+    return lambda result: mend_log(result.accuracy, {key: value})
 
 
 BREAKS: list[tuple[Break, str]] = [
@@ -81,7 +81,7 @@ BREAKS: list[tuple[Break, str]] = [
     (write("README.md", " \n"), "README.md: empty"),
     (drop("measurements.json"), "measurements.json: missing"),
     (write("measurements.json", "{}"), "retraining: missing"),
-    (lambda place: (place.organisation / "src").rmdir(), "src: missing"),
+    (lambda result: (result.organisation / "src").rmdir(), "src: missing"),
     (drop("performance/run_1/mlperf_log_summary.txt"), "mlperf_log_summary.txt: missing"),
     (drop("performance/run_1/mlperf_log_detail.txt"), "mlperf_log_detail.txt: missing"),
     (set_key("result_validity", "INVALID"), "the result is INVALID"),
@@ -113,12 +113,12 @@ BREAKS: list[tuple[Break, str]] = [
     (change(system_file, is_network=""), "is_network: must be the text"),
     (change(system_file, is_network=True), "not JSON's true or false"),
     (change(system_file, nic_sut=""), "nic_sut: empty"),
-    (lambda place: system_file(place).unlink(), "systems/box.json: missing"),
+    (lambda result: system_file(result).unlink(), "systems/box.json: missing"),
     (change(facts_file, valid=False), "our verdict is INVALID"),
     (change(facts_file, data_crossed_network=False), "data_crossed_network is false"),
     (change(facts_file, settings={"sut": ["grpc://127.0.0.1:1"]}), "is this host"),
     (change(facts_file, settings={"samples_per_request": 8}), "batching"),
-    (lambda place: facts_file(place).unlink(), "nothing says whether the data crossed"),
+    (lambda result: facts_file(result).unlink(), "nothing says whether the data crossed"),
     (drop("TEST01/verify_performance.txt"), "verify_performance.txt: missing"),
     (write("TEST01/verify_performance.txt", "TEST FAIL\n"), "has no line 'TEST PASS'"),
     (write("TEST01/verify_accuracy.txt", "TEST FAIL\n"), "answers differ, and so does acc"),
@@ -128,8 +128,8 @@ BREAKS: list[tuple[Break, str]] = [
 
 @pytest.mark.parametrize(("break_it", "words"), BREAKS, ids=[words[:40] for _, words in BREAKS])
 def test_one_break_is_named(tmp_path, break_it, words):
-    place = synthetic(tmp_path, "network")
-    break_it(place)
+    result = synthetic(tmp_path, "network")
+    break_it(result)
     misses = [str(miss) for miss in check_submission(tmp_path, "v6.1", "rdi")]
     if not words:  # a key that the checker does not read
         assert misses == []
@@ -139,9 +139,9 @@ def test_one_break_is_named(tmp_path, break_it, words):
 
 
 def test_test01_passes_by_two_accuracies_that_hardly_differ(tmp_path):
-    place = synthetic(tmp_path, "closed")
-    (place.folder / "TEST01" / "verify_accuracy.txt").write_text("TEST FAIL\n")
-    scores = place.folder / "TEST01" / "accuracy"
+    result = synthetic(tmp_path, "closed")
+    (result.folder / "TEST01" / "verify_accuracy.txt").write_text("TEST FAIL\n")
+    scores = result.folder / "TEST01" / "accuracy"
     scores.mkdir()
     (scores / "baseline_accuracy.txt").write_text("accuracy=72.0%\n")
     (scores / "compliance_accuracy.txt").write_text("accuracy=72.5%\n")
@@ -151,31 +151,31 @@ def test_test01_passes_by_two_accuracies_that_hardly_differ(tmp_path):
 
 
 def test_every_demanded_scenario_is_named(tmp_path):
-    place = ResultPlace(tmp_path, "closed", "o", "box", "resnet", "resnet", "offline")
-    mend(place, system_type="edge")
+    result = ResultFolder(tmp_path, "closed", "o", "box", "resnet", "resnet", "offline")
+    mend(result, system_type="edge")
     said = [miss.text for miss in check_submission(tmp_path, "v6.1")]
     assert said == [
         "the edge suite demands scenario singlestream",
         "the edge suite demands scenario multistream",
     ]
-    mend(place, system_type="datacenter")
+    mend(result, system_type="datacenter")
     assert "is no benchmark of the datacenter suite" in [
         miss.text for miss in check_submission(tmp_path, "v6.1")
     ]
 
 
 def test_edge_systems_may_infer_offline_from_a_stream(tmp_path):
-    place = ResultPlace(tmp_path, "open", "o", "box", "mine", "resnet", "offline")
-    mend(place, system_type="edge")
-    mend_log(place.performance, {"effective_scenario": "SingleStream"})
+    result = ResultFolder(tmp_path, "open", "o", "box", "mine", "resnet", "offline")
+    mend(result, system_type="edge")
+    mend_log(result.performance, {"effective_scenario": "SingleStream"})
     assert check_submission(tmp_path, "v6.1") == []
-    mend(place, system_type="datacenter")
-    mend_log(place.performance, {"effective_scenario": "SingleStream"})
+    mend(result, system_type="datacenter")
+    mend_log(result.performance, {"effective_scenario": "SingleStream"})
     assert "only edge systems" in check_submission(tmp_path, "v6.1")[0].text
 
 
 def test_limits_of_server_and_of_tokens(tmp_path):
-    place = synthetic(tmp_path, "open", "deepseek-r1", "server")
+    result = synthetic(tmp_path, "open", "deepseek-r1", "server")
     assert check_submission(tmp_path, "v6.1") == []
     first = "result_first_token_99.00_percentile_latency_ns"
     for key, value, words in [
@@ -184,8 +184,8 @@ def test_limits_of_server_and_of_tokens(tmp_path):
         ("requested_use_token_latencies", False, "token latencies are off"),
         ("early_stopping_met", False, "early stopping is not met"),
     ]:
-        mend(place)
-        mend_log(place.performance, {key: value})
+        mend(result)
+        mend_log(result.performance, {key: value})
         (miss,) = check_submission(tmp_path, "v6.1")
         assert words in miss.text
 

@@ -15,7 +15,7 @@ from loadgen_service.cli.main import main
 from loadgen_service.mlperf.audit.report import write_audit
 from loadgen_service.mlperf.submission.audit_verdict import AuditWay, judge_audit
 from loadgen_service.mlperf.submission.checks import check_submission
-from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultPlace
+from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultFolder
 from loadgen_service.mlperf.submission.system_description import REQUIRED
 
 
@@ -63,7 +63,7 @@ def build(out: Path, division: str, runs: list[str], capsys, *more: str) -> tupl
 
 def short(misses: list[dict]) -> set[str]:
     """What is missing, by the file's name."""
-    return {f"{Path(miss['place']).name}: {miss['text']}" for miss in misses}
+    return {f"{Path(miss['path']).name}: {miss['text']}" for miss in misses}
 
 
 def test_an_open_folder_of_a_short_run_lists_exactly_its_misses(runs, tmp_path, capsys):
@@ -80,14 +80,14 @@ def test_an_open_folder_of_a_short_run_lists_exactly_its_misses(runs, tmp_path, 
     others = [miss for miss in misses if short([miss]) - expected]
     assert short(misses) >= expected
     assert all(miss["ours"] and "our verdict is INVALID" in miss["text"] for miss in others)
-    place = ResultPlace(out, "open", "ourselves", "a-box", "digits", "resnet", "offline")
+    result_folder = ResultFolder(out, "open", "ourselves", "a-box", "digits", "resnet", "offline")
     log = Path(runs[3]) / "mlperf_log_accuracy.json"
     digest = hashlib.sha256(log.read_bytes()).hexdigest()
-    assert f"hash={digest}" in (place.accuracy / "accuracy.txt").read_text()
-    assert (place.accuracy / log.name).stat().st_size <= 10_240 < log.stat().st_size
-    mend(place)
+    assert f"hash={digest}" in (result_folder.accuracy / "accuracy.txt").read_text()
+    assert (result_folder.accuracy / log.name).stat().st_size <= 10_240 < log.stat().st_size
+    mend(result_folder)
     assert check_submission(out, "v6.1", "rdi") == []
-    assert LABEL in (place.organisation / "SYNTHETIC.txt").read_text()
+    assert LABEL in (result_folder.organisation / "SYNTHETIC.txt").read_text()
 
 
 def test_a_network_folder_of_the_same_run_lists_exactly_what_it_lacks_more(runs, tmp_path, capsys):
@@ -105,8 +105,8 @@ def test_a_network_folder_of_the_same_run_lists_exactly_what_it_lacks_more(runs,
     assert len(fields) == 13
     assert len(counts) == 4  # duration, loaded samples, samples a query, accuracy samples
     assert not others  # the name, the seeds, the engine, the crossing and the score are right
-    place = ResultPlace(out, "network", "ourselves", "a-box", "rgat", "rgat", "offline")
-    mend(place)
+    result_folder = ResultFolder(out, "network", "ourselves", "a-box", "rgat", "rgat", "offline")
+    mend(result_folder)
     assert check_submission(out, "v6.1", "rdi") == []
 
 
@@ -117,9 +117,11 @@ def test_an_audit_goes_into_the_folder_as_it_is(runs, tmp_path, capsys):
     audits = tmp_path / "audits"
     result = judge_audit("TEST01", directories, AuditWay(), audits)
     assert not result.passed  # nothing was logged in the performance run
-    place = write_audit(audits, result, performance)
+    result_folder = write_audit(audits, result, performance)
     out = tmp_path / "network"
-    code, misses = build(out, "network", runs, capsys, "--benchmark", "rgat", "--audit", str(place))
+    code, misses = build(
+        out, "network", runs, capsys, "--benchmark", "rgat", "--audit", str(result_folder)
+    )
     texts = {miss["text"] for miss in misses}
     assert code == 1
     assert "missing: the division demands TEST01" not in texts

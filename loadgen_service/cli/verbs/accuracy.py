@@ -165,10 +165,10 @@ def _text(flag: str, path: Path) -> str:
 
 def _by_script(name: str, answers: Sequence[LoggedAnswer]) -> Mapping[str, float]:
     """Raises UserError naming a script that cannot be had, RunError for one that fails."""
-    place, _, function = name.partition(":")
+    module, _, function = name.partition(":")
     sys.path.insert(0, "")  # a script beside the user, as with python -m
     try:
-        script: Script = getattr(importlib.import_module(place), function)
+        script: Script = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"script {name}: {error}; give PKG.MODULE:FUNCTION") from None
     finally:

@@ -23,7 +23,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, UserError
 from loadgen_service.mlperf.audit.report import CONF_FILE, REPORT_FILE, report_lines, write_audit
 from loadgen_service.mlperf.audit.table import TESTS, AuditTest, audit_conf_text
-from loadgen_service.mlperf.submission.audit_verdict import LOG_PLACE, AuditWay, judge_audit
+from loadgen_service.mlperf.submission.audit_verdict import LOG_PLACEHOLDER, AuditWay, judge_audit
 
 if TYPE_CHECKING:
     from loadgen_service.cli.run_watcher import Ended
@@ -55,11 +55,11 @@ def main(argv: Sequence[str]) -> int:
         name: audit.existing.get(name) or Path(ended[name].directory) for name in audit.test.runs
     }
     result = judge_audit(audit.test.name, runs, audit.way, audit.folder)
-    place = write_audit(audit.folder, result, runs["audit"])
+    test_folder = write_audit(audit.folder, result, runs["audit"])
     if given.json:
-        print((place / REPORT_FILE).read_text(encoding="utf-8"), end="")
+        print((test_folder / REPORT_FILE).read_text(encoding="utf-8"), end="")
     else:
-        print("\n".join([*report_lines(result), f"report: {place}"]))
+        print("\n".join([*report_lines(result), f"report: {test_folder}"]))
     return 0 if result.passed else 1
 
 
@@ -83,7 +83,7 @@ def _parser() -> OneLineParser:
     group.add_argument("--data-type", default="", metavar="TYPE", help="of a response's values: "
                        "byte, float32, int16, int32, int64 (TEST01 byte, else int32)")  # fmt: skip
     group.add_argument("--accuracy-command", default="", metavar="CMD", help="TEST01: scores a log "
-                       f"named {LOG_PLACE}; asked where answers may differ a little")  # fmt: skip
+                       f"named {LOG_PLACEHOLDER}; asked where answers may differ a little")  # fmt: skip
     group.add_argument("--eos-token-id", type=int, default=2, metavar="N", help="TEST06 (2)")
     return parser
 
@@ -120,8 +120,10 @@ def _audit(given: argparse.Namespace) -> Audit:
 def _command(given: argparse.Namespace, test: AuditTest) -> list[str]:
     if not given.accuracy_command:
         return []
-    if test.name != "TEST01" or LOG_PLACE not in given.accuracy_command:
-        raise SettingsError(f"accuracy_command: is for TEST01, and names the log as {LOG_PLACE}")
+    if test.name != "TEST01" or LOG_PLACEHOLDER not in given.accuracy_command:
+        raise SettingsError(
+            f"accuracy_command: is for TEST01, and names the log as {LOG_PLACEHOLDER}"
+        )
     try:
         return shlex.split(given.accuracy_command)
     except ValueError as error:

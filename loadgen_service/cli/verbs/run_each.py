@@ -90,19 +90,19 @@ async def _run_one(
     """A SUT that cannot be measured ends its own run, and no sibling's."""
     from loadgen_service.cli.run_watcher import run_to_end
 
-    place = Path(settings.out)
+    folder = Path(settings.out)
     try:
         ended = await run_to_end(client, settings, view)
         if is_remote and ended.summary_json:
-            place.mkdir(parents=True, exist_ok=True)
-            await client.fetch(ended.run_id, place)
+            folder.mkdir(parents=True, exist_ok=True)
+            await client.fetch(ended.run_id, folder)
     except LoadgenError as error:
         return One(settings.sut[0], "", error.exit_code, None, str(error), "", None, None), None
     summary = summary_from_json(ended.summary_json) if ended.summary_json else None
     tail = summary.latency_ns.p99 if summary and summary.latency_ns else None
     one = One(
         sut=settings.sut[0],
-        directory=place.name,
+        directory=folder.name,
         exit_code=ended.exit_code,
         valid=summary.valid if summary else None,
         error=ended.error,

@@ -165,7 +165,7 @@ def _existing(flag: str, path: str, folder: bool = False) -> Path | None:
 
 def _show(root: Path, misses: Sequence[Miss], as_json: bool) -> None:
     if as_json:
-        content = [{"place": m.place, "text": m.text, "ours": m.ours} for m in misses]
+        content = [{"path": m.path, "text": m.text, "ours": m.ours} for m in misses]
         print(json.dumps({"valid": not misses, "misses": content}, indent=2))
         return
     if not misses:

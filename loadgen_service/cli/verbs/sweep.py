@@ -135,22 +135,22 @@ async def _point(
     from loadgen_service.report.html.sweep_page import point_of
 
     name = f"points/qps-{rate:.9g}"
-    place = folder / name
-    if (place / "summary.json").exists() and (found := read_summary(place)).state == "DONE":
+    directory = folder / name
+    if (directory / "summary.json").exists() and (found := read_summary(directory)).state == "DONE":
         view.say(f"sweep: {rate:g} queries/s was measured before")
         return point_of(found, rate, name)
-    if place.exists():
-        view.say(f"sweep: {place} holds a run that did not finish; it is measured anew")
-        shutil.rmtree(place)
+    if directory.exists():
+        view.say(f"sweep: {directory} holds a run that did not finish; it is measured anew")
+        shutil.rmtree(directory)
     view.say(f"sweep: {rate:g} queries/s")
-    wanted = settings.model_copy(update={"target_qps": rate, "out": str(place)})
+    wanted = settings.model_copy(update={"target_qps": rate, "out": str(directory)})
     ended = await run_to_end(client, wanted, view)
     if ended.exit_code > 1 or not ended.summary_json:
         raise RunError(
             f"{rate:g} queries/s: {ended.error or 'no result'}; "
             f"the same command with --out {folder} goes on here"
         )
-    return point_of(read_summary(place), rate, name)
+    return point_of(read_summary(directory), rate, name)
 
 
 def _write(folder: Path, settings: Settings, done: dict[float, SweepPoint]) -> None:

@@ -34,7 +34,7 @@ CODE_BROKEN_CONNECTION: Final = 255
 class Column:
     """One column: everything that stores, sends, joins or writes records iterates over these.
 
-    ``absent``: what the row of a request without a record holds. ``usual``: what a worker's row
+    ``absent``: what the row of a request without a record holds. ``expected``: what a worker's row
     holds unless its loop writes another value; None: the loop, or the end of a batch, always
     writes it. ``twin``: an earlier column that it often equals, and is then not sent twice.
     ``from_server``: the SUT's own instant (on its monotonic clock), in a batch only where the SUT
@@ -44,7 +44,7 @@ class Column:
     name: str
     dtype: np.dtype[np.generic]
     absent: int = NEVER
-    usual: int | None = None
+    expected: int | None = None
     twin: str = ""
     from_server: bool = False
     in_parquet: bool = True
@@ -54,19 +54,19 @@ _INSTANT: Final = np.dtype("<i8")
 
 COLUMNS: Final = (
     Column("row", np.dtype("<i8"), in_parquet=False),  # request_index, of which samples are made
-    Column("sut_index", np.dtype("<i2"), usual=0),
+    Column("sut_index", np.dtype("<i2"), expected=0),
     Column("scheduled_ns", _INSTANT),
     Column("released_ns", _INSTANT, twin="scheduled_ns"),  # closed loops release what is due
     Column("issued_ns", _INSTANT),
-    Column("first_response_ns", _INSTANT, usual=NEVER),
+    Column("first_response_ns", _INSTANT, expected=NEVER),
     Column("completed_ns", _INSTANT, twin="first_response_ns"),  # a unary answer comes whole
-    Column("status", np.dtype("<u1"), absent=Status.NOT_ISSUED, usual=Status.COMPLETED),
-    Column("code", np.dtype("<u1"), absent=0, usual=0),
-    Column("token_count", np.dtype("<i4"), absent=0, usual=0),
-    Column("server_received_ns", _INSTANT, usual=NEVER, from_server=True),
-    Column("server_queue_ns", _INSTANT, usual=NEVER, from_server=True),
-    Column("server_compute_ns", _INSTANT, usual=NEVER, from_server=True),
-    Column("server_sent_ns", _INSTANT, usual=NEVER, from_server=True),
+    Column("status", np.dtype("<u1"), absent=Status.NOT_ISSUED, expected=Status.COMPLETED),
+    Column("code", np.dtype("<u1"), absent=0, expected=0),
+    Column("token_count", np.dtype("<i4"), absent=0, expected=0),
+    Column("server_received_ns", _INSTANT, expected=NEVER, from_server=True),
+    Column("server_queue_ns", _INSTANT, expected=NEVER, from_server=True),
+    Column("server_compute_ns", _INSTANT, expected=NEVER, from_server=True),
+    Column("server_sent_ns", _INSTANT, expected=NEVER, from_server=True),
 )
 """The record table. A new column is a row here, and the code that measures its value."""
 

@@ -1,4 +1,4 @@
-"""SUTs that should be alike: which of them stands out, and by how much. Names, never judges."""
+"""Outliers among SUTs that should be equal, and by how much. Names, never judges."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _slower(one: Sibling, others: Sequence[Sibling]) -> list[str]:
     tails = [o.p99_ns for o in others if o.p99_ns is not None and o.completed >= COUNT_MIN]
     if one.p99_ns is None or one.completed < COUNT_MIN or not tails:
         return []
-    usual = median(tails)
-    if one.p99_ns <= SLOWER_TIMES * usual:
+    median_ns = median(tails)
+    if one.p99_ns <= SLOWER_TIMES * median_ns:
         return []
     return [
-        f"outlier: {one.name}: p99 {say_ns(one.p99_ns)}, {one.p99_ns / max(1, usual):.3g} times "
-        f"its siblings' {say_ns(int(usual))}"
+        f"outlier: {one.name}: p99 {say_ns(one.p99_ns)}, "
+        f"{one.p99_ns / max(1, median_ns):.3g} times its siblings' {say_ns(int(median_ns))}"
     ]
 
 

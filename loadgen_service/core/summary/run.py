@@ -200,7 +200,7 @@ def _series_notes(facts: RunFacts, rated: Sequence[SeriesSummary]) -> list[str]:
 
 
 def _outlier_notes(series: SeriesSummary | None) -> list[str]:
-    """SUTs of one run are alike unless these lines say which is not."""
+    """Outliers among the SUTs of one run; no line where they are equal."""
     suts = [(sut, sut.requests) for sut in (series.suts if series else ())]
     return outliers(
         [

@@ -58,26 +58,26 @@ def write_audit(folder: Path, result: AuditResult, audit_run: Path) -> Path:
     A test whose measurements do not count gets no verify file that says PASS. Raises RunError
     where the disk refuses, UserError where the audited run lacks a log.
     """
-    place = folder / result.test
-    run = place / "performance" / "run_1"
+    test_folder = folder / result.test
+    run = test_folder / "performance" / "run_1"
     try:
         run.mkdir(parents=True, exist_ok=True)
         for name in (SUMMARY_FILE, DETAIL_FILE):
             shutil.copyfile(audit_run / name, run / name)
         if any(part.name == "accuracy" for part in result.parts):
-            (place / "accuracy").mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(audit_run / ACCURACY_FILE, place / "accuracy" / ACCURACY_FILE)
+            (test_folder / "accuracy").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(audit_run / ACCURACY_FILE, test_folder / "accuracy" / ACCURACY_FILE)
         for part in result.parts:
             text = "\n".join([*_verify_lines(result, part), ""])
-            (place / f"verify_{part.name}.txt").write_text(text, encoding="utf-8")
-        (place / REPORT_FILE).write_text(_as_json(result), encoding="utf-8")
+            (test_folder / f"verify_{part.name}.txt").write_text(text, encoding="utf-8")
+        (test_folder / REPORT_FILE).write_text(_as_json(result), encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: missing; the audited run wrote no such log") from None
     except OSError as error:
         raise RunError(
-            f"{place}: {error.strerror}; free some space or choose another --out"
+            f"{test_folder}: {error.strerror}; free some space or choose another --out"
         ) from None
-    return place
+    return test_folder
 
 
 def _verify_lines(result: AuditResult, part: Part) -> Sequence[str]:

@@ -230,9 +230,9 @@ def _performance(
     return Part("performance", lines, reasons)
 
 
-def _tolerance(scenario: str, reference: float, usual: float) -> float:
+def _tolerance(scenario: str, reference: float, ordinary: float) -> float:
     short = reference <= SHORT_STREAM_NS.get(scenario, -1)
-    return SHORT_TOLERANCE if short else usual
+    return SHORT_TOLERANCE if short else ordinary
 
 
 def _change(wanted: float, found: float) -> str:

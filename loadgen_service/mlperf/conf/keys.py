@@ -39,7 +39,7 @@ class ConfValue:
     """A number in the file's unit, and where it was read: ``user.conf:3 (*.*.min_duration)``."""
 
     number: ConfNumber
-    place: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,8 @@ def read_keys(
             continue
         name = table.name_of(model, key.look_up or official, key.name)
         if name is not None:
-            place = f"{file_name}:{table.line_numbers.get(name, 0)} ({name})"
-            found[key.field] = ConfValue(key.read(table.values[name]), place)
+            source = f"{file_name}:{table.line_numbers.get(name, 0)} ({name})"
+            found[key.field] = ConfValue(key.read(table.values[name]), source)
     return found
 
 
@@ -143,10 +143,10 @@ def _is_read(
     return bool(before.get(key.only_if, False) if here is None else here.number)
 
 
-def builtin_keys(row: Benchmark, scenario: str, place: str) -> dict[str, ConfValue]:
+def builtin_keys(row: Benchmark, scenario: str, source: str) -> dict[str, ConfValue]:
     """What LoadGen's built-in file says of a benchmark, its row turned into settings.
 
-    ``place`` is what an error says of where the value comes from.
+    ``source`` is what an error says of where the value comes from.
     """
     stream = scenario in ("single_stream", "multi_stream")
     numbers: dict[str, ConfNumber] = {
@@ -177,13 +177,13 @@ def builtin_keys(row: Benchmark, scenario: str, place: str) -> dict[str, ConfVal
         numbers["min_query_count"] = 100
     if scenario == "server":
         numbers |= {"target_latency_ms": row.server_latency_ms, "target_latency_percentile": 99.0}
-    return {name: ConfValue(number, place) for name, number in numbers.items()}
+    return {name: ConfValue(number, source) for name, number in numbers.items()}
 
 
-def seed_keys(seeds: RoundSeeds, place: str) -> dict[str, ConfValue]:
+def seed_keys(seeds: RoundSeeds, source: str) -> dict[str, ConfValue]:
     """A round's seeds as settings; those of TEST05 where the round published them."""
     names = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
     found = dict(zip(names, (seeds.qsl, seeds.sample_index, seeds.schedule), strict=True))
     if seeds.test05:
         found |= zip((f"test05_{name}" for name in names), seeds.test05, strict=True)
-    return {name: ConfValue(number, place) for name, number in found.items()}
+    return {name: ConfValue(number, source) for name, number in found.items()}

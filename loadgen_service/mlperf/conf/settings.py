@@ -42,10 +42,10 @@ _SWITCHES: Final = ("mlperf_model", "round", "user_conf", "audit_config")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings by name, and for each the place that an error should blame."""
+    """Settings by name, and for each the source that an error names."""
 
     values: Mapping[str, object]
-    places: Mapping[str, str]
+    sources: Mapping[str, str]
 
 
 def mlperf_layers(asked: Mapping[str, object]) -> tuple[Layer, Layer]:
@@ -112,8 +112,8 @@ def _builtin_layer(
     model, round_name = named["mlperf_model"], named["round"] or NEWEST_ROUND
     if model or named["user_conf"]:
         row = BENCHMARKS.get(model, Benchmark())
-        place = f"by the built-in values of {model or 'any model'}"
-        layer |= builtin_keys(row, scenario, place)
+        source = f"by the built-in values of {model or 'any model'}"
+        layer |= builtin_keys(row, scenario, source)
     seeds = ROUNDS.get(round_name)
     if seeds is None:
         raise SettingsError(
@@ -176,7 +176,7 @@ def _layer(found: Mapping[str, ConfValue]) -> Layer:
         for name, value in found.items()
         if not _says_nothing(name, value, found)
     }
-    return Layer(values, {name: f"in {found[name].place}" for name in values})
+    return Layer(values, {name: f"in {found[name].source}" for name in values})
 
 
 def _says_nothing(name: str, value: ConfValue, found: Mapping[str, ConfValue]) -> bool:
@@ -191,15 +191,15 @@ def _setting(name: str, value: ConfValue) -> object:
     if name == "mode":
         return MODES[int(number)] if number < len(MODES) else "performance"
     if isinstance(number, float) and not math.isfinite(number):
-        raise SettingsError(f"{value.place}: {name} is {number}; give a finite number")
+        raise SettingsError(f"{value.source}: {name} is {number}; give a finite number")
     if number > _LARGEST_COUNT and not name.endswith("_seed"):
         raise SettingsError(
-            f"{value.place}: {name} is {number:.0f} as LoadGen reads it, which no run can reach; "
+            f"{value.source}: {name} is {number:.0f} as LoadGen reads it, which no run can reach; "
             "give a smaller number, and none below 0"
         )
     if name in ("target_latency_ms", "target_latency_percentile") and number == 0:
         raise SettingsError(
-            f"{value.place}: {name} is 0 as LoadGen reads it; give more than 0"
+            f"{value.source}: {name} is 0 as LoadGen reads it; give more than 0"
             + (" (whole ms)" if name == "target_latency_ms" else "")
         )
     return number

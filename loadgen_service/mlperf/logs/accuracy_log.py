@@ -45,8 +45,10 @@ def entries_of_request(
 ) -> Iterator[AccuracyEntry]:
     """Entries of one answered request: ``data`` holds one answer a sample, in request order."""
     start, stop = plan.request_span(row)
-    for place, content in zip(range(start, stop), data, strict=True):
-        yield AccuracyEntry(plan.spec.first_sequence_id + place, int(plan.samples[place]), content)
+    for position, content in zip(range(start, stop), data, strict=True):
+        yield AccuracyEntry(
+            plan.spec.first_sequence_id + position, int(plan.samples[position]), content
+        )
 
 
 def _line(entry: AccuracyEntry) -> str:

@@ -15,7 +15,7 @@ from loadgen_service.mlperf.logs.inputs import LogInputs, Notice, SeriesLog
 from loadgen_service.mlperf.logs.parameters import Pairs, effective_values, requested
 from loadgen_service.mlperf.logs.problems import Problem
 from loadgen_service.mlperf.logs.result import judged_result
-from loadgen_service.mlperf.logs.source_locations import place_of
+from loadgen_service.mlperf.logs.source_locations import location_of
 from loadgen_service.mlperf.logs.values import (
     LogValue,
     fraction_text,
@@ -50,7 +50,7 @@ _SEARCH_LINES: Final = {
     "FindPeakPerformance: Found peak": 1075,
 }
 
-_NOTICE_PLACES: Final = {
+_NOTICE_LOCATIONS: Final = {
     "warning_generic_message": ("loadgen.cc", 1235),
     "error_invalid_config": ("test_settings_internal.cc", 661),
     "error_invalid_test_settings": ("test_settings_internal.cc", 85),
@@ -59,14 +59,14 @@ _NOTICE_PLACES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line. ``place``: of LoadGen's source, where ``place_of`` the key does not tell."""
+    """One line. ``location`` in LoadGen's source, where ``location_of`` the key has none."""
 
     key: str
     value: LogValue
     time_ns: int = 0
     is_error: bool = False
     is_warning: bool = False
-    place: tuple[str, int] | None = None
+    location: tuple[str, int] | None = None
 
 
 def detail_lines(inputs: LogInputs) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _notice(notice: Notice) -> LogEntry:
         notice.text,
         is_error=notice.key.startswith("error_"),
         is_warning=notice.key.startswith("warning_"),
-        place=_NOTICE_PLACES.get(notice.key, ("", 0)),
+        location=_NOTICE_LOCATIONS.get(notice.key, ("", 0)),
     )
 
 
@@ -152,7 +152,7 @@ def _series(inputs: LogInputs, one: SeriesLog, said: set[str]) -> Iterator[LogEn
         said.add(plan.spec.kind)
         line = 1101 if plan.spec.kind == "accuracy" else 848
         text = f"Starting {plan.spec.kind} mode"
-        yield LogEntry("generic_message", text, at, place=("loadgen.cc", line))
+        yield LogEntry("generic_message", text, at, location=("loadgen.cc", line))
     after = [text for text in one.messages if text.startswith(_HALVING)]
     for text in one.messages:
         if text not in after:
@@ -167,8 +167,8 @@ def _series(inputs: LogInputs, one: SeriesLog, said: set[str]) -> Iterator[LogEn
     end_ns = at + one.last_completed_ns
     if one.ended_naturally:
         issued_ns = at + (one.figures.loadgen.final_query_issued_ns or 0)
-        place = ("issue_query_controller.cc", 482)
-        yield LogEntry("generic_message", _ENDED, issued_ns, place=place)
+        location = ("issue_query_controller.cc", 482)
+        yield LogEntry("generic_message", _ENDED, issued_ns, location=location)
     for problem in one.problems:
         yield from _problem(inputs, problem, end_ns)
     for key in _CONTENTION:
@@ -180,7 +180,7 @@ def _series(inputs: LogInputs, one: SeriesLog, said: set[str]) -> Iterator[LogEn
 def _said(text: str, time_ns: int) -> LogEntry:
     """A step of a peak search."""
     line = next((n for words, n in _SEARCH_LINES.items() if text.startswith(words)), 0)
-    return LogEntry("generic_message", text, time_ns, place=("loadgen.cc", line))
+    return LogEntry("generic_message", text, time_ns, location=("loadgen.cc", line))
 
 
 def _problem(inputs: LogInputs, problem: Problem, time_ns: int) -> Iterator[LogEntry]:
@@ -189,7 +189,7 @@ def _problem(inputs: LogInputs, problem: Problem, time_ns: int) -> Iterator[LogE
         lines = problem.count
     elif problem.count > 1:
         text = f"{text} ({problem.count} times)"
-    entry = LogEntry("error_runtime", text, time_ns, is_error=True, place=problem.place)
+    entry = LogEntry("error_runtime", text, time_ns, is_error=True, location=problem.location)
     for _ in range(lines):
         yield entry
 
@@ -205,7 +205,7 @@ def _since_began(inputs: LogInputs, one: SeriesLog) -> int:
 
 def _line(inputs: LogInputs, entry: LogEntry) -> str:
     strict = inputs.strict
-    source, number = entry.place or place_of(entry.key, inputs.settings.scenario)
+    source, number = entry.location or location_of(entry.key, inputs.settings.scenario)
     if not strict or not source:
         source, number = "loadgen_service", 0
     value = json_text(entry.value, strict=strict and entry.key not in _ESCAPED)

@@ -29,12 +29,12 @@ RAN_OUT = (
 class Problem:
     """An error line. ``count``: LoadGen repeats the line so often, we say the number once.
 
-    ``place``: file and line of LoadGen's own source; ("", 0) where LoadGen has no such line.
+    ``location``: file and line of LoadGen's own source; ("", 0) where LoadGen has no such line.
     """
 
     text: str
     count: int = 1
-    place: tuple[str, int] = ("", 0)
+    location: tuple[str, int] = ("", 0)
 
 
 def series_problems(
@@ -61,19 +61,19 @@ def _early_endings(
     plan: SeriesPlan, table: RequestTable, figures: SeriesFigures, facts: SeriesFacts
 ) -> Iterator[Problem]:
     reasons = {worker.ended_by for worker in facts.workers}
-    thread, place = "IssueQueryThread 0 Ending early: ", "issue_query_controller.cc"
+    thread, location = "IssueQueryThread 0 Ending early: ", "issue_query_controller.cc"
     if SCENARIOS[plan.scenario].pulled:
         reasons &= {"failures", "stop"}  # LoadGen's offline has one query and no limits between
     if "max_async_queries" in reasons:
         text = f"issued {figures.queries.issued} outstanding {_outstanding(table)}"
-        yield Problem(f"{thread}Too many outstanding queries. {text}", 1, (place, 465))
+        yield Problem(f"{thread}Too many outstanding queries. {text}", 1, (location, 465))
     if "max_query_count" in reasons:
         text = f"{thread}Max query count reached. query_count {figures.queries.issued}"
-        yield Problem(text, 1, (place, 504))
+        yield Problem(text, 1, (location, 504))
     if "max_duration" in reasons:
         last_ns = figures.loadgen.final_query_issued_ns or 0
         text = f"{thread}Max test duration reached. duration_ns {last_ns}"
-        yield Problem(text, 1, (place, 524))
+        yield Problem(text, 1, (location, 524))
     if "ran_out" in reasons:
         yield Problem(RAN_OUT, 1, ("loadgen.cc", 513))
     if "failures" in reasons:

@@ -152,7 +152,7 @@ _LINES: Final = {
 """,
 }
 
-_PLACES: Final[Mapping[str, tuple[str, int]]] = MappingProxyType(
+_LOCATIONS: Final[Mapping[str, tuple[str, int]]] = MappingProxyType(
     {
         key: (source, int(line))
         for source, text in _LINES.items()
@@ -161,8 +161,8 @@ _PLACES: Final[Mapping[str, tuple[str, int]]] = MappingProxyType(
 )
 
 
-def place_of(key: str, scenario: str) -> tuple[str, int]:
+def location_of(key: str, scenario: str) -> tuple[str, int]:
     """File and line of LoadGen's source that logs ``key``; ("", 0) where none does."""
     if key == "early_stopping_latency_ms":
         return "results.cc", 745 if scenario == "multi_stream" else 739
-    return _PLACES.get(_PERCENT.sub("NN.NN", key), ("", 0))
+    return _LOCATIONS.get(_PERCENT.sub("NN.NN", key), ("", 0))

@@ -124,7 +124,7 @@ def _yes(met: bool) -> str:
 
 def _headline(settings: Settings, one: SeriesLog) -> Iterator[str]:
     strict, own, tokens = settings.strict_loadgen, one.figures.loadgen, one.tokens
-    place = percent(settings.percentile)
+    target = percent(settings.percentile)
     per_second = rate(tokens.tokens_per_second, 1) if tokens else 0.0
     if settings.scenario == "server":
         yield f"Completed samples per second    : {fixed_text(completed_rate(one), strict=strict)}"
@@ -140,9 +140,9 @@ def _headline(settings: Settings, one: SeriesLog) -> Iterator[str]:
         if settings.infer_token_latencies:
             yield f"Tokens per second (inferred): {_number(inferred_rate(settings, one), strict)}"
     else:
-        yield f"{place}th percentile latency (ns) : {_ns(own.target_percentile_latency_ns)}"
+        yield f"{target}th percentile latency (ns) : {_ns(own.target_percentile_latency_ns)}"
         if tokens:
-            yield (f"{place}th first token percentile latency (ns) : {_ns(tokens.ttft_target_ns)}")
+            yield (f"{target}th first token percentile latency (ns) : {_ns(tokens.ttft_target_ns)}")
 
 
 def _number(value: float, strict: bool) -> str:
@@ -203,8 +203,8 @@ def _spread(found: Distribution | None, label: str, percentile_label: str) -> It
         # LoadGen lines its colons up by hand: Mean has one blank fewer before it.
         text = label.replace(" :", ":", 1) if name == "Mean" else label
         yield f"{name} {text}{_known(value)}"
-    for place, value in zip(PERCENTS, percentile_values(found), strict=True):
-        yield f"{place} {percentile_label}{_known(value)}"
+    for shown, value in zip(PERCENTS, percentile_values(found), strict=True):
+        yield f"{shown} {percentile_label}{_known(value)}"
 
 
 def _known(value: int | None) -> str:

@@ -36,10 +36,10 @@ from loadgen_service.mlperf.logs.writer import ACCURACY_FILE
 from loadgen_service.mlperf.submission.result_checks import metric_of
 from loadgen_service.mlperf.submission.rules import ACCURACY_PATTERNS
 
-LOG_PLACE: Final = "{accuracy_log}"
+LOG_PLACEHOLDER: Final = "{accuracy_log}"
 COMMAND_S: Final = 3600
 BASELINE_FILE: Final = "mlperf_log_accuracy_baseline.json"
-USUAL_DELTA_PERCENT: Final = 1.0
+DEFAULT_DELTA_PERCENT: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def judge_audit(test: str, runs: Mapping[str, Path], way: AuditWay, folder: Path
         # a hundred queries meet no minimum: only what went wrong with answers counts
         notes += invalid
         invalid = tuple(f"the audit run has an error: {text}" for text in logs["audit"].errors)
-    places = {name: str(path) for name, path in runs.items()}
-    return AuditResult(test, tuple(parts), places, notes, invalid)
+    run_paths = {name: str(path) for name, path in runs.items()}
+    return AuditResult(test, tuple(parts), run_paths, notes, invalid)
 
 
 def _parts(
@@ -72,7 +72,7 @@ def _parts(
     runs: Mapping[str, Path],
     logs: Mapping[str, DetailLog],
     way: AuditWay,
-    place: Path,
+    test_folder: Path,
 ) -> Sequence[Part]:
     audited = logs["audit"]
     if test == "TEST06":
@@ -85,17 +85,17 @@ def _parts(
     if test == "TEST05":
         return [no_worse(reference, audited)]
     performance = equal_performance(reference, audited)
-    return [_answers(runs, way, place), performance] if test == "TEST01" else [performance]
+    return [_answers(runs, way, test_folder), performance] if test == "TEST01" else [performance]
 
 
-def _answers(runs: Mapping[str, Path], way: AuditWay, place: Path) -> Part:
+def _answers(runs: Mapping[str, Path], way: AuditWay, test_folder: Path) -> Part:
     reference = read_accuracy_log(runs["accuracy"])
     logged = read_accuracy_log(runs["audit"])
     part = equal_answers(reference, logged, way.dtype or "byte")
     baseline = baseline_of(reference, logged)
     if part.passed or not baseline:
         return part
-    folder = place / "accuracy"
+    folder = test_folder / "accuracy"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / BASELINE_FILE
     log.write_text(_log_text(baseline), encoding="utf-8")
@@ -119,14 +119,14 @@ def _by_score(part: Part, baseline: str, found: str) -> Part:
     part = replace(part, lines=(*part.lines, *lines))
     if not known:
         return replace(part, reasons=(*part.reasons, "the scoring command printed no accuracy"))
-    if all(within_delta(a or 0.0, b or 0.0, USUAL_DELTA_PERCENT) for a, b in known.values()):
+    if all(within_delta(a or 0.0, b or 0.0, DEFAULT_DELTA_PERCENT) for a, b in known.values()):
         return replace(part, reasons=())
     return replace(part, reasons=(*part.reasons, "and so do the scores: " + "; ".join(lines)))
 
 
 def _scored(command: Sequence[str], log: Path, target: Path) -> str:
     """Output of the scoring command for one log, kept in ``target``. Raises UserError."""
-    words = [word.replace(LOG_PLACE, str(log)) for word in command]
+    words = [word.replace(LOG_PLACEHOLDER, str(log)) for word in command]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     except OSError as error:
@@ -142,8 +142,8 @@ def _scored(command: Sequence[str], log: Path, target: Path) -> str:
 
 def _log_text(answers: Sequence[LoggedAnswer]) -> str:
     entries = (
-        AccuracyEntry(place, one.sample_index, one.data, one.token_data, one.token_count)
-        for place, one in enumerate(answers)
+        AccuracyEntry(test_folder, one.sample_index, one.data, one.token_data, one.token_count)
+        for test_folder, one in enumerate(answers)
     )
     return "\n".join([*accuracy_lines(entries), ""])
 

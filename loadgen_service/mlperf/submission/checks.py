@@ -16,7 +16,7 @@ from loadgen_service.mlperf.submission.paths import (
     MEASUREMENT_FIELDS,
     SCENARIO_FOLDERS,
     Miss,
-    ResultPlace,
+    ResultFolder,
     read_json,
     read_text,
 )
@@ -53,16 +53,16 @@ def check_submission(root: Path, round_name: str, category: str = "") -> list[Mi
     ``category``: available, preview or rdi, where every system must be of that one.
     """
     misses: list[Miss] = []
-    places: list[ResultPlace] = []
+    results: list[ResultFolder] = []
     for organisation in _organisations(root):
         if not (organisation / "src").is_dir():
             misses.append(Miss(_name(root, organisation / "src"), "missing: the submitted code"))
-        found = list(_places(root, organisation))
-        places += found
+        found = list(_results(root, organisation))
+        results += found
         for system in sorted({one.system for one in found}):
             own = [one for one in found if one.system == system]
             misses += _system(own, ROUNDS[round_name], category)
-    if not places:
+    if not results:
         misses.append(Miss(".", f"holds no result below {'|'.join(DIVISIONS)}/SUBMITTER/results"))
     return misses
 
@@ -72,20 +72,20 @@ def _organisations(root: Path) -> Iterator[Path]:
         yield from sorted(path for path in (root / division).glob("*") if path.is_dir())
 
 
-def _places(root: Path, organisation: Path) -> Iterator[ResultPlace]:
+def _results(root: Path, organisation: Path) -> Iterator[ResultFolder]:
     mapping = read_json(organisation / "model_mapping.json") or {}
     for folder in sorted((organisation / "results").glob("*/*/*")):
         if not folder.is_dir():
             continue
         system, benchmark, scenario = folder.parts[-3:]
         task = str(mapping.get(benchmark) or directory_name(benchmark))
-        yield ResultPlace(
+        yield ResultFolder(
             root, organisation.parent.name, organisation.name, system, benchmark, task, scenario
         )
 
 
-def _system(places: Sequence[ResultPlace], seeds: RoundSeeds, category: str) -> Iterator[Miss]:
-    first = places[0]
+def _system(results: Sequence[ResultFolder], seeds: RoundSeeds, category: str) -> Iterator[Miss]:
+    first = results[0]
     path = first.organisation / "systems" / f"{first.system}.json"
     system = read_json(path)
     if system is None:
@@ -94,25 +94,25 @@ def _system(places: Sequence[ResultPlace], seeds: RoundSeeds, category: str) -> 
         for text in system_misses(system, first.division, first.submitter, category):
             yield Miss(first.name(path), text)
     kind = str((system or {}).get("system_type") or "")
-    for benchmark in sorted({one.benchmark for one in places}):
-        own = [one for one in places if one.benchmark == benchmark]
+    for benchmark in sorted({one.benchmark for one in results}):
+        own = [one for one in results if one.benchmark == benchmark]
         yield from _benchmark(own, kind)
-    for place in places:
-        yield from _result(place, seeds, kind)
+    for result in results:
+        yield from _result(result, seeds, kind)
 
 
-def _benchmark(places: Sequence[ResultPlace], system_type: str) -> Iterator[Miss]:
+def _benchmark(results: Sequence[ResultFolder], system_type: str) -> Iterator[Miss]:
     """The set of scenarios, and whether MLPerf knows the benchmark at all."""
-    place = places[0]
-    at = place.name(place.folder.parent)
-    rule = place.rule
+    result = results[0]
+    at = result.name(result.folder.parent)
+    rule = result.rule
     if rule is None:
-        where = "model_mapping.json must map it to one of" if place.is_open else "must be one of"
-        yield Miss(at, f"no benchmark {place.task}: {where} {', '.join(RULES)}")
+        where = "model_mapping.json must map it to one of" if result.is_open else "must be one of"
+        yield Miss(at, f"no benchmark {result.task}: {where} {', '.join(RULES)}")
         return
-    if place.is_open:
+    if result.is_open:
         return
-    there = {one.scenario.lower() for one in places}
+    there = {one.scenario.lower() for one in results}
     suites = {"datacenter": rule.datacenter, "edge": rule.edge}
     asked = [suite for suite in suites if suite in system_type.lower()]
     if asked and not any(suites[suite] for suite in asked):
@@ -123,78 +123,78 @@ def _benchmark(places: Sequence[ResultPlace], system_type: str) -> Iterator[Miss
                 yield Miss(at, f"the {suite} suite demands scenario {scenario}")
     if "datacenter" in asked and rule.either and not there & set(rule.either):
         yield Miss(at, f"the datacenter suite demands one of {' or '.join(rule.either)}")
-    if place.division == "network" and asked != ["datacenter"]:
+    if result.division == "network" and asked != ["datacenter"]:
         yield Miss(at, "the network division is of the datacenter suite alone", ours=True)
 
 
-def _result(place: ResultPlace, seeds: RoundSeeds, system_type: str) -> Iterator[Miss]:
-    if place.scenario.lower() not in SCENARIO_FOLDERS:
-        yield Miss(place.name(place.folder), f"no scenario; use {', '.join(SCENARIO_FOLDERS)}")
+def _result(result: ResultFolder, seeds: RoundSeeds, system_type: str) -> Iterator[Miss]:
+    if result.scenario.lower() not in SCENARIO_FOLDERS:
+        yield Miss(result.name(result.folder), f"no scenario; use {', '.join(SCENARIO_FOLDERS)}")
         return
-    if place.division == "network" and place.official_scenario not in ("Server", "Offline"):
-        yield Miss(place.name(place.folder), "the network division has server and offline", True)
-    yield from _texts(place)
-    yield from performance_misses(place, seeds, system_type)
-    yield from accuracy_misses(place)
-    if not place.is_open and place.rule is not None:
-        for test in place.rule.tests:
-            yield from _audit(place, test, seeds, system_type)
+    if result.division == "network" and result.official_scenario not in ("Server", "Offline"):
+        yield Miss(result.name(result.folder), "the network division has server and offline", True)
+    yield from _texts(result)
+    yield from performance_misses(result, seeds, system_type)
+    yield from accuracy_misses(result)
+    if not result.is_open and result.rule is not None:
+        for test in result.rule.tests:
+            yield from _audit(result, test, seeds, system_type)
 
 
-def _texts(place: ResultPlace) -> Iterator[Miss]:
+def _texts(result: ResultFolder) -> Iterator[Miss]:
     for name in ("user.conf", "README.md"):
-        path = place.folder / name
+        path = result.folder / name
         if not read_text(path).strip():
-            yield Miss(place.name(path), "empty" if path.exists() else "missing")
-    path = place.folder / "measurements.json"
+            yield Miss(result.name(path), "empty" if path.exists() else "missing")
+    path = result.folder / "measurements.json"
     found = read_json(path)
     if found is None:
-        yield Miss(place.name(path), "missing, or no JSON object")
+        yield Miss(result.name(path), "missing, or no JSON object")
         return
     for field, hint in MEASUREMENT_FIELDS.items():
         if not found.get(field):
-            yield Miss(place.name(path), f"{field}: {'empty' if field in found else 'missing'} "
+            yield Miss(result.name(path), f"{field}: {'empty' if field in found else 'missing'} "
                        f"({hint})")  # fmt: skip
 
 
-def _audit(place: ResultPlace, test: str, seeds: RoundSeeds, system_type: str) -> Iterator[Miss]:
-    folder = place.folder / test
+def _audit(result: ResultFolder, test: str, seeds: RoundSeeds, system_type: str) -> Iterator[Miss]:
+    folder = result.folder / test
     if not folder.is_dir():
-        yield Miss(place.name(folder), f"missing: the division demands {test}")
+        yield Miss(result.name(folder), f"missing: the division demands {test}")
         return
     for name, wanted in VERIFY_LINES[test].items():
         path = folder / f"verify_{name}.txt"
         lines = [line.strip() for line in read_text(path).splitlines()]
         if not lines:
-            yield Miss(place.name(path), "missing")
+            yield Miss(result.name(path), "missing")
         for line in wanted if lines else ():
             if not set(line.split("|")) & set(lines):
-                yield Miss(place.name(path), f"has no line {line.split('|')[0]!r}")
+                yield Miss(result.name(path), f"has no line {line.split('|')[0]!r}")
     if test == "TEST01":
-        yield from _test01_accuracy(place, folder)
+        yield from _test01_accuracy(result, folder)
     if test in ("TEST01", "TEST04"):
         run = folder / "performance" / "run_1"
-        yield from run_misses(place, run, seeds, system_type, audited=True)
+        yield from run_misses(result, run, seeds, system_type, audited=True)
 
 
-def _test01_accuracy(place: ResultPlace, folder: Path) -> Iterator[Miss]:
+def _test01_accuracy(result: ResultFolder, folder: Path) -> Iterator[Miss]:
     """Answers that are equal, or two accuracies that hardly differ."""
     path = folder / "verify_accuracy.txt"
     lines = [line.strip() for line in read_text(path).splitlines()]
     if not lines:
-        yield Miss(place.name(path), "missing")
-    if not lines or PASS in lines or place.rule is None:
+        yield Miss(result.name(path), "missing")
+    if not lines or PASS in lines or result.rule is None:
         return
     texts = [
         read_text(folder / "accuracy" / f"{name}_accuracy.txt")
         for name in ("baseline", "compliance")
     ]
-    for rule in place.rule.accuracy:
+    for rule in result.rule.accuracy:
         baseline, found = (metric_of(rule.name, text) or 0.0 for text in texts)
-        usual = 0.1 if place.task.endswith("99.9") else 1.0
-        if not within_delta(baseline, found, DELTAS_PERCENT.get(rule.name, usual)):
+        default = 0.1 if result.task.endswith("99.9") else 1.0
+        if not within_delta(baseline, found, DELTAS_PERCENT.get(rule.name, default)):
             yield Miss(
-                place.name(path),
+                result.name(path),
                 f"answers differ, and so does {rule.name}: baseline {baseline:g}, audit {found:g}",
             )
 

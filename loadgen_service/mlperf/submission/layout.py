@@ -16,7 +16,7 @@ from typing import Any, Final
 from loadgen_service.errors import RunError, UserError
 from loadgen_service.mlperf.audit.table import TESTS
 from loadgen_service.mlperf.logs.writer import ACCURACY_FILE, DETAIL_FILE, SUMMARY_FILE
-from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultPlace, read_json
+from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultFolder, read_json
 from loadgen_service.mlperf.submission.runs import (
     RunLogs,
     accuracy_text,
@@ -52,29 +52,29 @@ class SubmissionPlan:
     readme: Path | None = None
 
 
-def build_submission(plan: SubmissionPlan) -> list[ResultPlace]:
+def build_submission(plan: SubmissionPlan) -> list[ResultFolder]:
     """Write the folder; several calls may add benchmarks and scenarios to one folder.
 
     Raises UserError for two runs of one kind and a result that is there already, RunError where
     the disk refuses.
     """
     scenarios = by_scenario(plan.runs)
-    places = {name: _place(plan, name) for name in scenarios}
-    for place in places.values():
-        if place.folder.exists():
-            raise UserError(f"{place.folder}: is there already; remove it or name another folder")
-    strange = set(plan.audits) - set(places)
+    results = {name: _result_folder(plan, name) for name in scenarios}
+    for result in results.values():
+        if result.folder.exists():
+            raise UserError(f"{result.folder}: is there already; remove it or name another folder")
+    strange = set(plan.audits) - set(results)
     if strange:
         raise UserError(f"audit: is of scenario {min(strange)}, which no --run is of")
     try:
-        for name, place in places.items():
-            _write_result(plan, place, scenarios[name])
+        for name, result in results.items():
+            _write_result(plan, result, scenarios[name])
             for audit in plan.audits.get(name, ()):
-                _copy_audit(audit, place.folder / audit.name)
-        _write_organisation(plan, next(iter(places.values())))
+                _copy_audit(audit, result.folder / audit.name)
+        _write_organisation(plan, next(iter(results.values())))
     except OSError as error:
         raise RunError(f"{error.filename}: {error.strerror}; free some space") from None
-    return list(places.values())
+    return list(results.values())
 
 
 def system_of(plan: SubmissionPlan) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def audit_scenario(folder: Path) -> str:
     return read_detail_log(folder / "performance" / "run_1").scenario.lower()
 
 
-def _place(plan: SubmissionPlan, scenario: str) -> ResultPlace:
-    return ResultPlace(
+def _result_folder(plan: SubmissionPlan, scenario: str) -> ResultFolder:
+    return ResultFolder(
         plan.root,
         plan.division,
         plan.submitter,
@@ -112,27 +112,29 @@ def _place(plan: SubmissionPlan, scenario: str) -> ResultPlace:
     )
 
 
-def _write_result(plan: SubmissionPlan, place: ResultPlace, halves: Mapping[str, RunLogs]) -> None:
-    place.folder.mkdir(parents=True)
+def _write_result(
+    plan: SubmissionPlan, result: ResultFolder, halves: Mapping[str, RunLogs]
+) -> None:
+    result.folder.mkdir(parents=True)
     first = halves.get("performance") or next(iter(halves.values()))
-    _write(place.folder / "user.conf", user_conf_text(first))
+    _write(result.folder / "user.conf", user_conf_text(first))
     readme = readme_text(first, plan.benchmark, plan.task)
     if plan.readme is not None:
         readme = plan.readme.read_text(encoding="utf-8")
-    _write(place.folder / "README.md", readme)
+    _write(result.folder / "README.md", readme)
     given = read_json(plan.measurements) if plan.measurements else None
-    _write_json(place.folder / "measurements.json", {**dict.fromkeys(MEASUREMENT_FIELDS, ""),
+    _write_json(result.folder / "measurements.json", {**dict.fromkeys(MEASUREMENT_FIELDS, ""),
                                                      **(given or {})})  # fmt: skip
     if "performance" in halves:
-        _copy_logs(halves["performance"].path, place.performance)
+        _copy_logs(halves["performance"].path, result.performance)
     if "accuracy" in halves:
         run = halves["accuracy"]
-        _copy_logs(run.path, place.accuracy)
-        _copy_truncated(run.path / ACCURACY_FILE, place.accuracy, accuracy_text(run))
+        _copy_logs(run.path, result.accuracy)
+        _copy_truncated(run.path / ACCURACY_FILE, result.accuracy, accuracy_text(run))
     for kind, run in halves.items():
         if run.facts:
-            place.facts.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run.path / "summary.json", place.facts / f"{kind}.summary.json")
+            result.facts.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.path / "summary.json", result.facts / f"{kind}.summary.json")
 
 
 def _copy_logs(source: Path, target: Path) -> None:
@@ -160,11 +162,11 @@ def _copy_audit(source: Path, target: Path) -> None:
         _write(log.with_name("accuracy.txt"), f"hash={hashlib.sha256(content).hexdigest()}\n")
 
 
-def _write_organisation(plan: SubmissionPlan, place: ResultPlace) -> None:
-    folder = place.organisation
+def _write_organisation(plan: SubmissionPlan, result: ResultFolder) -> None:
+    folder = result.organisation
     (folder / "systems").mkdir(exist_ok=True)
     _write_json(folder / "systems" / f"{plan.system_name}.json", system_of(plan))
-    if place.is_open:
+    if result.is_open:
         path = folder / "model_mapping.json"
         _write_json(path, {**(read_json(path) or {}), plan.benchmark: plan.task})
     if plan.source is not None:

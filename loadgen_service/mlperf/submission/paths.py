@@ -36,22 +36,22 @@ FACTS_FOLDER: Final = "documentation/loadgen-service"
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """One thing that keeps the folder from being valid. ``place``: path inside the folder.
+    """One thing that keeps the folder from being valid. ``path``: inside the folder.
 
     ``ours``: MLPerf's rules demand it, or a sound result does, but its checker does not look.
     """
 
-    place: str
+    path: str
     text: str
     ours: bool = False
 
     def __str__(self) -> str:
         mark = " [not looked at by MLPerf's checker]" if self.ours else ""
-        return f"{self.place}: {self.text}{mark}"
+        return f"{self.path}: {self.text}{mark}"
 
 
 @dataclass(frozen=True, slots=True)
-class ResultPlace:
+class ResultFolder:
     """One result: a scenario folder of a benchmark. ``task``: the official benchmark it maps to."""
 
     root: Path

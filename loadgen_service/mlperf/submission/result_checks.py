@@ -14,7 +14,7 @@ from loadgen_service.errors import UserError
 from loadgen_service.mlperf.audit.logs import SCORE_KEYS, DetailLog, read_detail_log
 from loadgen_service.mlperf.benchmarks import RoundSeeds
 from loadgen_service.mlperf.logs.writer import ACCURACY_FILE, DETAIL_FILE, SUMMARY_FILE
-from loadgen_service.mlperf.submission.paths import Miss, ResultPlace, read_json, read_text
+from loadgen_service.mlperf.submission.paths import Miss, ResultFolder, read_json, read_text
 from loadgen_service.mlperf.submission.rules import (
     ACCURACY_LOG_BYTES_MAX,
     ACCURACY_PATTERNS,
@@ -49,16 +49,16 @@ _SEEDS: Final = ("qsl", "sample_index", "schedule")
 _AUDIT_KEYS: Final = ("performance_issue_unique", "performance_issue_same")
 
 
-def performance_misses(place: ResultPlace, seeds: RoundSeeds, system_type: str) -> list[Miss]:
+def performance_misses(result: ResultFolder, seeds: RoundSeeds, system_type: str) -> list[Miss]:
     """Of the performance run, and of what our own summary says of it."""
     return [
-        *run_misses(place, place.performance, seeds, system_type),
-        *_fact_misses(place),
+        *run_misses(result, result.performance, seeds, system_type),
+        *_fact_misses(result),
     ]
 
 
 def run_misses(
-    place: ResultPlace,
+    result: ResultFolder,
     folder: Path,
     seeds: RoundSeeds,
     system_type: str,
@@ -66,46 +66,48 @@ def run_misses(
 ) -> Iterator[Miss]:
     """Of the logs of one performance run; ``audited``: a compliance test's."""
     if not (folder / SUMMARY_FILE).is_file():
-        yield Miss(place.name(folder / SUMMARY_FILE), "missing")
+        yield Miss(result.name(folder / SUMMARY_FILE), "missing")
     log = _log(folder)
     if isinstance(log, str):
-        yield Miss(place.name(folder / DETAIL_FILE), log)
+        yield Miss(result.name(folder / DETAIL_FILE), log)
         return
-    at = place.name(log.path)
-    score_key = SCORE_KEYS.get(place.official_scenario, "")
+    at = result.name(log.path)
+    score_key = SCORE_KEYS.get(result.official_scenario, "")
     for key in (*NEEDED_KEYS, score_key):
         if key and key not in log.values:
             yield Miss(at, f"has no {key}")
-    for text in _scenario(place, log, system_type):
+    for text in _scenario(result, log, system_type):
         yield Miss(at, text)
     yield from (Miss(at, text) for text in _seed_texts(log, seeds))
-    yield from (Miss(at, text) for text in _counts(place, log))
-    yield from (Miss(at, text) for text in _latency(place, log))
-    yield from (Miss(at, text) for text in _tokens(place, log))
-    yield from _name(place, log, at)
-    yield from (Miss(at, text, ours=True) for text in _sound(place, log, audited))
+    yield from (Miss(at, text) for text in _counts(result, log))
+    yield from (Miss(at, text) for text in _latency(result, log))
+    yield from (Miss(at, text) for text in _tokens(result, log))
+    yield from _name(result, log, at)
+    yield from (Miss(at, text, ours=True) for text in _sound(result, log, audited))
 
 
-def accuracy_misses(place: ResultPlace) -> Iterator[Miss]:
+def accuracy_misses(result: ResultFolder) -> Iterator[Miss]:
     """Of the accuracy run: its files, errors, sample count and score."""
-    folder = place.accuracy
+    folder = result.accuracy
     for name in (SUMMARY_FILE, ACCURACY_FILE):
         if not (folder / name).is_file():
-            yield Miss(place.name(folder / name), "missing")
+            yield Miss(result.name(folder / name), "missing")
     log_path = folder / ACCURACY_FILE
     if log_path.is_file() and log_path.stat().st_size > ACCURACY_LOG_BYTES_MAX:
-        yield Miss(place.name(log_path), f"larger than {ACCURACY_LOG_BYTES_MAX} bytes: truncate it")
+        yield Miss(
+            result.name(log_path), f"larger than {ACCURACY_LOG_BYTES_MAX} bytes: truncate it"
+        )
     log = _log(folder)
     if isinstance(log, str):
-        yield Miss(place.name(folder / DETAIL_FILE), log)
+        yield Miss(result.name(folder / DETAIL_FILE), log)
     else:
-        at = place.name(log.path)
+        at = result.name(log.path)
         yield from (Miss(at, f"error in the log: {text}") for text in log.errors)
-        yield from (Miss(at, text) for text in _accuracy_count(place, log))
+        yield from (Miss(at, text) for text in _accuracy_count(result, log))
         mode = log.text("effective_test_mode")
         if mode and mode not in ("AccuracyOnly", "SubmissionRun"):
             yield Miss(at, f"is of mode {mode}, not of an accuracy run", ours=True)
-    yield from _score_misses(place)
+    yield from _score_misses(result)
 
 
 def score_texts(rules: tuple[AccuracyRule, ...], text: str) -> Iterator[str]:
@@ -138,12 +140,12 @@ def _log(folder: Path) -> DetailLog | str:
         return str(error).partition(": ")[2] or str(error)
 
 
-def _scenario(place: ResultPlace, log: DetailLog, system_type: str) -> Iterator[str]:
-    measured, wanted = log.scenario, place.official_scenario
+def _scenario(result: ResultFolder, log: DetailLog, system_type: str) -> Iterator[str]:
+    measured, wanted = log.scenario, result.official_scenario
     if not measured or measured == wanted:
         return
     if (measured, wanted) not in INFERRED:
-        yield f"is of scenario {measured}, which cannot stand for {place.scenario}"
+        yield f"is of scenario {measured}, which cannot stand for {result.scenario}"
     elif "edge" not in system_type.lower():
         yield f"is of scenario {measured}: only edge systems may infer {wanted} from it"
 
@@ -155,12 +157,12 @@ def _seed_texts(log: DetailLog, seeds: RoundSeeds) -> Iterator[str]:
             yield f"{key} is {log.values[key]}, the round's is {wanted}"
 
 
-def _counts(place: ResultPlace, log: DetailLog) -> Iterator[str]:
-    rule = place.rule
+def _counts(result: ResultFolder, log: DetailLog) -> Iterator[str]:
+    rule = result.rule
     least = {"effective_min_duration_ms": MIN_DURATION_MS, "effective_min_query_count": 1}
     if rule is not None:
         least["effective_performance_sample_count"] = rule.loaded_count
-        if log.scenario == "Offline" and not place.is_open:
+        if log.scenario == "Offline" and not result.is_open:
             least["effective_samples_per_query"] = rule.offline_samples
     for key, wanted in least.items():
         found = log.number(key)
@@ -168,13 +170,13 @@ def _counts(place: ResultPlace, log: DetailLog) -> Iterator[str]:
             yield f"{key} is {found:.0f}, must be at least {wanted}"
 
 
-def _latency(place: ResultPlace, log: DetailLog) -> Iterator[str]:
+def _latency(result: ResultFolder, log: DetailLog) -> Iterator[str]:
     if log.scenario == "Offline":
         return
     if log.values.get("early_stopping_met") is not True:
         said = " ".join(log.text("early_stopping_result").split())
         yield "early stopping is not met" + (f": {said}" if said else "; run longer")
-    limit_ms = place.rule.server_limit_ms if place.rule else 0
+    limit_ms = result.rule.server_limit_ms if result.rule else 0
     found = log.number("effective_target_latency_ns")
     if log.scenario == "Server" and limit_ms:
         if found is None:
@@ -183,14 +185,14 @@ def _latency(place: ResultPlace, log: DetailLog) -> Iterator[str]:
             yield f"the latency limit is {found / 1e6:g} ms, the benchmark's is {limit_ms} ms"
 
 
-def _tokens(place: ResultPlace, log: DetailLog) -> Iterator[str]:
-    limits = place.rule.tokens_ms if place.rule else None
+def _tokens(result: ResultFolder, log: DetailLog) -> Iterator[str]:
+    limits = result.rule.tokens_ms if result.rule else None
     if limits is None:
         return
     if log.values.get("requested_use_token_latencies") is not True:
         yield "token latencies are off; the benchmark needs --use-token-latencies"
         return
-    pair = limits.get(place.scenario.lower())
+    pair = limits.get(result.scenario.lower())
     if pair is None or log.scenario != "Server":
         return
     keys = (
@@ -205,13 +207,13 @@ def _tokens(place: ResultPlace, log: DetailLog) -> Iterator[str]:
             yield f"{key} is {found / 1e6:g} ms, must be below {limit_ms} ms"
 
 
-def _name(place: ResultPlace, log: DetailLog, at: str) -> Iterator[Miss]:
-    if place.division == "network" and "Network SUT" not in log.text("sut_name"):
+def _name(result: ResultFolder, log: DetailLog, at: str) -> Iterator[Miss]:
+    if result.division == "network" and "Network SUT" not in log.text("sut_name"):
         name = log.text("sut_name")
         yield Miss(at, f"sut_name is {name!r}, must contain 'Network SUT'")
 
 
-def _sound(place: ResultPlace, log: DetailLog, audited: bool) -> Iterator[str]:
+def _sound(result: ResultFolder, log: DetailLog, audited: bool) -> Iterator[str]:
     """What makes a result wrong although MLPerf's checker passes it."""
     validity = log.text("result_validity")
     if validity != "VALID":
@@ -226,25 +228,25 @@ def _sound(place: ResultPlace, log: DetailLog, audited: bool) -> Iterator[str]:
             if log.values.get(f"effective_{key}") is True:
                 yield f"{key} is on: that is an audit's run, no result"
     version = log.text("loadgen_version")
-    if not place.is_open and not OFFICIAL_VERSION.match(version):
+    if not result.is_open and not OFFICIAL_VERSION.match(version):
         yield (
-            f"was issued by {version or 'an unnamed generator'}; the {place.division} division "
+            f"was issued by {version or 'an unnamed generator'}; the {result.division} division "
             "demands the official LoadGen: --engine mlcommons"
         )
 
 
-def _fact_misses(place: ResultPlace) -> Iterator[Miss]:
+def _fact_misses(result: ResultFolder) -> Iterator[Miss]:
     """Of our own summaries of the runs: our verdict, and what crossed the network."""
     for kind in ("performance", "accuracy"):
-        path = place.facts / f"{kind}.summary.json"
-        facts, at = read_json(path), place.name(path)
+        path = result.facts / f"{kind}.summary.json"
+        facts, at = read_json(path), result.name(path)
         if facts is None:
-            if place.division == "network":
+            if result.division == "network":
                 yield Miss(at, "missing: nothing says whether the data crossed the network", True)
             continue
         if facts.get("valid") is False:
             yield Miss(at, f"our verdict is INVALID: {facts.get('invalid_reason') or '?'}", True)
-        if place.division != "network":
+        if result.division != "network":
             continue
         if facts.get("data_crossed_network") is not True:
             word = "false" if facts.get("data_crossed_network") is False else "not said"
@@ -257,8 +259,8 @@ def _fact_misses(place: ResultPlace) -> Iterator[Miss]:
             yield Miss(at, "several samples in a request: batching is the SUT's own business", True)
 
 
-def _accuracy_count(place: ResultPlace, log: DetailLog) -> Iterator[str]:
-    rule = place.rule
+def _accuracy_count(result: ResultFolder, log: DetailLog) -> Iterator[str]:
+    rule = result.rule
     key = "effective_accuracy_sample_count"
     found = log.number(key if key in log.values else "qsl_reported_total_count")
     if found is None:
@@ -267,14 +269,14 @@ def _accuracy_count(place: ResultPlace, log: DetailLog) -> Iterator[str]:
         yield f"{found:.0f} samples were answered, the data set has {rule.accuracy_samples}"
 
 
-def _score_misses(place: ResultPlace) -> Iterator[Miss]:
-    path = place.accuracy / "accuracy.txt"
-    at, text = place.name(path), read_text(path)
+def _score_misses(result: ResultFolder) -> Iterator[Miss]:
+    path = result.accuracy / "accuracy.txt"
+    at, text = result.name(path), read_text(path)
     if not text:
         yield Miss(at, "missing: score the accuracy run with its benchmark's script")
         return
     if not re.search(r"^hash=\w+$", text, re.MULTILINE):
         yield Miss(at, "has no hash=SHA256 line of the whole accuracy log")
-    if place.rule is None or place.is_open:
+    if result.rule is None or result.is_open:
         return
-    yield from (Miss(at, text) for text in score_texts(place.rule.accuracy, text))
+    yield from (Miss(at, text) for text in score_texts(result.rule.accuracy, text))

@@ -48,7 +48,7 @@ LOAD_TIMEOUT_NS = 120 * NS_PER_S
 
 
 class SeriesConductor:
-    """Conducts one series with the run's crew; :meth:`conduct` returns what is known of it."""
+    """Conducts one series with the run's leased workers."""
 
     def __init__(
         self,

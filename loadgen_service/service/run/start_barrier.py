@@ -1,7 +1,6 @@
 """Where the streams of a mixed run meet: at their common start, and before results are made.
 
-Each stream's conductor comes by, and waits as it waits for all else: with its own crew, a deadline
-and a cause.
+Each stream's conductor waits here, with its own leased workers, a deadline and a named cause.
 """
 
 from __future__ import annotations

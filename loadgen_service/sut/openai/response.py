@@ -1,8 +1,7 @@
 """One answer of an OpenAI-style server: pieces with output, the usage, failures in its own words.
 
 Sans I/O and without a clock: it says which choices what arrived has brought output of. Fields that
-servers add are passed over; both of the protocol's shapes (chat and plain completions) are read
-alike.
+servers add are passed over. Chat and plain completions are read by the same code.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ Finish = Callable[[Columns], None]
 _WIDEST_FIRST: Final = sorted(COLUMNS, key=lambda column: -column.dtype.itemsize)
 """The order in a block: every column is then aligned."""
 
-_USUAL: Final = [(one, one.usual) for one in COLUMNS if one.usual is not None]
+_EXPECTED: Final = [(one, one.expected) for one in COLUMNS if one.expected is not None]
 
 
 class Block:
@@ -51,7 +51,7 @@ class Block:
 
     def clear(self) -> None:
         """What most rows have in common, so that the loop need not write it."""
-        for column, value in _USUAL:
+        for column, value in _EXPECTED:
             if self.has_timings or not column.from_server:
                 self.columns[column.name].fill(value)
         self.has_timings = False

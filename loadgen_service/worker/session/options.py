@@ -91,8 +91,8 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
 
 
 def tls_trouble(details: str, flag_prefix: str = "--") -> str:
-    """What grpc's words of a failed connection say about certificates, with the flags that mend
-    it; empty where they say nothing of the kind.
+    """The certificate's fault in grpc's text of a failed connection, with the flags that cure
+    it; empty where the text names none.
     """
     _, found, cause = details.partition("CERTIFICATE_VERIFY_FAILED: ")
     if found:

@@ -156,7 +156,7 @@ class Session:
             await asyncio.sleep(RECONNECT_S)
 
     def _tell_trouble(self, details: str) -> None:
-        """Certificates do not mend themselves: say once what is wrong, and go on trying."""
+        """Say once what is wrong with a certificate, and go on trying."""
         trouble = tls_trouble(details) if self._options.has_tls else ""
         if trouble and trouble != self._told:
             _tell(f"worker: coordinator {self._options.coordinator}: {trouble}")
