@@ -83,7 +83,7 @@ def _parser() -> OneLineParser:
     group.add_argument("--data-type", default="", metavar="TYPE", help="of a response's values: "
                        "byte, float32, int16, int32, int64 (TEST01 byte, else int32)")  # fmt: skip
     group.add_argument("--accuracy-command", default="", metavar="CMD", help="TEST01: scores a log "
-                       f"named {LOG_PLACEHOLDER}; asked where answers may differ a little")  # fmt: skip
+                       f"named {LOG_PLACEHOLDER}; asked where answers may differ")  # fmt: skip
     group.add_argument("--eos-token-id", type=int, default=2, metavar="N", help="TEST06 (2)")
     return parser
 

@@ -126,7 +126,7 @@ class Settings(
     def issue_delay_budget_ns(self) -> int:
         """Largest p99 of released - scheduled: 2 % of the tightest limit, at least 1 ms.
 
-        Our lateness is part of a latency and of a time to the first token alike. The limit of the
+        Our lateness is part of a latency and of a time to the first token. The limit of the
         latter counts where it is judged, and where a user chose it.
         """
         if self.issue_delay_budget_ms:
