@@ -1,4 +1,4 @@
-"""Factors between units, once. All are whole numbers: exact in products and quotients alike."""
+"""Factors between units, once. All are whole numbers: exact in products and quotients."""
 
 from __future__ import annotations
 
