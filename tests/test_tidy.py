@@ -154,7 +154,9 @@ def test_every_type_ignore_names_its_code():
 
 def imports_of_tests(path: Path) -> Iterator[str]:
     for node in nodes_of(path):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("test_"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            ("test_", "conftest")
+        ):
             yield f"line {node.lineno}: what tests share stands in a module of its own"
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Scraped
+from scraped_run import Scraped
 
 BUCKETS_A_DOUBLING = 4
 SINCE = "[10m]"
