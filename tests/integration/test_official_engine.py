@@ -120,11 +120,11 @@ def test_a_sut_that_dies_ends_the_run_and_spoils_it(tmp_path):
         try:
             _wait_for_start(tmp_path / "run", process)
             sut.process.kill()
-            process.communicate(timeout=RUN_S)
+            _, said = process.communicate(timeout=RUN_S)
         finally:
             process.kill()
             process.wait()
-    assert process.returncode == 1
+    assert process.returncode == 1, said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["valid"] is False
     assert not finding(summary, "error_budget")["met"]
@@ -145,11 +145,11 @@ def test_an_interrupt_ends_a_run_that_the_official_loadgen_would_go_on_with(tmp_
         try:
             _wait_for_start(tmp_path / "run", process)
             os.kill(process.pid, signal.SIGINT)
-            process.communicate(timeout=RUN_S)
+            _, said = process.communicate(timeout=RUN_S)
         finally:
             process.kill()
             process.wait()
-    assert process.returncode == 3
+    assert process.returncode == 3, said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["state"] == "INTERRUPTED"
     assert "left before" in finding(summary, "official_verdict")["measured"]
