@@ -116,7 +116,8 @@ def _concurrency(settings: Settings, facts: SeriesFacts) -> list[Finding]:
     Only where some had to wait: for a free stream, a connection, a socket.
     """
     waited = sum(worker.blocked_by_streams for worker in facts.workers)
-    if settings.scenario != "concurrency" or not waited:
+    row = SCENARIOS[settings.scenario]
+    if "concurrency" not in row.load_settings or not waited:
         return []
     peak = sum(worker.peak_outstanding for worker in facts.workers)
     met = peak >= settings.concurrency
