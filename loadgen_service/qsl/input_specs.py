@@ -6,17 +6,27 @@ what the server expects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from loadgen_service.errors import SettingsError, SutError
 from loadgen_service.qsl.tensors import ANY_LENGTH, TensorMetadata, TensorSpec, checked_spec
 
 
-def is_batched(inputs: Sequence[TensorMetadata]) -> bool:
-    """Whether every input begins with an open dimension: a batch, by KServe v2's custom."""
-    return bool(inputs) and all(
-        len(tensor.shape) > 0 and tensor.shape[0] == ANY_LENGTH for tensor in inputs
-    )
+def is_batched(inputs: Sequence[TensorMetadata], max_batch_size: int | None = None) -> bool:
+    """Whether requests carry a batch dimension.
+
+    ``max_batch_size``: of the model's configuration, 0 for a model that does not batch; None where
+    the server shows none. Then every input must begin with an open dimension, which is KServe v2's
+    custom for a batch.
+    """
+    if max_batch_size == 0:
+        return False
+    return bool(inputs) and all(_leads_open(tensor) for tensor in inputs)
+
+
+def _leads_open(tensor: TensorMetadata) -> bool:
+    return len(tensor.shape) > 0 and tensor.shape[0] == ANY_LENGTH
 
 
 def parse_shape(flag: str) -> TensorSpec:
@@ -55,8 +65,27 @@ def wanted_tensors(
         raise SettingsError(
             f"shape: the model has no input {unknown[0]!r}; it has {names_of(specs)}"
         )
+    batched = _batched_as_asked(specs, batched, flags)
     samples = (_sample_spec(spec, batched) for spec in specs)
     return tuple(_filled(spec, flags.get(spec.name), batched) for spec in samples), batched
+
+
+def _batched_as_asked(
+    specs: Sequence[TensorSpec], batched: bool, flags: Mapping[str, TensorSpec]
+) -> bool:
+    """What --shape makes of the server's word: a request has the shape that the flag says.
+
+    A flag of the server's whole rank that begins with -1 names a batch; one that begins with a
+    length of its own is sent as it stands.
+    """
+    whole = [
+        (flag, spec)
+        for spec in specs
+        if (flag := flags.get(spec.name)) is not None and len(flag.shape) == len(spec.shape) > 0
+    ]
+    if any(_leads_open(flag) for flag, _ in whole):
+        return batched or all(map(_leads_open, specs))
+    return batched and all(flag.shape[0] == 1 for flag, _ in whole)
 
 
 def names_of(specs: Sequence[TensorSpec]) -> str:
@@ -65,7 +94,7 @@ def names_of(specs: Sequence[TensorSpec]) -> str:
 
 
 def _sample_spec(spec: TensorSpec, batched: bool) -> TensorSpec:
-    return TensorSpec(spec.name, spec.datatype, spec.shape[1:]) if batched else spec
+    return replace(spec, shape=spec.shape[1:]) if batched else spec
 
 
 def _filled(spec: TensorSpec, flag: TensorSpec | None, batched: bool) -> TensorSpec:
@@ -75,7 +104,7 @@ def _filled(spec: TensorSpec, flag: TensorSpec | None, batched: bool) -> TensorS
     shape = flag.shape
     if batched and len(shape) == len(spec.shape) + 1:
         shape = shape[1:]
-    asked = TensorSpec(spec.name, flag.datatype, shape)
+    asked = replace(spec, datatype=flag.datatype, shape=shape)
     if flag.datatype != spec.datatype or not fits(shape, spec.shape):
         raise SettingsError(f"shape: input {spec.name!r} is {spec} at the server, not {asked}")
     return asked
@@ -115,7 +144,7 @@ def matched(wanted: TensorSpec, given: TensorSpec, dataset: str) -> TensorSpec:
     shape = fitted_shape(given.shape, wanted.shape)
     if wanted.datatype != given.datatype or shape is None:
         raise mismatch(wanted, given, dataset)
-    return TensorSpec(wanted.name, wanted.datatype, shape)
+    return replace(wanted, shape=shape)
 
 
 def only_input(wanted: Sequence[TensorSpec], given: TensorSpec, dataset: str) -> TensorSpec:

@@ -33,7 +33,8 @@ class SampleSource(Protocol):
     labels: Array | None
     preprocesses: bool
 
-    def sample(self, index: int) -> tuple[bytes, ...]: ...
+    def sample(self, index: int) -> tuple[bytes | None, ...]:
+        """Raw bytes of each tensor; None where the sample leaves an optional one out."""
 
     def content_hash(self) -> str:
         """Hex digest of what the samples are made from, the same on every host."""
@@ -79,10 +80,16 @@ class QuerySampleLibrary:
         size_bytes = sum(spec.size_bytes or 0 for spec in self.tensors)
         return min(total, max(1, DEFAULT_LOADED_BYTES // max(1, size_bytes)))
 
-    def sample(self, index: int) -> tuple[bytes, ...]:
+    def shapes(self, index: int) -> tuple[tuple[int, ...] | None, ...] | None:
+        """Shapes of one sample's tensors, where samples have shapes of their own; else None."""
+        own = getattr(self._source, "shapes", None)
+        return None if own is None else tuple(own(index))
+
+    def sample(self, index: int) -> tuple[bytes | None, ...]:
         """Raw little-endian bytes of each tensor of one sample; decoding it now, and timing that.
 
-        Raises UserError naming the file if it cannot be read.
+        None where the sample leaves an optional input out. Raises UserError naming the file if it
+        cannot be read.
         """
         if not 0 <= index < self.total_sample_count:
             raise IndexError(index)

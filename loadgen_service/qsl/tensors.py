@@ -54,11 +54,16 @@ class TensorMetadata(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input tensor of one sample: no batch dimension in ``shape``; -1 is a length left open."""
+    """One input tensor of one sample: no batch dimension in ``shape``.
+
+    -1 is a length left open: to be chosen, or of each sample its own. ``optional``: the server
+    takes requests without it.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    optional: bool = False
 
     def __str__(self) -> str:
         return f"{self.datatype} [{','.join(map(str, self.shape))}]"
@@ -89,9 +94,9 @@ def checked_spec(tensor: TensorMetadata) -> TensorSpec:
             f"input {tensor.name!r} has datatype {tensor.datatype!r}; "
             f"KServe v2 has {', '.join((*DTYPES, BYTES))}"
         )
-    if any(length == 0 or length < ANY_LENGTH for length in shape):
-        raise SutError(f"input {tensor.name!r} has shape {list(shape)}, which holds no elements")
-    return TensorSpec(tensor.name, tensor.datatype, shape)
+    if any(length < ANY_LENGTH for length in shape):
+        raise SutError(f"input {tensor.name!r} has shape {list(shape)}; a length is -1, 0 or more")
+    return TensorSpec(tensor.name, tensor.datatype, shape, bool(getattr(tensor, "optional", False)))
 
 
 def encode(array: Array, datatype: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.control import SutControl
 from loadgen_service.sut.interface import Parts, Sink, SystemUnderTest
-from loadgen_service.sut.kserve.grpc_request import RequestTensor
+from loadgen_service.sut.kserve.grpc_request import RequestTensor, ShapesOf
 from loadgen_service.sut.net.addresses import SutAddress
 
 Build = Callable[[Sequence[int]], Parts]
@@ -28,14 +28,16 @@ Mark = Callable[[Parts, int, bool, bool], Parts]
 class RequestSource:
     """What requests are made of. ``tensors_of(sample)``: its raw tensors, ordered as ``tensors``.
 
-    ``batched``: shapes lead with the number of samples. ``parameters``: the user's own fields of
-    every request (``request_parameters``). ``streaming``: answers are asked for in pieces.
+    ``shapes_of(sample)``: where samples have shapes of their own, else None. ``batched``: shapes
+    lead with the number of samples. ``parameters``: the user's own fields of every request
+    (``request_parameters``). ``streaming``: answers are asked for in pieces.
     """
 
     settings: Settings
     tensors: Sequence[RequestTensor]
     batched: bool
     tensors_of: Callable[[int], Sequence[bytes | memoryview]]
+    shapes_of: ShapesOf | None
     streaming: bool
     parameters: dict[str, Any]
 

@@ -423,7 +423,7 @@ class SutStatistics(_message.Message):
     def __init__(self, sut_index: _Optional[int] = ..., kserve_statistics: _Optional[bytes] = ..., missing: _Optional[str] = ...) -> None: ...
 
 class SutDescription(_message.Message):
-    __slots__ = ("sut_index", "address", "name", "platform", "inputs", "outputs", "max_batch_size", "has_sut_proto", "model_versions", "addresses", "decoupled")
+    __slots__ = ("sut_index", "address", "name", "platform", "inputs", "outputs", "max_batch_size", "has_config", "has_sut_proto", "model_versions", "addresses", "decoupled")
     SUT_INDEX_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -431,6 +431,7 @@ class SutDescription(_message.Message):
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HAS_CONFIG_FIELD_NUMBER: _ClassVar[int]
     HAS_SUT_PROTO_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
@@ -442,21 +443,24 @@ class SutDescription(_message.Message):
     inputs: _containers.RepeatedCompositeFieldContainer[TensorMetadata]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorMetadata]
     max_batch_size: int
+    has_config: bool
     has_sut_proto: bool
     model_versions: _containers.RepeatedScalarFieldContainer[str]
     addresses: _containers.RepeatedScalarFieldContainer[str]
     decoupled: bool
-    def __init__(self, sut_index: _Optional[int] = ..., address: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., max_batch_size: _Optional[int] = ..., has_sut_proto: _Optional[bool] = ..., model_versions: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., decoupled: _Optional[bool] = ...) -> None: ...
+    def __init__(self, sut_index: _Optional[int] = ..., address: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorMetadata, _Mapping]]] = ..., max_batch_size: _Optional[int] = ..., has_config: _Optional[bool] = ..., has_sut_proto: _Optional[bool] = ..., model_versions: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., decoupled: _Optional[bool] = ...) -> None: ...
 
 class TensorMetadata(_message.Message):
-    __slots__ = ("name", "datatype", "shape")
+    __slots__ = ("name", "datatype", "shape", "optional")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    optional: bool
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: _Optional[bool] = ...) -> None: ...
 
 class Prepare(_message.Message):
     __slots__ = ("run_id", "settings_json", "worker_index", "worker_count", "epoch", "suts", "arena", "total_sample_count", "performance_sample_count", "expected_plan_hash", "trace_ns", "sequences")

@@ -347,3 +347,19 @@ def test_impossible_plan_is_refused_in_one_line(
     with pytest.raises(SettingsError, match=named) as refusal:
         plans_of(ours, counts)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_line_n_of_a_trace_is_the_arrival_of_sample_n(unique: bool) -> None:
+    ours = Settings(
+        arrivals="trace", trace_file="t", min_query_count=1, performance_issue_unique=unique
+    )
+    counts = SampleCounts(8, 8)
+    trace_ns = np.arange(8, dtype=np.int64)
+    [spec] = series_specs(ours, counts)
+    plan = plan_series(ours, counts, spec, trace_ns)
+    assert plan.samples.tolist() == list(range(8))
+    assert plan.scheduled_ns.tolist() == trace_ns.tolist()
+    longer = plan_series(ours.model_copy(update={"performance_issue_unique": False}), counts, spec,
+                         np.arange(11, dtype=np.int64))  # fmt: skip
+    assert longer.samples.tolist() == [*range(8), 0, 1, 2]

@@ -36,6 +36,9 @@ class FakeLibrary:
     preprocess_ns: int | None = 123
     made: list[int] = field(default_factory=list)
 
+    def shapes(self, index: int) -> tuple[tuple[int, ...] | None, ...] | None:
+        return None
+
     def sample(self, index: int) -> tuple[bytes, ...]:
         self.made.append(index)
         return self.samples[index]
@@ -251,3 +254,20 @@ def test_a_name_that_is_no_hash_reaches_no_file(tmp_path, name):
         arena_path(name, tmp_path)
     with pytest.raises(RunError, match="names no samples"):
         ArenaDownload(name, 1, tmp_path)
+
+
+def test_shapes_of_samples_and_what_is_left_out_are_kept(tmp_path):
+    specs = (TensorSpec("a", "UINT8", (-1, 2)), TensorSpec("b", "UINT8", (1,), optional=True))
+
+    @dataclass
+    class Own(FakeLibrary):
+        def shapes(self, index):
+            return {0: ((1, 2), None), 1: ((0, 2), (1,))}[index]
+
+    made = build_arena(Own({0: (b"xy", None), 1: (b"", b"z")}, specs), [0, 1], tmp_path)
+    arena = Arena.open(made.path, made.content_hash)
+    assert not arena.is_uniform
+    assert [arena.shapes(0), arena.shapes(1)] == [((1, 2), None), ((0, 2), (1,))]
+    assert [bytes(one) for one in arena.tensors(0)] == [b"xy", b""]
+    assert [bytes(one) for one in arena.tensors(1)] == [b"", b"z"]
+    arena.close()

@@ -94,6 +94,9 @@ class Samples:
         self.dataset_hash = str(value)
         self._value = value
 
+    def shapes(self, index: int) -> tuple[tuple[int, ...] | None, ...] | None:
+        return None
+
     def sample(self, index: int) -> tuple[bytes, ...]:
         return (np.full(16, self._value + index, "<f4").tobytes(),)
 

@@ -53,12 +53,32 @@ def test_streams_are_read_in_order(opened):
     assert firsts == [0, 1, 2]
 
 
-def test_the_first_sample_fills_open_lengths_for_all(opened):
+def test_lengths_that_all_samples_share_are_filled_in_and_others_stay_open(opened):
     ids = TensorSpec("ids", "INT64", (-1, -1))
     library = opened({"data": [{"ids": [1, 2, 3]}, {"ids": [4, 5, 6]}]}, ids)
     assert library.tensors[0].shape == (3,)
-    with pytest.raises(UserError, match=r"sample 1 input 'ids': 2 values, INT64 \[3\] needs 3"):
-        opened({"data": [{"ids": [1, 2, 3]}, {"ids": [4, 5]}]}, ids)
+    library = opened({"data": [{"ids": [1, 2, 3]}, {"ids": [4, 5]}]}, ids)
+    assert library.tensors[0].shape == (-1,)
+    assert [library.shapes(0), library.shapes(1)] == [((3,),), ((2,),)]
+
+
+def test_a_tensor_of_no_elements_is_sent_as_such(opened):
+    edges = TensorSpec("edges", "INT64", (-1, -1, 2))
+    flags = TensorSpec("flags", "BOOL", (-1, -1))
+    library = opened(
+        {"data": [{"edges": {"content": [], "shape": [0, 2]}, "flags": []}]}, edges, flags
+    )
+    assert library.sample(0) == (b"", b"")
+    assert library.shapes(0) == ((0, 2), (0,))
+
+
+def test_optional_inputs_may_be_left_out_of_some_samples(opened):
+    text, stop = TensorSpec("t", "INT32", (-1, 1)), TensorSpec("s", "BOOL", (-1, 1), optional=True)
+    library = opened({"data": [{"t": [1]}, {"t": [2], "s": [True]}]}, text, stop)
+    assert [library.sample(0)[1], library.sample(1)[1]] == [None, b"\1"]
+    assert library.shapes(0) == ((1,), None)
+    other = opened({"data": [{"t": [1], "s": [True]}, {"t": [2]}]}, text, stop)
+    assert library.dataset_hash != other.dataset_hash
 
 
 def test_nested_lists_fill_several_open_lengths(opened):
@@ -103,7 +123,8 @@ def test_numbers_keep_their_values(opened, datatype, values):
         ({"shape": [2, 2]}, 'must have "content" or "b64"'),
         ({"content": VALUES, "shape": [4]}, r"shape \[4\] does not fit INT32 \[2,2\]"),
         ({"content": VALUES, "shape": "4"}, "shape must be a list"),
-        ({"content": VALUES, "shape": [0]}, "shape must be a list"),
+        ({"content": VALUES, "shape": [-1]}, "shape must be a list"),
+        ({"content": VALUES, "shape": [0, 2]}, "does not fit"),
         ({"b64": "###"}, "its b64 is not base64"),
         ({"b64": 5}, "its b64 is not base64"),
         ({"b64": "AAAA"}, r"b64 of 3 bytes, INT32 \[2,2\] needs 16"),

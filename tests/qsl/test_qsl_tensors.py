@@ -54,8 +54,7 @@ def test_bfloat16_rounds_to_nearest_even_and_keeps_nan():
     ("tensor", "line"),
     [
         (TensorSpec("x", "FLOAT", (1,)), "datatype 'FLOAT'"),
-        (TensorSpec("x", "FP32", (0,)), "holds no elements"),
-        (TensorSpec("x", "FP32", (-2,)), "holds no elements"),
+        (TensorSpec("x", "FP32", (-2,)), "a length is -1, 0 or more"),
     ],
 )
 def test_impossible_metadata_is_named(tensor, line):
@@ -126,3 +125,27 @@ def test_parse_shape_of_a_scalar():
 )
 def test_a_fixed_leading_one_is_a_batch_of_one(shape, wanted, fitted):
     assert fitted_shape(shape, wanted) == fitted
+
+
+def test_the_configuration_decides_about_the_batch_where_it_is_known():
+    open_first = [TensorSpec("ids", "INT64", (-1,))]
+    assert is_batched(open_first)
+    assert is_batched(open_first, 8)
+    assert not is_batched(open_first, 0)
+
+
+@pytest.mark.parametrize(
+    ("batched", "flag", "sent"),
+    [
+        (False, "4,3,8,8", ((4, 3, 8, 8), False)),
+        (False, "-1,3,8,8", ((3, 8, 8), True)),
+        (True, "-1,3,8,8", ((3, 8, 8), True)),
+        (True, "1,3,8,8", ((3, 8, 8), True)),
+        (True, "3,8,8", ((3, 8, 8), True)),
+        (True, "4,3,8,8", ((4, 3, 8, 8), False)),
+    ],
+)
+def test_a_request_has_the_shape_that_the_flag_says(batched, flag, sent):
+    inputs = [TensorSpec("x", "FP32", (-1, 3, -1, -1))]
+    [spec], is_batch = wanted_tensors(inputs, batched, [f"x:FP32:{flag}"])
+    assert (spec.shape, is_batch) == sent

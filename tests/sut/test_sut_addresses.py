@@ -8,7 +8,14 @@ import pytest
 
 from loadgen_service.core.protocols import PROTOCOLS
 from loadgen_service.errors import SutError, UserError
-from loadgen_service.sut.net.addresses import SutAddress, parse_address, parse_addresses, resolve
+from loadgen_service.sut.net.addresses import (
+    SutAddress,
+    first_connecting,
+    moved_address,
+    parse_address,
+    parse_addresses,
+    resolve,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +85,82 @@ def test_a_number_resolves_to_itself() -> None:
 def test_an_unknown_host_is_named() -> None:
     with pytest.raises(SutError, match=r"no-such-host\.invalid"):
         asyncio.run(resolve(SutAddress("no-such-host.invalid", 1, tls=False), "first", 9 * 10**9))
+
+
+@pytest.mark.parametrize(
+    ("pasted", "meant"),
+    [
+        ("openai://h:1/v1/chat/completions", "openai://h:1/v1"),
+        ("openai://h:1/api/v1/completions/", "openai://h:1/api/v1"),
+        ("openai://h:1/v1/models", "openai://h:1/v1"),
+        ("openai://h:1/chat/completions", "openai://h:1/v1"),
+        ("http://h:1/v2/models/resnet/infer", "http://h:1"),
+        ("http://h:1/seldon/v2", "http://h:1/seldon"),
+        ("http://h:1/v1", "http://h:1/v1"),
+    ],
+)
+def test_a_pasted_endpoint_becomes_its_base_address(pasted: str, meant: str) -> None:
+    assert str(parse_address(pasted)) == meant
+
+
+@pytest.mark.parametrize(
+    ("location", "meant"),
+    [
+        ("/v1/models", "openai://h:80/v1"),
+        ("https://other.example/v1/models", "openais://other.example:443/v1"),
+        ("http://h:8080/api/v1/models", "openai://h:8080/api/v1"),
+    ],
+)
+def test_a_redirect_names_an_address(location: str, meant: str) -> None:
+    address = parse_address("openai://h:80/moved/v1")
+    assert moved_address(address, "/moved/v1/models", location) == meant
+
+
+V6, V4, THIRD = ("::1", 80), ("127.0.0.1", 80), ("192.0.2.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("refusing", "silent", "found"),
+    [
+        ({V6}, set(), V4),
+        (set(), {V6}, V4),
+        ({V6}, {V4}, THIRD),
+        (set(), set(), V6),
+        ({V6, V4, THIRD}, set(), None),
+    ],
+)
+def test_every_address_of_a_name_is_tried(
+    refusing: set[tuple[str, int]],
+    silent: set[tuple[str, int]],
+    found: tuple[str, int] | None,
+) -> None:
+    async def connects(host: str, port: int) -> None:
+        if (host, port) in refusing:
+            raise ConnectionRefusedError
+        if (host, port) in silent:
+            await asyncio.Event().wait()
+
+    assert asyncio.run(first_connecting([V6, V4, THIRD], 60, connects)) == found
+
+
+def test_a_name_whose_addresses_are_all_silent_ends_at_the_deadline() -> None:
+    async def connects(host: str, port: int) -> None:
+        await asyncio.Event().wait()
+
+    assert asyncio.run(first_connecting([V6, V4], 0.01, connects)) is None
+
+
+def test_a_name_of_two_families_resolves_to_the_one_that_is_served() -> None:
+    async def work() -> list[tuple[str, int]]:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        async def both(*_: object, **__: object) -> list[tuple[object, ...]]:
+            return [(0, 0, 0, "", ("::1", port, 0, 0)), (0, 0, 0, "", ("127.0.0.1", port))]
+
+        asyncio.get_running_loop().getaddrinfo = both  # type: ignore[method-assign,assignment]
+        found = await resolve(SutAddress("both.test", port, tls=False), "first", 10**10)
+        server.close()
+        return [(host, found_port - port) for host, found_port in found]
+
+    assert asyncio.run(work()) == [("127.0.0.1", 0)]

@@ -61,12 +61,14 @@ def test_a_request_is_what_the_extension_says() -> None:
     assert list(message.raw_input_contents) == [one + two]
 
 
-def test_an_open_length_is_filled_in_for_one_sample_only() -> None:
+def test_an_open_length_is_filled_in_and_shared_by_equal_samples_only() -> None:
     headers, body = split(build([bytes(20)], (-1,)))
     message, _ = read_request(headers, body)
     assert list(message.inputs[0].shape) == [1, 5]
+    message, _ = read_request(*split(build([bytes(20), bytes(20)], (-1,))))
+    assert list(message.inputs[0].shape) == [2, 5]
     with pytest.raises(SettingsError, match="cannot share a request"):
-        build([bytes(20), bytes(20)], (-1,))
+        build([bytes(20), bytes(24)], (-1,))
 
 
 def test_large_tensors_are_not_copied_and_texts_keep_their_sizes() -> None:

@@ -59,7 +59,7 @@ def test_what_json_cannot_say_is_refused_before_the_run() -> None:
     with pytest.raises(SettingsError, match="no BF16"):
         builder("BF16", (1,))
     with pytest.raises(SettingsError, match="cannot share a request"):
-        builder("FP32", (-1,), nan, nan).build((0, 1))
+        builder("FP32", (-1,), nan, nan + nan).build((0, 1))
 
 
 def test_more_text_than_there_is_room_for_is_refused_before_the_run() -> None:

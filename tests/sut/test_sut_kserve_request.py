@@ -90,3 +90,26 @@ def test_an_unsettled_shape_names_the_tensor() -> None:
     tensors = [RequestTensor("odd", "UINT8", (-1, 2))]
     with pytest.raises(SettingsError, match="odd"):
         builder(tensors, {0: (b"abc",)}).build([0])
+
+
+def test_samples_of_their_own_shapes_are_requests_of_their_own() -> None:
+    raw = {0: [bytes(4), b""], 1: [bytes(8), b"\1"], 2: [bytes(4), b""]}
+    shapes: dict[int, list[tuple[int, ...] | None]] = {
+        0: [(1,), None],
+        1: [(2,), (1,)],
+        2: [(1,), None],
+    }
+    tensors = [RequestTensor("x", "FP32", (-1,)), RequestTensor("s", "BOOL", (1,))]
+    builder = RequestBuilder("m", "", tensors, False, raw.__getitem__, shapes.__getitem__)
+
+    def inputs(*samples: int) -> list[tuple[str, list[int]]]:
+        made = builder.build(samples)
+        joined = made if isinstance(made, bytes) else b"".join(made)
+        message = service_pb2.ModelInferRequest.FromString(joined[5:])
+        return [(one.name, list(one.shape)) for one in message.inputs]
+
+    assert inputs(0) == [("x", [1])]
+    assert inputs(1) == [("x", [2]), ("s", [1])]
+    assert inputs(0, 2) == [("x", [1])]
+    with pytest.raises(SettingsError, match="different shapes"):
+        inputs(0, 1)

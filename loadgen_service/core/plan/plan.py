@@ -25,7 +25,13 @@ from loadgen_service.core.plan.hashes import (
     mapping_hash,
 )
 from loadgen_service.core.plan.mt19937 import Int64Array, RandomWords
-from loadgen_service.core.plan.query_samples import QueryShape, offline_positions, sample_positions
+from loadgen_service.core.plan.query_samples import (
+    QueryShape,
+    follows_trace,
+    offline_positions,
+    positions_in_order,
+    sample_positions,
+)
 from loadgen_service.core.plan.sequence_plan import plan_sequences
 from loadgen_service.core.plan.series import (
     Int16Array,
@@ -117,7 +123,10 @@ def _assemble(
     query_count = generated
     if wanted.max_query_count and not unbounded:
         query_count = min(generated, wanted.max_query_count)
-    positions = sample_positions(settings.seeds.sample_index, wanted, shape, query_count)
+    if follows_trace(settings, wanted):
+        positions = positions_in_order(spec.loaded, query_count)
+    else:
+        positions = sample_positions(settings.seeds.sample_index, wanted, shape, query_count)
     per_query = wanted.samples_per_query
     per_request = min(settings.samples_per_request, per_query)
     requests = -(-per_query // per_request)

@@ -13,6 +13,8 @@ import numpy as np
 
 from loadgen_service.core.plan.effective_settings import Effective
 from loadgen_service.core.plan.mt19937 import Int64Array, RandomWords, apply_swaps
+from loadgen_service.core.scenarios import SCENARIOS
+from loadgen_service.core.settings import Settings
 
 # Shuffles whose result nobody reads are skipped in pieces, to bound memory.
 _SKIPPED_AT_ONCE: Final = 1 << 20
@@ -58,6 +60,18 @@ def sample_positions(
     if not shape.neighbours:
         return starts.reshape(query_count, 1)
     return starts[:, None] + np.arange(wanted.samples_per_query, dtype=np.int64)
+
+
+def follows_trace(settings: Settings, wanted: Effective) -> bool:
+    """Whether queries carry the samples in the data set's order: line n of a trace is the arrival
+    of sample n. What the user says of samples otherwise (always the same one) holds."""
+    is_trace = settings.arrivals == "trace" and SCENARIOS[settings.scenario].due == "arrivals"
+    return is_trace and wanted.kind == "performance" and not wanted.same
+
+
+def positions_in_order(loaded: Int64Array, query_count: int) -> Int64Array:
+    """Loaded positions by ascending sample number, over and over; shape (query_count, 1)."""
+    return np.resize(np.argsort(loaded, kind="stable"), query_count).reshape(query_count, 1)
 
 
 def offline_positions(seed: int, wanted: Effective, shape: QueryShape, count: int) -> Int64Array:

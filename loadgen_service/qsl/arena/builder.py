@@ -20,6 +20,7 @@ from loadgen_service.qsl.arena.cache import arena_directory, named_disk_errors, 
 from loadgen_service.qsl.arena.eviction import mark_used, trim_arenas
 from loadgen_service.qsl.arena.file import (
     ALIGNMENT,
+    LEFT_OUT,
     MAGIC,
     TRAILER,
     TRAILER_MARK,
@@ -28,7 +29,7 @@ from loadgen_service.qsl.arena.file import (
     is_intact,
     write_note,
 )
-from loadgen_service.qsl.tensors import Array, TensorSpec
+from loadgen_service.qsl.tensors import ANY_LENGTH, Array, TensorSpec
 
 __all__ = ["Arena", "ArenaDownload", "ArenaFile", "arena_path", "build_arena", "is_intact"]
 
@@ -45,7 +46,8 @@ class SampleLibrary(Protocol):
     @property
     def preprocess_ns(self) -> int | None: ...
 
-    def sample(self, index: int) -> tuple[bytes, ...]: ...
+    def sample(self, index: int) -> tuple[bytes | None, ...]: ...
+    def shapes(self, index: int) -> tuple[tuple[int, ...] | None, ...] | None: ...
 
 
 def build_arena(
@@ -79,7 +81,7 @@ def arena_path(content_hash: str, cache_dir: Path | None = None) -> Path:
 
 
 def _recipe_hash(library: SampleLibrary, samples: Array) -> str:
-    digest = sha256(b"arena-recipe-1\n")
+    digest = sha256(b"arena-recipe-2\n")
     digest.update(library.dataset_hash.encode() + b"\n")
     digest.update(write_note(library.tensors) + b"\n")
     digest.update(samples.astype("<i8").tobytes())
@@ -113,10 +115,10 @@ def _remember(note: Path, arena: ArenaFile) -> None:
 
 def _write(library: SampleLibrary, samples: Array, folder: Path) -> ArenaFile:
     with new_file(folder) as (temporary, file):
-        writer = _Writer(file)
+        writer = _Writer(file, library.tensors)
         for index in samples.tolist():
-            writer.add(index, library.sample(index))
-        content_hash = writer.finish(library.tensors)
+            writer.add(index, library.sample(index), library.shapes(index))
+        content_hash = writer.finish()
         file.flush()
         path = folder / f"{content_hash}.arena"
         os.replace(temporary, path)
@@ -126,8 +128,9 @@ def _write(library: SampleLibrary, samples: Array, folder: Path) -> ArenaFile:
 class _Writer:
     """Writes front to back and hashes what it writes."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, specs: tuple[TensorSpec, ...]) -> None:
         self._file = file
+        self._specs = specs
         self._digest = sha256()
         self._rows: list[list[int]] = []
         self.offset = 0
@@ -138,17 +141,28 @@ class _Writer:
         self._digest.update(content)
         self.offset += len(content)
 
-    def add(self, sample_index: int, tensors: tuple[bytes, ...]) -> None:
+    def add(
+        self,
+        sample_index: int,
+        tensors: tuple[bytes | None, ...],
+        shapes: tuple[tuple[int, ...] | None, ...] | None,
+    ) -> None:
         row = [sample_index]
         for tensor in tensors:
+            if tensor is None:
+                row += (LEFT_OUT, LEFT_OUT)
+                continue
             row += (self.offset, self.offset + len(tensor))
             self._put(tensor)
             self._put(bytes(-self.offset % ALIGNMENT))
+        for spec, shape in zip(self._specs, shapes or [None] * len(self._specs), strict=True):
+            if spec.is_open:
+                row += shape or (ANY_LENGTH,) * len(spec.shape)
         self._rows.append(row)
 
-    def finish(self, specs: tuple[TensorSpec, ...]) -> str:
+    def finish(self) -> str:
         """Index, note and trailer; the file's hash."""
-        index_offset, note = self.offset, write_note(specs)
+        index_offset, note = self.offset, write_note(self._specs)
         self._put(np.asarray(self._rows, "<i8").tobytes())
         self._put(note)
         self._put(TRAILER.pack(index_offset, len(self._rows), len(note), TRAILER_MARK))

@@ -1,8 +1,10 @@
 """The arena: the raw tensors of a run's samples in one file, mapped into memory by every worker.
 
 Layout: 64 bytes of magic, the tensors (each on a 64-byte boundary) sample by sample in library
-order, an int64 index, a JSON note of the tensors, and a 32-byte trailer with their sizes. The
-file's name is the sha256 of all its bytes. What a sample means is none of its business.
+order, an int64 index, a JSON note of the tensors, and a 32-byte trailer with their sizes. A row of
+the index: sample, begin and end of each tensor (-1: left out), then the shape of each tensor whose
+spec has an open length (-1: not known). The file's name is the sha256 of all its bytes. What a
+sample means is none of its business.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from loadgen_service.errors import RunError
 from loadgen_service.qsl.arena.eviction import mark_used
 from loadgen_service.qsl.tensors import Array, TensorSpec
 
-MAGIC: Final = b"loadgen-arena-1\n".ljust(64, b"\0")
+MAGIC: Final = b"loadgen-arena-2\n".ljust(64, b"\0")
 ALIGNMENT: Final = 64
 """Bytes; a cache line, and more than any datatype needs."""
 TRAILER: Final = struct.Struct("<qqq8s")
 """Index offset, sample count, note length, mark; the note follows the index."""
 TRAILER_MARK: Final = b"lgarena\0"
+LEFT_OUT: Final = -1
+"""Begin and end of an optional tensor that a sample leaves out."""
 HASH_BLOCK_BYTES: Final = 1 << 20
 
 
@@ -69,9 +73,17 @@ class Arena:
     """A mapped arena. ``tensors(sample_index)`` gives views, valid until ``close``."""
 
     def __init__(
-        self, mapped: mmap.mmap, specs: tuple[TensorSpec, ...], samples: Array, spans: Array
+        self,
+        mapped: mmap.mmap,
+        specs: tuple[TensorSpec, ...],
+        samples: Array,
+        spans: Array,
+        lengths: Array,
     ) -> None:
         self._mapped = mapped
+        self._lengths = lengths
+        self.is_uniform = not lengths.shape[1] and not bool((spans < 0).any())
+        """Every sample has every tensor, in the shapes of ``specs``."""
         self._view = memoryview(mapped)
         self._spans = spans
         self.specs = specs
@@ -102,7 +114,7 @@ class Arena:
         return len(self.sample_indexes)
 
     def tensors(self, sample_index: int) -> tuple[memoryview, ...]:
-        """Raw bytes of each tensor of a sample, in the order of ``specs``.
+        """Raw bytes of each tensor of a sample, in the order of ``specs``; empty where left out.
 
         Raises KeyError for a sample that the arena does not hold.
         """
@@ -110,15 +122,28 @@ class Arena:
         return tuple(view[start:end] for start, end in self.spans(sample_index))
 
     def spans(self, sample_index: int) -> list[tuple[int, int]]:
-        """Where each tensor of a sample begins and ends in the arena. Raises KeyError."""
-        if self._slots is None:
-            slot = sample_index - self._first
-            if not 0 <= slot < len(self.sample_indexes):
-                raise KeyError(sample_index)
-        else:
-            slot = self._slots[sample_index]
-        spans: list[tuple[int, int]] = self._spans[slot].tolist()
+        """Where each tensor of a sample begins and ends in the arena; -1: left out. Raises
+        KeyError."""
+        spans: list[tuple[int, int]] = self._spans[self._slot(sample_index)].tolist()
         return spans
+
+    def shapes(self, sample_index: int) -> tuple[tuple[int, ...] | None, ...]:
+        """Shape of each tensor of a sample; None where it is left out. Raises KeyError."""
+        slot = self._slot(sample_index)
+        lengths = iter(self._lengths[slot].tolist())
+        found: list[tuple[int, ...] | None] = []
+        for spec, (start, _) in zip(self.specs, self._spans[slot].tolist(), strict=True):
+            own = tuple(next(lengths) for _ in spec.shape) if spec.is_open else spec.shape
+            found.append(None if start < 0 else own)
+        return tuple(found)
+
+    def _slot(self, sample_index: int) -> int:
+        if self._slots is not None:
+            return self._slots[sample_index]
+        slot = sample_index - self._first
+        if not 0 <= slot < len(self.sample_indexes):
+            raise KeyError(sample_index)
+        return slot
 
     @property
     def content(self) -> memoryview:
@@ -134,8 +159,9 @@ class Arena:
             pass
 
 
-def _read_index(mapped: mmap.mmap) -> tuple[tuple[TensorSpec, ...], Array, Array]:
-    """Tensors, sample indexes [n] and byte spans [n, tensors, 2] of a mapped file."""
+def _read_index(mapped: mmap.mmap) -> tuple[tuple[TensorSpec, ...], Array, Array, Array]:
+    """Tensors, sample indexes [n], byte spans [n, tensors, 2] and open tensors' shapes [n, dims]
+    of a mapped file."""
     if mapped[: len(MAGIC)] != MAGIC or len(mapped) < len(MAGIC) + TRAILER.size:
         raise ValueError("its first bytes are not an arena's")
     trailer = mapped[len(mapped) - TRAILER.size :]
@@ -144,14 +170,16 @@ def _read_index(mapped: mmap.mmap) -> tuple[tuple[TensorSpec, ...], Array, Array
         raise ValueError("its end is missing")
     note_start = len(mapped) - TRAILER.size - note_bytes
     specs = read_note(mapped[note_start : note_start + note_bytes])
-    width = 1 + 2 * len(specs)
+    spans_end = 1 + 2 * len(specs)
+    width = spans_end + sum(len(spec.shape) for spec in specs if spec.is_open)
     if note_start - index_offset != 8 * sample_count * width:
         raise ValueError("its index has the wrong size")
     rows = np.frombuffer(mapped[index_offset:note_start], "<i8").reshape(sample_count, width)
-    spans = rows[:, 1:].reshape(sample_count, len(specs), 2)
-    if sample_count and (spans.min() < len(MAGIC) or spans.max() > index_offset):
+    spans = rows[:, 1:spans_end].reshape(sample_count, len(specs), 2)
+    held = spans[spans[:, :, 0] != LEFT_OUT]
+    if held.size and (held.min() < len(MAGIC) or held.max() > index_offset):
         raise ValueError("its index points outside")
-    return specs, rows[:, 0], spans
+    return specs, rows[:, 0], spans, rows[:, spans_end:]
 
 
 def write_note(specs: Sequence[TensorSpec]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from loadgen_service.errors import UserError
-from loadgen_service.qsl.input_specs import matched, mismatch, names_of, only_input
+from loadgen_service.qsl.input_specs import fitted_shape, matched, mismatch, names_of, only_input
 from loadgen_service.qsl.tensors import BYTES, DTYPES, Array, TensorSpec, encode
 
 LABELS: Final = "labels"
@@ -41,12 +41,21 @@ def open_digits(wanted: Sequence[TensorSpec]) -> ArrayData:
         table = np.loadtxt(file, delimiter=",")[1::2]
     given = TensorSpec("input", "FP32", (DIGITS_PIXEL_COUNT,))
     target = only_input(wanted, given, "digits")
-    shape = target.shape if not target.is_open else given.shape
+    shape = _digits_shape(target)
     if target.datatype != "FP32" or prod(shape) != DIGITS_PIXEL_COUNT:
         raise mismatch(target, given, "digits")
     tensor = TensorSpec(target.name, "FP32", shape)
     pixels = (table[:, :-1] / DIGITS_PIXEL_MAX).astype("<f4")
     return ArrayData("digits", {tensor: pixels}, table[:, -1].astype(np.int64))
+
+
+def _digits_shape(target: TensorSpec) -> tuple[int, ...]:
+    """The input's shape with its open lengths chosen for 64 pixels."""
+    if target.shape.count(-1) == 1:
+        known = prod(length for length in target.shape if length >= 0)
+        rest = DIGITS_PIXEL_COUNT // known if known else 0
+        return tuple(rest if length < 0 else length for length in target.shape)
+    return fitted_shape((DIGITS_PIXEL_COUNT,), target.shape) or target.shape
 
 
 def open_npz(path: Path, wanted: Sequence[TensorSpec]) -> ArrayData:
@@ -61,6 +70,8 @@ def open_npz(path: Path, wanted: Sequence[TensorSpec]) -> ArrayData:
     columns: dict[TensorSpec, Array] = {}
     for spec in wanted or given.values():
         if spec.name not in given:
+            if spec.optional:
+                continue
             raise UserError(
                 f"dataset: {path} has no array {spec.name!r} for that input; "
                 f"it has {names_of(list(given.values()))}"

@@ -46,7 +46,8 @@ def open_made(settings: Settings, wanted: tuple[TensorSpec, ...]) -> MadeData:
     if [spec.name for spec in wanted] == [SAMPLE_INDEX_INPUT]:
         return MadeData("index", wanted, settings.total_sample_count or DEFAULT_TOTAL_COUNT, 0)
     size_bytes = sum(spec.size_bytes or 20 * spec.element_count for spec in wanted)
-    count = min(DEFAULT_TOTAL_COUNT, max(DEFAULT_LEAST_COUNT, DEFAULT_TOTAL_BYTES // size_bytes))
+    fitting = DEFAULT_TOTAL_BYTES // max(1, size_bytes)
+    count = min(DEFAULT_TOTAL_COUNT, max(DEFAULT_LEAST_COUNT, fitting))
     return MadeData(
         settings.dataset, wanted, settings.total_sample_count or count, settings.data_seed
     )

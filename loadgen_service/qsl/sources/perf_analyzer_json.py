@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from loadgen_service.errors import SutError, UserError
 from loadgen_service.qsl.input_specs import fits, fitted_shape
 from loadgen_service.qsl.tensors import (
+    ANY_LENGTH,
     BYTES,
     DTYPES,
     Array,
@@ -33,6 +35,9 @@ from loadgen_service.qsl.tensors import (
 SHAPE_KEY: Final = "shape"
 CONTENT_KEY: Final = "content"
 BASE64_KEY: Final = "b64"
+Given = tuple[tuple[int, ...], bytes]
+"""Shape and raw bytes of one tensor of one sample."""
+
 Step = tuple[str, dict[str, Any]]
 """Where a sample's inputs were read, for error lines; and the inputs by name."""
 
@@ -54,19 +59,23 @@ def open_input_data(path: Path, wanted: Sequence[TensorSpec]) -> InputData:
 
 
 def input_data(name: str, steps: Sequence[Step], wanted: Sequence[TensorSpec]) -> InputData:
-    """Samples of steps, all converted now. Raises UserError naming the step's place and input."""
-    samples, specs = [], list(wanted)
-    for place, step in steps:
-        tensors = []
-        for at, spec in enumerate(specs):
-            where = f"{place} input {spec.name!r}"
-            if spec.name not in step:
-                raise UserError(f"{where}: missing; it has {', '.join(map(repr, step)) or 'none'}")
-            # The first sample fills open lengths for all: one run sends one shape.
-            specs[at], raw = _tensor(where, spec, step[spec.name])
-            tensors.append(raw)
-        samples.append(tuple(tensors))
-    return InputData(name, tuple(specs), samples)
+    """Samples of steps, all converted now. Raises UserError naming the step's place and input.
+
+    Open lengths are each sample's own; an optional input may be missing from any of them.
+    """
+    samples = [tuple(_given(place, step, spec) for spec in wanted) for place, step in steps]
+    return InputData(name, tuple(wanted), samples)
+
+
+def _given(place: str, step: dict[str, Any], spec: TensorSpec) -> Given | None:
+    """One input of one sample; None where it is left out."""
+    where = f"{place} input {spec.name!r}"
+    if spec.name not in step:
+        if spec.optional:
+            return None
+        raise UserError(f"{where}: missing; it has {', '.join(map(repr, step)) or 'none'}")
+    given, raw = _tensor(where, spec, step[spec.name])
+    return given.shape, raw
 
 
 def _steps(path: Path) -> list[dict[str, Any]]:
@@ -107,11 +116,11 @@ def _tensor(where: str, spec: TensorSpec, value: Any) -> tuple[TensorSpec, bytes
 def _shape(where: str, spec: TensorSpec, shape: Any) -> tuple[int, ...]:
     if shape is None:
         return spec.shape
-    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-        raise UserError(f"{where}: shape must be a list of whole numbers above 0, not {shape!r}")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise UserError(f"{where}: shape must be a list of whole numbers from 0 on, not {shape!r}")
     fitted = fitted_shape(tuple(shape), spec.shape)
     if fitted is None:
-        raise UserError(f"{where}: shape {shape} does not fit {spec} of the server and the samples")
+        raise UserError(f"{where}: shape {shape} does not fit {spec} of the server")
     return fitted
 
 
@@ -119,8 +128,8 @@ def _filled(where: str, spec: TensorSpec, shape: tuple[int, ...], array: Array) 
     """Open lengths from nested lists, or a single open length from the count of values."""
     if array.ndim == len(shape) and fits(array.shape, shape):
         return tuple(map(int, array.shape))
-    known = TensorSpec(spec.name, spec.datatype, tuple(n for n in shape if n > 0)).element_count
-    if shape.count(-1) == 1 and array.size and array.size % known == 0:
+    known = TensorSpec(spec.name, spec.datatype, tuple(n for n in shape if n >= 0)).element_count
+    if shape.count(-1) == 1 and known and array.size % known == 0:
         return tuple(array.size // known if length < 0 else length for length in shape)
     raise UserError(f"{where}: {spec} leaves lengths open: give the value a shape")
 
@@ -140,7 +149,9 @@ def _array(where: str, datatype: str, content: Any) -> Array:
         return _kept(where, datatype, array, array.dtype.kind in "biuf")
     if datatype == "BOOL":
         zero_or_one = array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all())
-        return _kept(where, datatype, array, zero_or_one or array.dtype.kind == "b")
+        return _kept(
+            where, datatype, array, zero_or_one or array.dtype.kind == "b" or not array.size
+        )
     return _whole_numbers(where, datatype, array)
 
 
@@ -189,7 +200,7 @@ def _bytes_element(
     where: str, spec: TensorSpec, shape: tuple[int, ...], raw: bytes
 ) -> tuple[TensorSpec, bytes]:
     """One BYTES element; or several where the bytes are already serialised to that count."""
-    given = TensorSpec(spec.name, BYTES, tuple(max(length, 1) for length in shape))
+    given = TensorSpec(spec.name, BYTES, tuple(1 if n < 0 else n for n in shape))
     elements = decode_elements(raw)
     if elements is not None and len(elements) == given.element_count:
         return given, raw
@@ -199,25 +210,46 @@ def _bytes_element(
 
 
 class InputData:
-    """Samples as bytes in memory, as the file gave them."""
+    """Samples as bytes in memory, as the file gave them: each with shapes of its own."""
 
     preprocesses = False
     labels: Array | None = None
 
     def __init__(
-        self, name: str, tensors: tuple[TensorSpec, ...], samples: list[tuple[bytes, ...]]
+        self,
+        name: str,
+        wanted: tuple[TensorSpec, ...],
+        samples: list[tuple[Given | None, ...]],
     ) -> None:
+        """``samples``: for each, shape and bytes of every tensor in ``wanted``'s order."""
         self.name = name
-        self.tensors = tensors
         self.count = len(samples)
         self._samples = samples
+        columns = zip(*samples, strict=True)
+        self.tensors = tuple(
+            _spec_of_all(spec, column) for spec, column in zip(wanted, columns, strict=True)
+        )
 
-    def sample(self, index: int) -> tuple[bytes, ...]:
-        return self._samples[index]
+    def sample(self, index: int) -> tuple[bytes | None, ...]:
+        return tuple(None if given is None else given[1] for given in self._samples[index])
+
+    def shapes(self, index: int) -> tuple[tuple[int, ...] | None, ...]:
+        """Shape of each tensor of a sample; None where it is left out."""
+        return tuple(None if given is None else given[0] for given in self._samples[index])
 
     def content_hash(self) -> str:
         digest = sha256(b"input-data-1|")
         for tensors in self._samples:
-            for tensor in tensors:
-                digest.update(sha256(tensor).digest())
+            for spec, given in zip(self.tensors, tensors, strict=True):
+                digest.update(sha256(given[1]).digest() if given else b"left out")
+                if given and spec.is_open:
+                    digest.update(f"{given[0]}|".encode())
         return digest.hexdigest()
+
+
+def _spec_of_all(spec: TensorSpec, column: tuple[Given | None, ...]) -> TensorSpec:
+    """``spec`` with the lengths that all samples share; -1 where they differ."""
+    shapes = {given[0] for given in column if given is not None}
+    lengths = (set(lengths) for lengths in zip(*shapes, strict=True))
+    shape = tuple(one.pop() if len(one) == 1 else ANY_LENGTH for one in lengths)
+    return replace(spec, shape=shape if shapes else spec.shape)

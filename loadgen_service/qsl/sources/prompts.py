@@ -88,14 +88,18 @@ def _spoken(text: str, chat: bool) -> dict[str, Any]:
 
 
 def _read_lines(path: Path) -> list[tuple[int, Any]]:
-    """(line number, value) of every line that holds something."""
+    """(line number, value) of every line that holds something.
+
+    Lines end in LF alone: JSON's texts may hold U+2028, U+2029 and U+0085 as they are. A byte order
+    mark is skipped.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise UserError(f"dataset: cannot read {path}: {reason}") from None
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -88,7 +88,7 @@ def read_sequence_file(path: Path) -> SequenceFile:
 def _lines(path: Path) -> list[tuple[str, Any]]:
     """(place, value) of every line that holds something."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise UserError(f"sequences: cannot read {path}: {reason}") from None

@@ -328,7 +328,9 @@ def prepared_entry(prepared: Prepared, worker_count: int) -> dict[str, object]:
         "dataset_name": prepared.data.name,
         "dataset_hash": prepared.data.content_hash,
         "preprocess_ns": prepared.data.preprocess_ns,
-        "inputs": [[one.name, one.datatype, list(one.shape)] for one in prepared.data.inputs],
+        "inputs": [
+            [one.name, one.datatype, list(one.shape), one.optional] for one in prepared.data.inputs
+        ],
         "batched": prepared.data.batched,
         "has_sut_proto": prepared.has_sut_proto,
         "total_sample_count": prepared.counts.total,

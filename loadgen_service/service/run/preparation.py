@@ -147,7 +147,8 @@ def _prepare_data(
 ) -> Prepared:
     """In a thread: open the library, plan, make the arena."""
     inputs = descriptions[0].inputs
-    library = open_library(settings, inputs, is_batched(inputs))
+    max_batch_size = descriptions[0].max_batch_size if descriptions[0].has_config else None
+    library = open_library(settings, inputs, is_batched(inputs, max_batch_size))
     counts = SampleCounts(
         library.total_sample_count, library.performance_sample_count, library.sequences
     )

@@ -169,8 +169,8 @@ def _prepared(settings: Settings, entry: Entry) -> Prepared:
 
 def _inputs(entry: Entry) -> tuple[pb.TensorMetadata, ...]:
     return tuple(
-        pb.TensorMetadata(name=name, datatype=datatype, shape=shape)
-        for name, datatype, shape in entry["inputs"]
+        pb.TensorMetadata(name=name, datatype=datatype, shape=shape, optional=any(optional))
+        for name, datatype, shape, *optional in entry["inputs"]
     )
 
 

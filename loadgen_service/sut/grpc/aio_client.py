@@ -64,6 +64,7 @@ class AioSut:
         sink: Sink,
         *,
         metadata: Sequence[tuple[str, str | bytes]] = (),
+        authority: str = "",
         credentials: grpc.ChannelCredentials | None = None,
         server_name: str = "",
         proxy: Proxy | None = None,
@@ -79,6 +80,7 @@ class AioSut:
         self._targets = targets
         self._sink = sink
         self._metadata = tuple(metadata)
+        self._authority = authority
         self._credentials = credentials
         self._server_name = server_name
         self._proxy = proxy
@@ -101,7 +103,12 @@ class AioSut:
         """See ``base.SystemUnderTest``."""
         for target in self._targets:
             channel = open_channel(
-                target, self._credentials, self._server_name, self._proxy, self._gzip
+                target,
+                self._credentials,
+                self._server_name,
+                self._proxy,
+                self._gzip,
+                self._authority,
             )
             self._channels.append(channel)
             self._methods.append(self._method(channel))
@@ -200,11 +207,13 @@ def open_channel(
     server_name: str = "",
     proxy: Proxy | None = None,
     gzip: GzipUse | None = None,
+    authority: str = "",
 ) -> grpc.aio.Channel:
     """A channel with large messages allowed and a connection that it shares with no other.
 
     Whether a proxy stands before it is decided in ``proxies``, not by grpcio. ``gzip`` None leaves
     compression to grpcio, which compresses no request and takes any answer that it can read.
+    ``authority``: the virtual host of every call; empty: the target.
     """
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -214,12 +223,17 @@ def open_channel(
         ("grpc.http_proxy", proxy.url) if proxy else ("grpc.enable_http_proxy", 0),
     ]
     target = f"dns:///{target}"  # a bare "unix:8001" or "xds:8001" would name another resolver
+    if authority:
+        options.append(("grpc.default_authority", authority))
     compression = None
     if gzip is not None:
         options.append(("grpc.compression_enabled_algorithms_bitset", gzip.enabled))
         compression = grpc.Compression.Gzip if gzip.compresses else None
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, compression=compression)
+    if authority and not server_name:
+        # grpcio would compare the certificate with the virtual host
+        server_name = target.removeprefix("dns:///").rpartition(":")[0].strip("[]")
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(target, credentials, options=options, compression=compression)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 import grpc
@@ -17,21 +17,35 @@ from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import sut_pb2, sut_pb2_grpc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from loadgen_service.core.settings.target import TargetSettings
+from loadgen_service.core.settings import Settings
 from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.control import NO_STATISTICS, Answers, ClockExchange
 from loadgen_service.sut.grpc.aio_client import open_channel
 from loadgen_service.sut.net.addresses import SutAddress, parse_addresses, resolve
 from loadgen_service.sut.net.connect_tunnel import open_tunnel
-from loadgen_service.sut.net.credentials import channel_credentials, read_headers
-from loadgen_service.sut.net.proxy_env import proxy_of
+from loadgen_service.sut.net.credentials import (
+    channel_credentials,
+    read_authority,
+    read_headers,
+    tls_context,
+)
+from loadgen_service.sut.net.diagnosis import trouble_at
+from loadgen_service.sut.net.proxy_env import Proxy, proxy_of
 
 CLOCK_EXCHANGE_COUNT: Final = 16
 CLOCK_TIMEOUT_S: Final = 2.0
 """An exchange that takes longer would tell nothing, and its SUT is probably gone."""
 
 _ABSENT: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+_UNTOLD: Final = (
+    *_ABSENT,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+"""What servers answer to questions that a run can do without."""
 _NO_SUCH_MODEL: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 _Reply = TypeVar("_Reply", bound=Message)
 
@@ -39,7 +53,7 @@ _Reply = TypeVar("_Reply", bound=Message)
 class GrpcControl:
     """Channels to every SUT of a run for control calls. Used as an async context."""
 
-    def __init__(self, settings: TargetSettings, timeout_ns: int) -> None:
+    def __init__(self, settings: Settings, timeout_ns: int) -> None:
         self._settings = settings
         self._timeout_s = timeout_ns / NS_PER_S
         self._addresses = parse_addresses(settings.sut)
@@ -54,7 +68,10 @@ class GrpcControl:
         for address, proxy in zip(self._addresses, self._proxies, strict=True):
             credentials = self._credentials if address.tls else None
             name = self._settings.tls_server_name if address.tls else ""
-            self._channels.append(open_channel(address.authority, credentials, name, proxy))
+            authority = read_authority(self._settings.header)
+            self._channels.append(
+                open_channel(address.authority, credentials, name, proxy, authority=authority)
+            )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -127,7 +144,8 @@ class GrpcControl:
             if reply is None:
                 return pb.SutStatistics(sut_index=index, missing=NO_STATISTICS)
             stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channels[index])
-            for name in ensemble_parts(await self._config(index, stub, answers)):
+            config = await self._config(index, stub, answers)
+            for name in ensemble_parts(config) if config else ():
                 part = await self._model_statistics(index, name, "", answers)
                 reply.model_stats.extend(part.model_stats if part is not None else ())
         except SutError as error:
@@ -154,26 +172,20 @@ class GrpcControl:
                 f"sut: {address} is up, but its model {settings.model!r} is not ready; "
                 "check --model or wait until it is loaded"
             )
-        metadata = await self._required(
-            address,
-            stub.ModelMetadata(
-                service_pb2.ModelMetadataRequest(
-                    name=settings.model, version=settings.model_version
-                ),
-                **self._options(),
-            ),
-        )
+        metadata = await self._metadata_of_model(address, stub, answers)
         name, has_sut_proto = await self._name(index, stub, answers)
         config = await self._config(index, stub, answers)
+        optional = {one.name for one in config.input if one.optional} if config else set()
         return pb.SutDescription(
             sut_index=index,
             address=str(address),
             name=name,
             platform=metadata.platform,
-            inputs=[_tensor(tensor) for tensor in metadata.inputs],
+            inputs=[_tensor(tensor, tensor.name in optional) for tensor in metadata.inputs],
             outputs=[_tensor(tensor) for tensor in metadata.outputs],
-            max_batch_size=int(config.max_batch_size),
-            decoupled=config.model_transaction_policy.decoupled,
+            max_batch_size=int(config.max_batch_size) if config else 0,
+            has_config=config is not None,
+            decoupled=config.model_transaction_policy.decoupled if config else False,
             has_sut_proto=has_sut_proto,
             model_versions=metadata.versions,
             addresses=await self._resolved(index, address),
@@ -187,10 +199,48 @@ class GrpcControl:
                 (await asyncio.wait_for(open_tunnel(proxy, address), timeout_s)).close()
             await asyncio.wait_for(self._channels[index].channel_ready(), timeout_s)
         except TimeoutError:
-            raise SutError(
-                f"sut: cannot reach {address}{f' by {proxy}' if proxy else ''} within "
-                f"{timeout_s:g} s; is it running, is --sut right, and is it grpc:// or grpcs://?"
-            ) from None
+            raise await self._unreachable(address, proxy, timeout_s) from None
+
+    async def _unreachable(
+        self, address: SutAddress, proxy: Proxy | None, timeout_s: float
+    ) -> SutError:
+        """One line for a SUT that no channel reached, with what its port says."""
+        if proxy is None:
+            settings = self._settings
+            trouble = await asyncio.to_thread(
+                trouble_at,
+                address,
+                lambda: tls_context(settings),
+                settings.tls_server_name,
+                timeout_s,
+            )
+            if trouble:
+                return SutError(f"sut: cannot reach {address}: {trouble}")
+        return SutError(
+            f"sut: cannot reach {address}{f' by {proxy}' if proxy else ''} within {timeout_s:g} s; "
+            "is it running, is --sut right, and is it grpc:// or grpcs://?"
+        )
+
+    async def _metadata_of_model(
+        self,
+        address: SutAddress,
+        stub: service_pb2_grpc.GRPCInferenceServiceStub,
+        answers: Answers,
+    ) -> service_pb2.ModelMetadataResponse:
+        """The model's tensors; none where the SUT has no such call and --shape says them."""
+        settings = self._settings
+        request = service_pb2.ModelMetadataRequest(
+            name=settings.model, version=settings.model_version
+        )
+        try:
+            reply = await stub.ModelMetadata(request, **self._options())
+            assert isinstance(reply, service_pb2.ModelMetadataResponse)
+            return reply
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNIMPLEMENTED or not settings.shape:
+                raise self._failure(address, error) from None
+        answers.lacking.append(f"ModelMetadata at {address} (--shape holds)")
+        return service_pb2.ModelMetadataResponse(name=settings.model)
 
     async def _is_ready(
         self, stub: service_pb2_grpc.GRPCInferenceServiceStub, address: SutAddress
@@ -218,19 +268,19 @@ class GrpcControl:
         if named is not None:
             return named.name, True
         call = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), **self._options())
-        server = await self._optional("ServerMetadata", index, call, answers)
+        server = await self._optional("ServerMetadata", index, call, answers, _UNTOLD)
         return (f"{server.name} {server.version}".strip() if server is not None else ""), False
 
     async def _config(
         self, index: int, stub: service_pb2_grpc.GRPCInferenceServiceStub, answers: Answers
-    ) -> model_config_pb2.ModelConfig:
-        """The model's configuration; an empty one where the SUT tells none."""
+    ) -> model_config_pb2.ModelConfig | None:
+        """The model's configuration; None where the SUT tells none."""
         request = service_pb2.ModelConfigRequest(
             name=self._settings.model, version=self._settings.model_version
         )
         call = stub.ModelConfig(request, **self._options())
-        reply = await self._optional("ModelConfig", index, call, answers)
-        return reply.config if reply is not None else model_config_pb2.ModelConfig()
+        reply = await self._optional("ModelConfig", index, call, answers, _UNTOLD)
+        return reply.config if reply is not None else None
 
     async def _resolved(self, index: int, address: SutAddress) -> list[str]:
         if self._proxies[index] is not None:
@@ -264,13 +314,18 @@ class GrpcControl:
             raise self._failure(address, error) from None
 
     async def _optional(
-        self, name: str, index: int, call: Awaitable[_Reply], answers: Answers
+        self,
+        name: str,
+        index: int,
+        call: Awaitable[_Reply],
+        answers: Answers,
+        absent: Collection[grpc.StatusCode] = _ABSENT,
     ) -> _Reply | None:
-        """The reply, or None where the SUT has no such call."""
+        """The reply, or None where the SUT has no such call; ``absent``: codes that say so."""
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _ABSENT:
+            if error.code() not in absent:
                 raise self._failure(self._addresses[index], error) from None
         answers.lacking.append(f"{name} at {self._addresses[index]}")
         return None
@@ -288,7 +343,8 @@ class GrpcControl:
             return SutError(f"model: {address} does not serve {model} ({said}); check --model")
         if code == grpc.StatusCode.UNIMPLEMENTED:
             return SutError(
-                f"sut: {address} speaks gRPC but not KServe v2 ({said}); is the port right?"
+                f"sut: {address} speaks gRPC but not KServe v2 ({said}); is the port right? If it "
+                "infers without metadata, say its inputs with --shape NAME:DATATYPE:DIM,DIM"
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return SutError(f"sut: {address} did not answer within {self._timeout_s:g} s")
@@ -310,5 +366,9 @@ def says_unknown(model: str, complaint: str) -> bool:
     return "unknown model" in said or (absent and f" {model.lower()} " in said)
 
 
-def _tensor(tensor: service_pb2.ModelMetadataResponse.TensorMetadata) -> pb.TensorMetadata:
-    return pb.TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+def _tensor(
+    tensor: service_pb2.ModelMetadataResponse.TensorMetadata, optional: bool = False
+) -> pb.TensorMetadata:
+    return pb.TensorMetadata(
+        name=tensor.name, datatype=tensor.datatype, shape=tensor.shape, optional=optional
+    )

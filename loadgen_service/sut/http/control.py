@@ -14,8 +14,9 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import SutError
 from loadgen_service.sut.control import LackingControl
-from loadgen_service.sut.net.addresses import SutAddress
-from loadgen_service.sut.net.credentials import tls_context
+from loadgen_service.sut.net.addresses import SutAddress, moved_address
+from loadgen_service.sut.net.credentials import read_authority, tls_context
+from loadgen_service.sut.net.diagnosis import certificate_trouble, trouble_at
 from loadgen_service.sut.net.proxy_env import Proxy, forwarding, proxy_of
 
 BODY_BYTES_MAX: Final = 16 << 20
@@ -37,6 +38,7 @@ class HttpControl(LackingControl):
         super().__init__(settings, timeout_ns)
         self._timeout_s = min(timeout_ns / NS_PER_S, settings.connect_timeout_ms / 1e3)
         self._headers = tuple(headers)
+        self._authority = read_authority(settings.header)
 
     def _get(self, address: SutAddress, path: str) -> tuple[int, bytes]:
         """Status and body. Raises ``SutError`` where no HTTP answer comes in time."""
@@ -52,6 +54,9 @@ class HttpControl(LackingControl):
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException) as error:
+            trouble = "" if proxy else self._trouble(address, error)
+            if trouble:
+                raise SutError(f"sut: cannot reach {address}: {trouble}") from None
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             by = f" by {proxy}" if proxy else ""
             protocol = address.protocol
@@ -65,6 +70,19 @@ class HttpControl(LackingControl):
             raise SutError(f"sut: {proxy}, or what it found at {address}, answers {said}")
         return status, body
 
+    def _trouble(self, address: SutAddress, error: Exception) -> str:
+        """What the port says, where it spoke something else than HTTP/1.1 to us."""
+        settings = self._settings
+        name = settings.tls_server_name or address.host
+        if isinstance(error, ssl.SSLError):
+            context = tls_context(settings, "http/1.1")
+            return certificate_trouble(error, address, context, name, self._timeout_s)
+        if isinstance(error, http.client.HTTPException):
+            return trouble_at(
+                address, lambda: tls_context(settings, "http/1.1"), name, self._timeout_s
+            )
+        return ""
+
     def _ask(
         self,
         connection: http.client.HTTPConnection,
@@ -74,7 +92,9 @@ class HttpControl(LackingControl):
         content: bytes | None,
     ) -> tuple[int, bytes]:
         origin, extra = forwarding(address, proxy)
-        connection.putrequest("GET" if content is None else "POST", origin + path)
+        method = "GET" if content is None else "POST"
+        connection.putrequest(method, origin + path, skip_host=True)
+        connection.putheader("Host", self._authority or address.authority)
         if content is not None:
             extra = (
                 *extra,
@@ -85,6 +105,11 @@ class HttpControl(LackingControl):
             connection.putheader(name, value)
         connection.endheaders(content)
         response = connection.getresponse()
+        if 300 <= response.status < 400 and (target := response.getheader("Location")):
+            raise SutError(
+                f"sut: {address} redirects {path} to {target} (HTTP {response.status}); write "
+                f"{moved_address(address, path, target)}"
+            )
         body = response.read(BODY_BYTES_MAX + 1)
         if len(body) > BODY_BYTES_MAX:
             raise SutError(

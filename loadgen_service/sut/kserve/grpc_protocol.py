@@ -25,7 +25,12 @@ from loadgen_service.sut.kserve.grpc_request import (
 )
 from loadgen_service.sut.kserve.sequence_params import marked_grpc
 from loadgen_service.sut.net.addresses import SutAddress, resolve
-from loadgen_service.sut.net.credentials import channel_credentials, read_headers, tls_context
+from loadgen_service.sut.net.credentials import (
+    channel_credentials,
+    read_authority,
+    read_headers,
+    tls_context,
+)
 from loadgen_service.sut.net.proxy_env import endpoints_of, proxy_of
 
 
@@ -45,7 +50,7 @@ async def make_wire(
     try:
         headers = request_headers(
             path=MODEL_STREAM_INFER_PATH if streaming else MODEL_INFER_PATH,
-            authority=address.authority,
+            authority=read_authority(settings.header) or address.authority,
             scheme="https" if address.tls else "http",
             metadata=read_headers(settings.header),
             encoding=GZIP if settings.request_compression == GZIP else "",
@@ -90,6 +95,7 @@ async def make_aio(
         [target for target in targets for _ in range(settings.connections)],
         sink,
         metadata=read_headers(settings.header),
+        authority=read_authority(settings.header),
         credentials=channel_credentials(settings) if address.tls else None,
         server_name=name,
         proxy=proxy,
@@ -105,7 +111,12 @@ def build(source: RequestSource) -> Build:
     """Requests as gRPC messages."""
     settings = source.settings
     return RequestBuilder(
-        settings.model, settings.model_version, source.tensors, source.batched, source.tensors_of
+        settings.model,
+        settings.model_version,
+        source.tensors,
+        source.batched,
+        source.tensors_of,
+        source.shapes_of,
     ).build
 
 

@@ -7,7 +7,7 @@ tensors, which are protobuf fields and may simply be appended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -37,6 +37,10 @@ class RequestTensor:
     datatype: str
     shape: tuple[int, ...]
 
+
+ShapesOf = Callable[[int], Sequence[tuple[int, ...] | None]]
+"""Shape of each tensor of a sample; None where the sample leaves it out, -1 where the tensor's size
+settles a length."""
 
 ITEM_BYTES: Final = {
     "BOOL": 1,
@@ -109,7 +113,9 @@ class RequestBuilder:
         tensors: Sequence[RequestTensor],
         batched: bool,
         tensors_of: Callable[[int], Sequence[bytes | memoryview]],
+        shapes_of: ShapesOf | None = None,
     ) -> None:
+        """``shapes_of``: where samples have shapes of their own."""
         self._model = model
         self._version = version
         self._tensors = tuple(tensors)
@@ -117,12 +123,12 @@ class RequestBuilder:
         self._tensors_of = tensors_of
         self._heads: dict[int, bytes] = {}
         self._joined_bytes = 0
-        self._is_open = any(_OPEN in tensor.shape for tensor in self._tensors)
+        self._own = OwnTensors(self._tensors, tensors_of, shapes_of)
 
     def build(self, samples: Sequence[int]) -> Parts:
         """The request that carries ``samples``; several need a batch dimension."""
-        if self._is_open:
-            return self._build_open(samples)
+        if self._own.are_needed:
+            return self._build_own(samples)
         head = self._heads.get(len(samples))
         if head is None:
             head = request_head(
@@ -142,19 +148,59 @@ class RequestBuilder:
             self._joined_bytes += len(parts)
         return parts
 
-    def _build_open(self, samples: Sequence[int]) -> Parts:
-        """Tensors whose length differs from sample to sample: each request has its own head."""
-        if len(samples) > 1:
-            raise SettingsError(
-                "samples_per_request: samples of open length cannot share a request; use 1"
-            )
-        contents = self._tensors_of(samples[0])
-        tensors = [
-            RequestTensor(t.name, t.datatype, closed_shape(t, content))
-            for t, content in zip(self._tensors, contents, strict=True)
-        ]
-        head = request_head(self._model, self._version, tensors, 1, self._batched)
-        return request_parts(head, [(content,) for content in contents])
+    def _build_own(self, samples: Sequence[int]) -> Parts:
+        """Tensors that differ from sample to sample: each request has its own head."""
+        tensors, contents = self._own.of(samples)
+        head = request_head(self._model, self._version, tensors, len(samples), self._batched)
+        return request_parts(head, contents)
+
+
+class OwnTensors:
+    """The tensors of samples whose shapes differ, or that leave optional inputs out."""
+
+    def __init__(
+        self,
+        tensors: Sequence[RequestTensor],
+        tensors_of: Callable[[int], Sequence[bytes | memoryview]],
+        shapes_of: ShapesOf | None,
+    ) -> None:
+        self._tensors = tuple(tensors)
+        self._tensors_of = tensors_of
+        self._shapes_of = shapes_of
+        self.are_needed = shapes_of is not None or any(_OPEN in t.shape for t in self._tensors)
+        """Whether some sample's tensors are not those of the head that all share."""
+
+    def of(
+        self, samples: Sequence[int]
+    ) -> tuple[list[RequestTensor], list[list[bytes | memoryview]]]:
+        """What a request of ``samples`` carries: its tensors, and for each a piece a sample.
+
+        Raises ``SettingsError`` where samples of different shapes would share the request.
+        """
+        first = self._named(samples[0])
+        contents = [[content] for _, content in first]
+        tensors = [tensor for tensor, _ in first]
+        for sample in samples[1:]:
+            other = self._named(sample)
+            if [tensor for tensor, _ in other] != tensors:
+                raise SettingsError(
+                    f"samples_per_request: samples {samples[0]} and {sample} have different shapes "
+                    "and cannot share a request; use 1"
+                )
+            for pieces, (_, content) in zip(contents, other, strict=True):
+                pieces.append(content)
+        return tensors, contents
+
+    def _named(self, sample: int) -> list[tuple[RequestTensor, bytes | memoryview]]:
+        contents = self._tensors_of(sample)
+        shapes = self._shapes_of(sample) if self._shapes_of else [t.shape for t in self._tensors]
+        found = []
+        for tensor, shape, content in zip(self._tensors, shapes, contents, strict=True):
+            if shape is None:
+                continue
+            own = RequestTensor(tensor.name, tensor.datatype, tuple(shape))
+            found.append((replace(own, shape=closed_shape(own, content)), content))
+        return found
 
 
 def closed_shape(tensor: RequestTensor, content: bytes | memoryview) -> tuple[int, ...]:

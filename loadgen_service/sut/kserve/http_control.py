@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -22,6 +23,8 @@ from loadgen_service.sut.http.control import HttpControl
 from loadgen_service.sut.kserve.http_request import model_path
 from loadgen_service.sut.net.addresses import SutAddress
 from loadgen_service.sut.net.credentials import read_text_headers
+from loadgen_service.sut.net.diagnosis import openai_address
+from loadgen_service.sut.net.proxy_env import proxy_of
 from loadgen_service.sut.openai.response import complaint
 
 BINARY_TENSORS: Final = "binary_tensor_data"
@@ -63,19 +66,22 @@ class KserveHttpControl(HttpControl):
         if not self._settings.model:
             raise SutError(f"model: name the model to measure at {address} with --model")
         self._check_ready(address)
-        said = self._required(address, self._path)
-        config = self._optional(address, "/config", "configuration", answers) or {}
+        said = self._metadata(address, answers)
+        told = self._optional(address, "/config", "configuration", answers)
+        config = told or {}
         server = self._server(address, answers)
         try:
             policy = config.get("model_transaction_policy") or {}
+            optional = {one["name"] for one in config.get("input") or () if one.get("optional")}
             return pb.SutDescription(
                 sut_index=index,
                 address=str(address),
                 name=server,
                 platform=str(said.get("platform") or ""),
-                inputs=[_tensor(one) for one in said.get("inputs") or ()],
+                inputs=[_tensor(one, optional) for one in said.get("inputs") or ()],
                 outputs=[_tensor(one) for one in said.get("outputs") or ()],
                 max_batch_size=int(config.get("max_batch_size") or 0),
+                has_config=told is not None,
                 decoupled=bool(policy.get("decoupled")),
                 model_versions=[str(one) for one in said.get("versions") or ()],
             )
@@ -84,6 +90,16 @@ class KserveHttpControl(HttpControl):
                 f"sut: {address} describes {self._settings.model!r} in words that are not KServe "
                 f"v2's ({error}); is it such a server?"
             ) from None
+
+    def _metadata(self, address: SutAddress, answers: Answers) -> dict[str, Any]:
+        """The model's tensors; none where the server has no such page and --shape says them."""
+        if not self._settings.shape:
+            return self._required(address, self._path)
+        status, body = self._get(address, f"{address.path}{self._path}")
+        if status not in _ABSENT or says_unknown(self._settings.model, complaint(body)):
+            return self._required(address, self._path)
+        answers.lacking.append(f"metadata of the model at {address} (--shape holds)")
+        return {}
 
     def _statistics(self, index: int, address: SutAddress) -> pb.SutStatistics:
         """Of the model and, where it is an ensemble, of its parts."""
@@ -149,9 +165,18 @@ class KserveHttpControl(HttpControl):
             return said
         fault = f"HTTP {status}: {complaint(body)}"
         model = self._settings.model
+        if found := self._openai_address(address):
+            raise SutError(
+                f"sut: {address} is an OpenAI-style server and no KServe v2 one; write {found}"
+            )
         if status in (400, 404) or says_unknown(model, fault):
             raise SutError(f"model: {address} does not serve {model!r} ({fault}); check --model")
         raise SutError(f"sut: {address} answers {path} with {fault}; is it a KServe v2 server?")
+
+    def _openai_address(self, address: SutAddress) -> str:
+        if address.tls or proxy_of(address) is not None:
+            return ""
+        return openai_address(address, self._timeout_s)
 
     def _optional(
         self, address: SutAddress, suffix: str, name: str, answers: Answers
@@ -176,7 +201,10 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _tensor(said: dict[str, Any]) -> pb.TensorMetadata:
+def _tensor(said: dict[str, Any], optional: Collection[str] = ()) -> pb.TensorMetadata:
     return pb.TensorMetadata(
-        name=said["name"], datatype=said["datatype"], shape=[int(one) for one in said["shape"]]
+        name=said["name"],
+        datatype=said["datatype"],
+        shape=[int(one) for one in said["shape"]],
+        optional=said["name"] in optional,
     )

@@ -22,7 +22,7 @@ from loadgen_service.sut.kserve.http_request import (
 from loadgen_service.sut.kserve.json_request import JSON, JsonInferBuilder
 from loadgen_service.sut.kserve.sequence_params import marked_http
 from loadgen_service.sut.net.addresses import SutAddress
-from loadgen_service.sut.net.credentials import read_text_headers
+from loadgen_service.sut.net.credentials import read_authority, read_text_headers
 from loadgen_service.sut.net.proxy_env import forwarding, proxy_of
 
 
@@ -41,7 +41,8 @@ async def make(
     headers = (*read_text_headers(settings.header), *extra, *accepted(settings))
     keep = settings.keeps_responses
     content_type = JSON if settings.http_tensors == "json" else BINARY
-    head = infer_head(path, address.authority, headers, content_type)
+    authority = read_authority(settings.header) or address.authority
+    head = infer_head(path, authority, headers, content_type)
     return HttpSut(
         await http_path(settings, address, proxy, head, lambda: HttpInferAnswer(keep)), sink
     )
@@ -51,7 +52,7 @@ def build(source: RequestSource) -> Build:
     """Requests as header lines, JSON and tensors."""
     asks_json = source.settings.http_tensors == "json"
     builder = JsonInferBuilder if asks_json else HttpInferBuilder
-    return builder(source.tensors, source.batched, source.tensors_of).build
+    return builder(source.tensors, source.batched, source.tensors_of, source.shapes_of).build
 
 
 KSERVE_HTTP: Final = ProtocolDescriptor(

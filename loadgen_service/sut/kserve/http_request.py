@@ -16,14 +16,14 @@ from urllib.parse import quote
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.errors import SettingsError
 from loadgen_service.sut.http.status import UNASKED, code_of, coding_of
 from loadgen_service.sut.interface import NO_PIECES, Parts, Usage
 from loadgen_service.sut.kserve.grpc_request import (
     JOINED_BYTES_MAX,
     JOINED_TOTAL_BYTES_MAX,
+    OwnTensors,
     RequestTensor,
-    closed_shape,
+    ShapesOf,
 )
 from loadgen_service.sut.openai.response import complaint
 
@@ -81,13 +81,17 @@ class HttpInferBuilder:
         tensors: Sequence[RequestTensor],
         batched: bool,
         tensors_of: Callable[[int], Sequence[bytes | memoryview]],
+        shapes_of: ShapesOf | None = None,
     ) -> None:
+        """``shapes_of``: where samples have shapes of their own."""
         self._tensors = tuple(tensors)
+        self._own = OwnTensors(self._tensors, tensors_of, shapes_of)
         self._batched = batched
         self._tensors_of = tensors_of
-        self._is_open = any(-1 in tensor.shape for tensor in self._tensors)
         # Elements of BYTES have lengths of their own: their sizes differ from sample to sample.
-        self._is_even = not self._is_open and all(t.datatype != "BYTES" for t in self._tensors)
+        self._is_even = not self._own.are_needed and all(
+            t.datatype != "BYTES" for t in self._tensors
+        )
         self._heads: dict[int, bytes] = {}
         self._joined_bytes = 0
 
@@ -96,12 +100,8 @@ class HttpInferBuilder:
 
         Joined if small, in parts (uncopied) if large, within the bounds of ``kserve_request``.
         """
-        if self._is_open and len(samples) > 1:
-            raise SettingsError(
-                "samples_per_request: samples of open length cannot share a request; use 1"
-            )
-        contents = list(zip(*(self._tensors_of(sample) for sample in samples), strict=True))
-        pieces = [self._head(len(samples), contents), *chain.from_iterable(contents)]
+        tensors, contents = self._tensors_and_contents(samples)
+        pieces = [self._head(len(samples), tensors, contents), *chain.from_iterable(contents)]
         length = sum(map(len, pieces))
         is_kept = len(samples) == 1  # made before the run, one for each sample
         if length > JOINED_BYTES_MAX:
@@ -111,15 +111,27 @@ class HttpInferBuilder:
         self._joined_bytes += length * is_kept
         return b"".join(pieces)
 
-    def _head(self, count: int, contents: Sequence[Sequence[bytes | memoryview]]) -> bytes:
+    def _tensors_and_contents(
+        self, samples: Sequence[int]
+    ) -> tuple[Sequence[RequestTensor], Sequence[Sequence[bytes | memoryview]]]:
+        if self._own.are_needed:
+            return self._own.of(samples)
+        contents = list(zip(*(self._tensors_of(sample) for sample in samples), strict=True))
+        return self._tensors, contents
+
+    def _head(
+        self,
+        count: int,
+        tensors: Sequence[RequestTensor],
+        contents: Sequence[Sequence[bytes | memoryview]],
+    ) -> bytes:
         """Header lines and JSON of ``count`` samples; kept where each has the same."""
         head = self._heads.get(count)
         if head is not None:
             return head
         sizes = [sum(map(len, pieces)) for pieces in contents]
         inputs = [
-            self._input(tensor, pieces[0], size, count)
-            for tensor, pieces, size in zip(self._tensors, contents, sizes, strict=True)
+            self._input(tensor, size, count) for tensor, size in zip(tensors, sizes, strict=True)
         ]
         said = json.dumps(
             {"inputs": inputs, "parameters": {"binary_data_output": True}}, separators=(",", ":")
@@ -130,14 +142,11 @@ class HttpInferBuilder:
             self._heads[count] = head
         return head
 
-    def _input(
-        self, tensor: RequestTensor, first: bytes | memoryview, size: int, count: int
-    ) -> dict[str, Any]:
-        shape = closed_shape(tensor, first) if self._is_open else tensor.shape
+    def _input(self, tensor: RequestTensor, size: int, count: int) -> dict[str, Any]:
         return {
             "name": tensor.name,
             "datatype": tensor.datatype,
-            "shape": [count, *shape] if self._batched else list(shape),
+            "shape": [count, *tensor.shape] if self._batched else list(tensor.shape),
             "parameters": {"binary_data_size": size},
         }
 

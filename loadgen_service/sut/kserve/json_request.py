@@ -13,7 +13,7 @@ import numpy as np
 
 from loadgen_service.errors import SettingsError
 from loadgen_service.sut.interface import Parts
-from loadgen_service.sut.kserve.grpc_request import RequestTensor, closed_shape
+from loadgen_service.sut.kserve.grpc_request import OwnTensors, RequestTensor, ShapesOf
 from loadgen_service.sut.kserve.http_request import DTYPES
 
 JSON: Final = "application/json"
@@ -37,27 +37,22 @@ class JsonInferBuilder:
         tensors: Sequence[RequestTensor],
         batched: bool,
         tensors_of: Callable[[int], Sequence[bytes | memoryview]],
+        shapes_of: ShapesOf | None = None,
         bytes_max: int = JSON_TOTAL_BYTES_MAX,
     ) -> None:
+        """``shapes_of``: where samples have shapes of their own."""
         for tensor in tensors:
             if tensor.datatype == "BF16":
                 raise SettingsError(f"input {tensor.name!r}: JSON has no BF16; {_REMEDY}")
-        self._tensors = tuple(tensors)
+        self._own = OwnTensors(tensors, tensors_of, shapes_of)
         self._batched = batched
-        self._tensors_of = tensors_of
         self._bytes_left = bytes_max
-        self._is_open = any(-1 in tensor.shape for tensor in self._tensors)
 
     def build(self, samples: Sequence[int]) -> Parts:
         """The request's own header lines and its JSON. Raises ``SettingsError``."""
-        if self._is_open and len(samples) > 1:
-            raise SettingsError(
-                "samples_per_request: samples of open length cannot share a request; use 1"
-            )
-        contents = zip(*(self._tensors_of(sample) for sample in samples), strict=True)
         inputs = [
             self._input(tensor, pieces)
-            for tensor, pieces in zip(self._tensors, contents, strict=True)
+            for tensor, pieces in zip(*self._own.of(samples), strict=True)
         ]
         try:
             body = json.dumps({"inputs": inputs}, separators=(",", ":"), allow_nan=False).encode()
@@ -78,11 +73,10 @@ class JsonInferBuilder:
             )
 
     def _input(self, tensor: RequestTensor, pieces: Sequence[bytes | memoryview]) -> dict[str, Any]:
-        shape = closed_shape(tensor, pieces[0]) if self._is_open else tensor.shape
         return {
             "name": tensor.name,
             "datatype": tensor.datatype,
-            "shape": [len(pieces), *shape] if self._batched else list(shape),
+            "shape": [len(pieces), *tensor.shape] if self._batched else list(tensor.shape),
             "data": values(tensor, b"".join(pieces)),
         }
 

@@ -19,7 +19,7 @@ from loadgen_service.errors import UserError
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _RESERVED = frozenset(
     (
-        *("te", "trailer", "content-type", "content-length", "content-encoding", "host"),
+        *("te", "trailer", "content-type", "content-length", "content-encoding"),
         *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "expect"),
         *("user-agent", "accept-encoding", "proxy-authorization"),
         "inference-header-content-length",
@@ -27,7 +27,22 @@ _RESERVED = frozenset(
 )
 """What the protocols themselves set, and what belongs to a proxy and not to the SUT."""
 
+_AUTHORITY = frozenset({"host", ":authority"})
+"""Names of the virtual host: no header of its own, but what stands for the SUT's address."""
+
 _BINARY = "-bin"
+
+
+def read_authority(headers: Sequence[str], environment: Mapping[str, str] = os.environ) -> str:
+    """The virtual host that ``host=`` or ``:authority=`` asks for, as an ingress routes by it;
+    empty where the SUT's own address stands there. The last one holds.
+    """
+    named = [_read_header(text, environment) for text in headers if _is_authority(text)]
+    return str(named[-1][1]) if named else ""
+
+
+def _is_authority(text: str) -> bool:
+    return text.partition("=")[0].strip().lower() in _AUTHORITY
 
 
 def read_headers(
@@ -38,7 +53,7 @@ def read_headers(
     Names become lower case, as HTTP/2 wants them; a file's trailing newline is dropped. A name that
     ends in -bin is gRPC's for any bytes: its value is bytes, a file's as they are.
     """
-    return tuple(_read_header(text, environment) for text in headers)
+    return tuple(_read_header(text, environment) for text in headers if not _is_authority(text))
 
 
 def read_text_headers(
@@ -59,7 +74,7 @@ def _text(name: str, value: str | bytes) -> str:
 def _read_header(text: str, environment: Mapping[str, str]) -> tuple[str, str | bytes]:
     name, equals, value = text.partition("=")
     name = name.strip().lower()
-    if not equals or not _NAME.fullmatch(name):
+    if not equals or not (_NAME.fullmatch(name) or name in _AUTHORITY):
         # What stands behind the = may be a secret, and without one all of it.
         shown = repr(name) if equals else "one"
         raise UserError(f"header: {shown} is not NAME=VALUE with a name of a-z 0-9 _ . -")

@@ -12,7 +12,7 @@ from loadgen_service.sut.http.path import accepted, http_path
 from loadgen_service.sut.http.pool import HttpSut
 from loadgen_service.sut.interface import Sink, SystemUnderTest
 from loadgen_service.sut.net.addresses import SutAddress
-from loadgen_service.sut.net.credentials import read_api_key, read_text_headers
+from loadgen_service.sut.net.credentials import read_api_key, read_authority, read_text_headers
 from loadgen_service.sut.net.proxy_env import forwarding, proxy_of
 from loadgen_service.sut.openai.control import OpenAiControl
 from loadgen_service.sut.openai.request import PATHS, OpenAiBuilder, common_fields, request_head
@@ -35,7 +35,7 @@ async def make(
     keep = settings.keeps_responses
     head = request_head(
         origin + address.path + PATHS[settings.openai_api],
-        address.authority,
+        read_authority(settings.header) or address.authority,
         headers,
         "text/event-stream" if streaming else "application/json",
     )

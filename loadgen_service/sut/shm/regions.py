@@ -23,7 +23,11 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SutError, UserError
 from loadgen_service.sut.grpc.aio_client import open_channel
 from loadgen_service.sut.net.addresses import SutAddress, parse_addresses
-from loadgen_service.sut.net.credentials import channel_credentials, read_headers
+from loadgen_service.sut.net.credentials import (
+    channel_credentials,
+    read_authority,
+    read_headers,
+)
 
 SHARED_MEMORY: Final = Path("/dev/shm")
 UNREGISTER_TIMEOUT_S: Final = 2.0
@@ -161,6 +165,7 @@ class SharedMemory:
                 address.authority,
                 credentials if address.tls else None,
                 settings.tls_server_name if address.tls else "",
+                authority=read_authority(settings.header),
             )
             for address in addresses
         ]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from tritonclient.grpc import service_pb2
 
 from loadgen_service.errors import SettingsError
-from loadgen_service.sut.kserve.grpc_request import RequestTensor, closed_shape
+from loadgen_service.sut.kserve.grpc_request import OwnTensors, RequestTensor, ShapesOf
 
 REGION_KEY: Final = "shared_memory_region"
 OFFSET_KEY: Final = "shared_memory_offset"
@@ -47,13 +47,13 @@ class SharedRequestBuilder:
         region: str,
         tensors_of: Callable[[int], Sequence[bytes | memoryview]],
         spans_of: Callable[[int], Sequence[tuple[int, int]]],
+        shapes_of: ShapesOf | None = None,
     ) -> None:
         self._model = model
         self._version = version
-        self._tensors = tuple(tensors)
+        self._own = OwnTensors(tensors, tensors_of, shapes_of)
         self._lead = [1] if batched else []
         self._region = region
-        self._tensors_of = tensors_of
         self._spans_of = spans_of
 
     def build(self, samples: Sequence[int]) -> bytes:
@@ -62,9 +62,10 @@ class SharedRequestBuilder:
             raise SettingsError("samples_per_request: use 1 with --shared-memory system")
         [sample] = samples
         message = service_pb2.ModelInferRequest(model_name=self._model, model_version=self._version)
-        places = zip(self._tensors, self._tensors_of(sample), self._spans_of(sample), strict=True)
-        for tensor, content, (start, end) in places:
-            shape = [*self._lead, *closed_shape(tensor, content)]
+        tensors, _ = self._own.of(samples)
+        spans = [span for span in self._spans_of(sample) if span[0] >= 0]
+        for tensor, (start, end) in zip(tensors, spans, strict=True):
+            shape = [*self._lead, *tensor.shape]
             said = message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
             set_place(said.parameters, self._region, start, end - start)
         return framed(message.SerializeToString())

@@ -72,6 +72,7 @@ class SharedTensors:
             self._inputs,
             arena.tensors,
             arena.spans,
+            None if arena.is_uniform else arena.shapes,
         ).build
 
     async def close(self) -> None:

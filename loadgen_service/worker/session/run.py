@@ -139,6 +139,7 @@ class WorkerRun:
             tensors=tensors,
             batched=batched,
             tensors_of=arena.tensors,
+            shapes_of=None if arena.is_uniform else arena.shapes,
             streaming=self._streaming(),
             parameters=request_parameters(self._settings),
         )
