@@ -33,17 +33,6 @@ class AnswerTable:
     will give. Each is all there is to know of its call. ``slow``: every other call.
     """
 
-    __slots__ = (
-        "_largest_message",
-        "_new_answer",
-        "answered",
-        "headed",
-        "heads",
-        "sent",
-        "slow",
-        "tails",
-    )
-
     def __init__(self, largest_message: int, new_answer: Callable[[int], Answer]) -> None:
         """``largest_message``: bytes of one that may come in one DATA frame."""
         self._largest_message = largest_message

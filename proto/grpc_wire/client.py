@@ -8,24 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grpc_wire import frames
+from grpc_wire import errors, frames
 from grpc_wire.answer_table import AnswerTable
 from grpc_wire.client_stream import Answer
 from grpc_wire.compression import IDENTITY
-from grpc_wire.connection import Connection
-from grpc_wire.errors import (
-    BROKEN_CONNECTION,
-    CANCEL,
-    FLOW_CONTROL_ERROR,
-    INTERNAL,
-    OK,
-    PROTOCOL_ERROR,
-    REFUSED_STREAM,
-    CallFault,
-    ConnectionFault,
-    error_name,
-    grpc_of_reset,
-)
+from grpc_wire.connection import Connection, DataFrame
+from grpc_wire.errors import CallFault, ConnectionFault
 from grpc_wire.events import CLOSED, DONE, MESSAGE, REFUSED, ROOM, ClientEvent
 from grpc_wire.header_cache import ResponseReader
 from grpc_wire.headers import TABLE_SIZE_ZERO, HeaderBlock
@@ -38,21 +26,6 @@ __all__ = ["CLOSED", "DONE", "MESSAGE", "REFUSED", "ROOM", "ClientConnection"]
 
 class ClientConnection(Connection[ClientEvent]):
     """One connection to a server; bytes in, events out, bytes out."""
-
-    __slots__ = (
-        "_blocks",
-        "_by_key",
-        "_calls",
-        "_goaway",
-        "_is_refused",
-        "_limit",
-        "_next_id",
-        "_peer_limit",
-        "_reads_gzip",
-        "_sent",
-        "is_draining",
-        "open_count",
-    )
 
     def __init__(
         self,
@@ -137,7 +110,7 @@ class ClientConnection(Connection[ClientEvent]):
             self._is_mixed = True
         return True
 
-    def cancel(self, key: int, error_code: int = CANCEL) -> None:
+    def cancel(self, key: int, error_code: int = errors.CANCEL) -> None:
         """Give a call up by RST_STREAM; no further event for its key. Unknown keys are ignored."""
         stream_id = self._stream_of(key)
         if stream_id:
@@ -208,7 +181,7 @@ class ClientConnection(Connection[ClientEvent]):
     def _greet(self, data: bytes) -> int:
         if b"HTTP/".startswith(data[:5]):
             if len(data) >= 5:
-                raise ConnectionFault(PROTOCOL_ERROR, "the peer speaks HTTP/1, not HTTP/2")
+                raise ConnectionFault(errors.PROTOCOL_ERROR, "the peer speaks HTTP/1, not HTTP/2")
             return 0
         self._is_greeted = True
         return 0
@@ -242,7 +215,7 @@ class ClientConnection(Connection[ClientEvent]):
             if call.is_begun and response.encoding in ("", IDENTITY):
                 self._calls.heads.add(block, None)
             return
-        if was_begun and ending == (OK, ""):
+        if was_begun and ending == (errors.OK, ""):
             self._calls.tails.add(block, None)
         self._finish(stream_id, call, *ending, events)
 
@@ -251,30 +224,22 @@ class ClientConnection(Connection[ClientEvent]):
         call = self._calls.find_slow(stream_id)
         if call is None and (not stream_id & 1 or stream_id >= self._next_id):
             text = f"frame on stream {stream_id}, which was never opened"
-            raise ConnectionFault(PROTOCOL_ERROR, text)
+            raise ConnectionFault(errors.PROTOCOL_ERROR, text)
         return call
 
-    def _on_data(
-        self,
-        stream_id: int,
-        flags: int,
-        size: int,
-        data: Piece,
-        start: int,
-        stop: int,
-        events: list[ClientEvent],
-    ) -> None:
+    def _on_data(self, frame: DataFrame, events: list[ClientEvent]) -> None:
+        stream_id = frame.stream_id
         call = self._call_of(stream_id)
         if call is None:
             return
         try:
-            for message in call.take_data(size, data, start, stop):
+            for message in call.take_data(frame):
                 events.append((MESSAGE, call.key, message))
         except CallFault as fault:
             self._abort(stream_id, call, fault, events)
             return
-        if flags & frames.END_STREAM:
-            self._finish(stream_id, call, INTERNAL, "the answer has no trailers", events)
+        if frame.flags & frames.END_STREAM:
+            self._finish(stream_id, call, errors.INTERNAL, "the answer has no trailers", events)
             return
         increment = call.refill()
         if increment:
@@ -288,7 +253,7 @@ class ClientConnection(Connection[ClientEvent]):
         del self._calls.slow[stream_id]
         self._end_one()
         if stream_id in self._send:
-            self._reset(stream_id, CANCEL)
+            self._reset(stream_id, errors.CANCEL)
         events.append((DONE, call.key, code, None if code else call.message, text))
 
     def _abort(
@@ -313,18 +278,18 @@ class ClientConnection(Connection[ClientEvent]):
         call = self._call_of(stream_id)
         if call is None:
             return
-        text = f"stream reset by the peer: {error_name(code)}"
-        if code == REFUSED_STREAM and not call.is_begun:
+        text = f"stream reset by the peer: {errors.error_name(code)}"
+        if code == errors.REFUSED_STREAM and not call.is_begun:
             self._refuse(stream_id, call, text, events)
             self._is_refused = self.open_count > 0
         else:
             self._send.drop(stream_id)
-            self._finish(stream_id, call, grpc_of_reset(code), text, events)
+            self._finish(stream_id, call, errors.grpc_of_reset(code), text, events)
 
     def _on_goaway(
         self, last_stream_id: int, code: int, text: str, events: list[ClientEvent]
     ) -> None:
-        self._goaway = f"GOAWAY {error_name(code)}" + (f" ({text})" if text else "")
+        self._goaway = f"GOAWAY {errors.error_name(code)}" + (f" ({text})" if text else "")
         self._limit = 0
         self.is_draining = True
         opened = [stream_id for stream_id, _ in self._calls.open_keys()]
@@ -338,7 +303,7 @@ class ClientConnection(Connection[ClientEvent]):
         self._limit = 0
         self.is_draining = True
         for _, key in sorted(self._calls.open_keys()):
-            events.append((DONE, key, BROKEN_CONNECTION, None, reason))
+            events.append((DONE, key, errors.BROKEN_CONNECTION, None, reason))
         self._calls.clear()
         self.open_count = 0
         events.append((CLOSED, reason))
@@ -354,10 +319,12 @@ class ClientConnection(Connection[ClientEvent]):
             if not self._send.grow_stream(stream_id, increment):
                 call = self._calls.slow[stream_id]
                 text = "stream window above 2^31-1"
-                fault = CallFault(INTERNAL, text, FLOW_CONTROL_ERROR)
+                fault = CallFault(errors.INTERNAL, text, errors.FLOW_CONTROL_ERROR)
                 self._abort(stream_id, call, fault, events)
         elif not stream_id & 1 or stream_id >= self._next_id:
-            raise ConnectionFault(PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
+            raise ConnectionFault(
+                errors.PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}"
+            )
 
     def _on_sent(self, stream_id: int, events: list[ClientEvent]) -> None:
         """A request sent whole, with nothing received: the fast path may take its answer."""

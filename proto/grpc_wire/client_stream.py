@@ -4,21 +4,12 @@ bad one means for the call. It decides; the connection acts.
 
 from __future__ import annotations
 
+from grpc_wire import errors
 from grpc_wire.compression import InflatingDeframer
-from grpc_wire.errors import (
-    CANCEL,
-    FLOW_CONTROL_ERROR,
-    INTERNAL,
-    OK,
-    PROTOCOL_ERROR,
-    UNKNOWN,
-    CallFault,
-    MessageFault,
-    grpc_of_http,
-)
+from grpc_wire.connection import DataFrame
+from grpc_wire.errors import CallFault, MessageFault
 from grpc_wire.header_cache import Response, is_grpc
 from grpc_wire.messages import PREFIX_BYTES, Deframer
-from grpc_wire.windows import Piece
 
 Ending = tuple[int, str]  # gRPC code, text
 
@@ -72,45 +63,53 @@ class Answer:
     def take_block(self, response: Response, end_stream: bool) -> Ending | None:
         """Take HEADERS; return how the call ended, if it did. Raises CallFault."""
         if response.fault:
-            reset_code = PROTOCOL_ERROR if response.fault_code == INTERNAL else CANCEL
+            reset_code = (
+                errors.PROTOCOL_ERROR if response.fault_code == errors.INTERNAL else errors.CANCEL
+            )
             raise CallFault(response.fault_code, response.fault, reset_code)
         if self.is_begun:
             if not end_stream:
-                raise CallFault(INTERNAL, "trailers without END_STREAM", PROTOCOL_ERROR)
+                raise CallFault(
+                    errors.INTERNAL, "trailers without END_STREAM", errors.PROTOCOL_ERROR
+                )
             return self._end(response, "trailers without grpc-status")
         status = response.status
         if status is None or (status < 200 and end_stream):
-            raise CallFault(INTERNAL, "answer without a final :status", PROTOCOL_ERROR)
+            raise CallFault(
+                errors.INTERNAL, "answer without a final :status", errors.PROTOCOL_ERROR
+            )
         if status < 200:
             return None
         if end_stream and response.code is not None:
             return self._end(response, "")
         refusal = _refusal(status, response.content_type)
         if refusal is not None and not end_stream:
-            raise CallFault(*refusal, CANCEL)
+            raise CallFault(*refusal, errors.CANCEL)
         if end_stream:
-            return refusal or (UNKNOWN, "answer without grpc-status")
+            return refusal or (errors.UNKNOWN, "answer without grpc-status")
         self._begin(response.encoding)
         return None
 
-    def take_data(self, size: int, data: Piece, start: int, stop: int) -> list[bytes]:
-        """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
+    def take_data(self, frame: DataFrame) -> list[bytes]:
+        """Take DATA; return a streaming call's messages.
 
         A unary call's message is kept. Raises CallFault.
         """
         if not self.is_begun:
-            raise CallFault(INTERNAL, "DATA before HEADERS", PROTOCOL_ERROR)
-        self._received += size
+            raise CallFault(errors.INTERNAL, "DATA before HEADERS", errors.PROTOCOL_ERROR)
+        self._received += frame.size
         if self._received > self._stream_window:
-            raise CallFault(INTERNAL, "stream window overrun", FLOW_CONTROL_ERROR)
+            raise CallFault(errors.INTERNAL, "stream window overrun", errors.FLOW_CONTROL_ERROR)
         try:
-            messages = self._deframer.feed(data, start, stop)
+            messages = self._deframer.feed(frame.data, frame.start, frame.stop)
         except MessageFault as fault:
-            raise CallFault(fault.code, fault.text, CANCEL) from fault
+            raise CallFault(fault.code, fault.text, errors.CANCEL) from fault
         if self.streaming or not messages:
             return [bytes(message) for message in messages]
         if len(messages) > 1 or self.message is not None:
-            raise CallFault(INTERNAL, "more than one message answers a unary call", CANCEL)
+            raise CallFault(
+                errors.INTERNAL, "more than one message answers a unary call", errors.CANCEL
+            )
         self.message = bytes(messages[0])
         return []
 
@@ -124,20 +123,20 @@ class Answer:
 
     def _end(self, response: Response, missing: str) -> Ending:
         if response.code is None:
-            return UNKNOWN, missing
-        if response.code != OK:
+            return errors.UNKNOWN, missing
+        if response.code != errors.OK:
             return response.code, response.text
         if self._deframer.held_bytes:
-            return INTERNAL, "the answer ends within a message"
+            return errors.INTERNAL, "the answer ends within a message"
         if self.message is None and not self.streaming:
-            return INTERNAL, "status OK without a message"
-        return OK, response.text
+            return errors.INTERNAL, "status OK without a message"
+        return errors.OK, response.text
 
 
 def _refusal(status: int, content_type: str) -> Ending | None:
     """Return what it means that something other than gRPC answers, None if gRPC does."""
     if status != 200:
-        return grpc_of_http(status), f"HTTP status {status}"
+        return errors.grpc_of_http(status), f"HTTP status {status}"
     if not is_grpc(content_type):
-        return UNKNOWN, f"content-type {content_type!r} is not application/grpc"
+        return errors.UNKNOWN, f"content-type {content_type!r} is not application/grpc"
     return None

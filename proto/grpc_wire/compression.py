@@ -51,8 +51,6 @@ def compressed_message(framed: Piece | Sequence[Piece]) -> bytes:
 class Deflater:
     """A gzip body in pieces, each of which can be read as soon as it has arrived."""
 
-    __slots__ = ("_stream",)
-
     def __init__(self) -> None:
         self._stream = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
 
@@ -67,8 +65,6 @@ class Deflater:
 
 class Inflater:
     """Reads one gzip body as it comes, of any number of members and ``max_bytes`` in all."""
-
-    __slots__ = ("_left", "_max_bytes", "_members", "_stream")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

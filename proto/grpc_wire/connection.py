@@ -5,17 +5,11 @@ Refuses to know what a call is: a half says what HEADERS, DATA, RST_STREAM and G
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
-from grpc_wire import frames
-from grpc_wire.errors import (
-    ENHANCE_YOUR_CALM,
-    FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR,
-    PROTOCOL_ERROR,
-    ConnectionFault,
-    error_name,
-)
+from grpc_wire import errors, frames
+from grpc_wire.errors import ConnectionFault
 from grpc_wire.frame_reader import FrameReader
 from grpc_wire.frames import FRAME_HEADER, FRAME_HEADER_BYTES, HEADERS
 from grpc_wire.limits import CONNECTION_WINDOW_BYTES, HEADER_BYTES_FACTOR
@@ -24,30 +18,40 @@ from grpc_wire.windows import Piece, SendQueue, coalesce
 Event = TypeVar("Event")
 
 
-class Connection(Generic[Event]):
-    """One HTTP/2 connection seen from one end. Not a public class; see the two halves."""
+class DataFrame(NamedTuple):
+    """``size`` counts padding, for flow control; the content is ``data[start:stop]``."""
 
-    __slots__ = (
-        "_block",
-        "_block_bytes",
-        "_block_flags",
-        "_block_stream",
-        "_closed_reason",
-        "_inbound",
-        "_inbound_target",
-        "_is_greeted",
-        "_is_mixed",
-        "_is_settled",
-        "_max_block_bytes",
-        "_max_frame_in",
-        "_max_header_bytes",
-        "_max_message_bytes",
-        "_reader",
-        "_send",
-        "_single_max",
-        "_stream_window",
-        "output",
-    )
+    stream_id: int
+    flags: int
+    size: int
+    data: Piece
+    start: int
+    stop: int
+
+
+class Connection(Generic[Event]):
+    """One HTTP/2 connection seen from one end. Not a public class; see the two halves.
+
+    What a half must decide is declared here.
+    """
+
+    _greet: Callable[[bytes], int]
+    """Check the peer's first bytes and set ``_is_greeted``; return how many to skip."""
+    _take_known: Callable[[bytes, int, int, list[Event]], int]
+    """The fast path: data, position, end, events; returns where the first other frame is."""
+    _on_block: Callable[[int, bool, bytes, list[Event]], None]
+    """Stream, END_STREAM, header block, events."""
+    _on_data: Callable[[DataFrame, list[Event]], None]
+    _on_reset: Callable[[int, int, list[Event]], None]
+    """Stream, error code, events."""
+    _on_goaway: Callable[[int, int, str, list[Event]], None]
+    """Last stream, error code, text, events."""
+    _on_stream_window: Callable[[int, int, list[Event]], None]
+    """Stream, increment, events."""
+    _on_sent: Callable[[int, list[Event]], None]
+    """The stream has sent all that it had queued."""
+    _on_closed: Callable[[str, list[Event]], None]
+    _last_peer_stream: Callable[[], int]
 
     def __init__(self, max_message_bytes: int, max_header_bytes: int, max_frame_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
@@ -150,7 +154,7 @@ class Connection(Generic[Event]):
             word, flags, stream_id = FRAME_HEADER.unpack_from(data, pos)
             size, kind = word >> 8, word & 255
             if size > self._max_frame_in:
-                raise ConnectionFault(FRAME_SIZE_ERROR, f"frame of {size} bytes")
+                raise ConnectionFault(errors.FRAME_SIZE_ERROR, f"frame of {size} bytes")
             start = pos + FRAME_HEADER_BYTES
             stop = start + size
             if stop > end:
@@ -173,9 +177,9 @@ class Connection(Generic[Event]):
         events: list[Event],
     ) -> None:
         if self._block_stream and kind != frames.CONTINUATION:
-            raise ConnectionFault(PROTOCOL_ERROR, "a header block was interrupted")
+            raise ConnectionFault(errors.PROTOCOL_ERROR, "a header block was interrupted")
         if not self._is_settled and kind != frames.SETTINGS:
-            raise ConnectionFault(PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
+            raise ConnectionFault(errors.PROTOCOL_ERROR, "the peer's first frame is not SETTINGS")
         if kind == frames.DATA:
             self._on_data_frame(flags, stream_id, data, start, stop, events)
         elif kind == frames.HEADERS:
@@ -188,9 +192,9 @@ class Connection(Generic[Event]):
             self._on_fragment(flags, data[start:stop], events)
         elif kind == frames.CONTINUATION:
             if not self._block_stream or self._block_stream != stream_id:
-                raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+                raise ConnectionFault(errors.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
             if start == stop and not flags & frames.END_HEADERS:
-                raise ConnectionFault(ENHANCE_YOUR_CALM, "empty CONTINUATION")
+                raise ConnectionFault(errors.ENHANCE_YOUR_CALM, "empty CONTINUATION")
             self._on_fragment(flags, data[start:stop], events)
         else:
             self._on_control(kind, flags, stream_id, data[start:stop], events)
@@ -202,13 +206,15 @@ class Connection(Generic[Event]):
         self._count_inbound(size)
         if flags & frames.PADDED:
             start, stop = frames.content_span(frames.DATA, flags, data, start, stop)
-        self._on_data(_named(stream_id), flags, size, data, start, stop, events)
+        self._on_data(DataFrame(_named(stream_id), flags, size, data, start, stop), events)
 
     def _on_fragment(self, flags: int, fragment: bytes, events: list[Event]) -> None:
         """Take a part of a header block; its meaning once it is whole."""
         self._block_bytes += len(fragment)
         if self._block_bytes > self._max_block_bytes:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, f"header block of {self._block_bytes} bytes")
+            raise ConnectionFault(
+                errors.ENHANCE_YOUR_CALM, f"header block of {self._block_bytes} bytes"
+            )
         self._block.append(fragment)
         if flags & frames.END_HEADERS:
             block, stream_id = b"".join(self._block), self._block_stream
@@ -232,10 +238,10 @@ class Connection(Generic[Event]):
             _unnamed(stream_id, "GOAWAY")
             self._on_goaway(*frames.read_goaway(payload), events)
         elif kind == frames.PUSH_PROMISE:
-            raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
+            raise ConnectionFault(errors.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
         elif kind == frames.PRIORITY:
             if len(payload) != frames.PRIORITY_BYTES:
-                raise ConnectionFault(FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes")
+                raise ConnectionFault(errors.FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes")
             _check_dependency(_named(stream_id), payload[:4])
         # Frames of unknown type are ignored (RFC 9113 5.5).
 
@@ -243,7 +249,9 @@ class Connection(Generic[Event]):
         _unnamed(stream_id, "SETTINGS")
         if flags & frames.ACK:
             if payload:
-                raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS acknowledgement with content")
+                raise ConnectionFault(
+                    errors.FRAME_SIZE_ERROR, "SETTINGS acknowledgement with content"
+                )
             self._on_settings_acknowledged()
             return
         settings = frames.read_settings(payload)
@@ -261,7 +269,7 @@ class Connection(Generic[Event]):
     def _on_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _unnamed(stream_id, "PING")
         if len(payload) != 8:
-            raise ConnectionFault(FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes")
+            raise ConnectionFault(errors.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes")
         if flags & frames.ACK:
             self._on_pong(payload, events)
         else:
@@ -270,7 +278,7 @@ class Connection(Generic[Event]):
     def _on_window_update(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
         increment = frames.read_word(payload, "WINDOW_UPDATE") & frames.LARGEST_WINDOW_BYTES
         if not increment:
-            raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            raise ConnectionFault(errors.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
         if stream_id:
             self._on_stream_window(stream_id, increment, events)
         else:
@@ -283,7 +291,7 @@ class Connection(Generic[Event]):
         self._inbound -= size
         if self._inbound * 2 < self._inbound_target:
             if self._inbound < 0:
-                raise ConnectionFault(FLOW_CONTROL_ERROR, "connection window overrun")
+                raise ConnectionFault(errors.FLOW_CONTROL_ERROR, "connection window overrun")
             increment = self._inbound_target - self._inbound
             self.output.append(frames.window_update_frame(0, increment))
             self._inbound = self._inbound_target
@@ -323,7 +331,7 @@ class Connection(Generic[Event]):
     def _break(self, code: int, text: str, events: list[Event]) -> None:
         """End the connection by our GOAWAY: the peer broke a rule."""
         self.output.append(frames.goaway_frame(self._last_peer_stream(), code, text))
-        self._close(f"{error_name(code)}: {text}", events)
+        self._close(f"{errors.error_name(code)}: {text}", events)
 
     def _close(self, reason: str, events: list[Event]) -> None:
         """Settle every call, then say that the connection is over."""
@@ -334,39 +342,7 @@ class Connection(Generic[Event]):
         self._send.clear()
         self._on_closed(reason, events)
 
-    # ------------------------------------------------------------------ what a half decides
-    def _greet(self, data: bytes) -> int:
-        """Check the peer's first bytes and set ``_is_greeted``; return how many to skip."""
-        raise NotImplementedError
-
-    def _take_known(self, data: bytes, pos: int, end: int, events: list[Event]) -> int:
-        """The fast path: take known frames from ``pos``; return where the first other one is."""
-        raise NotImplementedError
-
-    def _on_block(
-        self, stream_id: int, end_stream: bool, block: bytes, events: list[Event]
-    ) -> None:
-        raise NotImplementedError
-
-    def _on_data(
-        self,
-        stream_id: int,
-        flags: int,
-        size: int,
-        data: Piece,
-        start: int,
-        stop: int,
-        events: list[Event],
-    ) -> None:
-        """``size`` counts padding, for flow control; the content is ``data[start:stop]``."""
-        raise NotImplementedError
-
-    def _on_reset(self, stream_id: int, code: int, events: list[Event]) -> None:
-        raise NotImplementedError
-
-    def _on_goaway(self, last_stream_id: int, code: int, text: str, events: list[Event]) -> None:
-        raise NotImplementedError
-
+    # ------------------------------------------------------------------ what a half may decide
     def _on_peer_settings(self, settings: dict[int, int]) -> None:
         """SETTINGS have come; windows and frame size are taken already."""
 
@@ -376,32 +352,19 @@ class Connection(Generic[Event]):
     def _on_pong(self, payload: bytes, events: list[Event]) -> None:
         """A PING of ours has come back."""
 
-    def _on_stream_window(self, stream_id: int, increment: int, events: list[Event]) -> None:
-        raise NotImplementedError
-
-    def _on_sent(self, stream_id: int, events: list[Event]) -> None:
-        """The stream has sent all that it had queued."""
-        raise NotImplementedError
-
-    def _on_closed(self, reason: str, events: list[Event]) -> None:
-        raise NotImplementedError
-
-    def _last_peer_stream(self) -> int:
-        raise NotImplementedError
-
 
 def _named(stream_id: int) -> int:
     if not stream_id:
-        raise ConnectionFault(PROTOCOL_ERROR, "a stream's frame on stream 0")
+        raise ConnectionFault(errors.PROTOCOL_ERROR, "a stream's frame on stream 0")
     return stream_id
 
 
 def _unnamed(stream_id: int, name: str) -> None:
     if stream_id:
-        raise ConnectionFault(PROTOCOL_ERROR, f"{name} on stream {stream_id}")
+        raise ConnectionFault(errors.PROTOCOL_ERROR, f"{name} on stream {stream_id}")
 
 
 def _check_dependency(stream_id: int, word: bytes) -> None:
     """Priorities are ignored (RFC 9113 5.3.2), but a stream cannot depend on itself (RFC 7540)."""
     if int.from_bytes(word, "big") & frames.LARGEST_STREAM_ID == stream_id:
-        raise ConnectionFault(PROTOCOL_ERROR, f"stream {stream_id} depends on itself")
+        raise ConnectionFault(errors.PROTOCOL_ERROR, f"stream {stream_id} depends on itself")

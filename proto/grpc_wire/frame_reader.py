@@ -15,8 +15,6 @@ from grpc_wire.windows import Piece
 class FrameReader:
     """The unfinished end of what was received. Its first byte begins a frame."""
 
-    __slots__ = ("_filled", "_pieces", "_region", "held_bytes", "wanted_bytes")
-
     def __init__(self) -> None:
         self.held_bytes = 0
         self.wanted_bytes = 0

@@ -16,13 +16,8 @@ from urllib.parse import unquote_to_bytes
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from grpc_wire.errors import (
-    COMPRESSION_ERROR,
-    ENHANCE_YOUR_CALM,
-    INTERNAL,
-    RESOURCE_EXHAUSTED,
-    ConnectionFault,
-)
+from grpc_wire import errors
+from grpc_wire.errors import ConnectionFault
 from grpc_wire.limits import HEADER_BYTES_FACTOR, REMEMBERED_BLOCK_BYTES, REMEMBERED_BLOCKS
 
 # The header table that a client may use before it has seen our SETTINGS (RFC 7541 4.2).
@@ -53,7 +48,7 @@ class Response:
     content_type: str
     fault: str
     encoding: str = ""
-    fault_code: int = INTERNAL
+    fault_code: int = errors.INTERNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +74,6 @@ Meaning = TypeVar("Meaning")
 
 class KnownBlocks(Generic[Meaning]):
     """Meanings by the bytes of their blocks: ``by_block``, bounded in number and in bytes."""
-
-    __slots__ = ("_bytes", "by_block")
 
     def __init__(self) -> None:
         self.by_block: dict[bytes, Meaning] = {}
@@ -109,8 +102,6 @@ class BlockReader:
     on it, up to ``HEADER_BYTES_FACTOR`` times as many.
     """
 
-    __slots__ = ("_decoder", "_max_header_bytes")
-
     def __init__(self, max_header_bytes: int, *, table_bytes: int) -> None:
         self._decoder = Decoder(max_header_list_size=HEADER_BYTES_FACTOR * max_header_bytes)
         self._max_header_bytes = max_header_bytes
@@ -138,9 +129,9 @@ class BlockReader:
         except OversizedHeaderListError as error:
             limit = HEADER_BYTES_FACTOR * self._max_header_bytes
             text = f"headers of more than {limit} bytes"
-            raise ConnectionFault(ENHANCE_YOUR_CALM, text) from error
+            raise ConnectionFault(errors.ENHANCE_YOUR_CALM, text) from error
         except HPACKError as error:
-            raise ConnectionFault(COMPRESSION_ERROR, f"header block: {error}") from error
+            raise ConnectionFault(errors.COMPRESSION_ERROR, f"header block: {error}") from error
 
     def excess(self, fields: Fields) -> str:
         """Return what is to be said of a header list above our limit, or nothing."""
@@ -156,8 +147,6 @@ class BlockReader:
 class ResponseReader:
     """Reads answer blocks. The table size is 0, so a block may always be remembered."""
 
-    __slots__ = ("_known", "_reader")
-
     def __init__(self, max_header_bytes: int) -> None:
         self._reader = BlockReader(max_header_bytes, table_bytes=0)
         self._known: KnownBlocks[Response] = KnownBlocks()
@@ -169,7 +158,7 @@ class ResponseReader:
             fields = self._reader.read(block)
             excess = self._reader.excess(fields)
             if excess:
-                return Response(None, None, "", "", excess, fault_code=RESOURCE_EXHAUSTED)
+                return Response(None, None, "", "", excess, fault_code=errors.RESOURCE_EXHAUSTED)
             response = read_response(fields)
             self._known.add(block, response)
         return response
@@ -177,8 +166,6 @@ class ResponseReader:
 
 class RequestReader:
     """Reads request blocks; remembers them only while the peer's header table is empty."""
-
-    __slots__ = ("_known", "_reader")
 
     def __init__(self, max_header_bytes: int) -> None:
         self._reader = BlockReader(max_header_bytes, table_bytes=_INITIAL_TABLE_BYTES)
@@ -201,7 +188,7 @@ class RequestReader:
         fields = reader.read(block)
         excess = reader.excess(fields)
         if excess:
-            refused = RequestHead(b"", {}, "", 200, excess, RESOURCE_EXHAUSTED)
+            refused = RequestHead(b"", {}, "", 200, excess, errors.RESOURCE_EXHAUSTED)
             return refused, False
         head = read_request(fields)
         # A table size update must be seen each time, and a block that filled the table is

@@ -34,19 +34,6 @@ class RequestTable:
     which is all there is to know. ``known``: header blocks of good unary requests.
     """
 
-    __slots__ = (
-        "_largest_message",
-        "_max_resets",
-        "_opened_count",
-        "_ours",
-        "_reset_count",
-        "headed",
-        "known",
-        "last_id",
-        "limit",
-        "opened",
-    )
-
     def __init__(self, largest_message: int, limit: int, max_resets: int) -> None:
         """``largest_message``: bytes of one that may come in one DATA frame."""
         self._largest_message = largest_message

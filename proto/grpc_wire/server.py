@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import Final
 
-from grpc_wire import frames
+from grpc_wire import errors, frames, limits
 from grpc_wire.compression import (
     ACCEPT_ENCODING,
     ACCEPTED,
@@ -18,20 +18,8 @@ from grpc_wire.compression import (
     accepts_gzip,
     compressed_message,
 )
-from grpc_wire.connection import Connection
-from grpc_wire.errors import (
-    FLOW_CONTROL_ERROR,
-    NO_ERROR,
-    OK,
-    PROTOCOL_ERROR,
-    REFUSED_STREAM,
-    RESOURCE_EXHAUSTED,
-    STREAM_CLOSED,
-    UNIMPLEMENTED,
-    ConnectionFault,
-    MessageFault,
-    grpc_of_http,
-)
+from grpc_wire.connection import Connection, DataFrame
+from grpc_wire.errors import ConnectionFault, MessageFault
 from grpc_wire.events import (
     CANCELLED,
     CLOSED,
@@ -42,19 +30,8 @@ from grpc_wire.events import (
     Metadata,
     ServerEvent,
 )
-from grpc_wire.frames import DATA, END_HEADERS, END_STREAM, HEADERS, frame_start
 from grpc_wire.header_cache import RequestHead, RequestReader
 from grpc_wire.headers import TABLE_SIZE_ZERO, encode_block, status_fields
-from grpc_wire.limits import (
-    LARGE_PIECE_BYTES,
-    MAX_CONCURRENT_STREAMS,
-    MAX_HELD_BYTES,
-    MAX_MESSAGE_BYTES,
-    MAX_REQUEST_HEADER_BYTES,
-    MAX_RESETS,
-    MAX_SERVER_FRAME_BYTES,
-    REMEMBERED_SIZES,
-)
 from grpc_wire.messages import PREFIX_BYTES
 from grpc_wire.request_table import RequestTable
 from grpc_wire.server_stream import Request
@@ -75,19 +52,21 @@ _NO_HEAD: Final = RequestHead(b"", {})
 
 # The frames of a good unary answer, the same for every call but for the stream id and the message.
 _HEAD_FIELDS: Final = [(":status", "200"), ("content-type", "application/grpc")]
-_TAIL_FIELDS: Final = status_fields(OK, "")
+_TAIL_FIELDS: Final = status_fields(errors.OK, "")
 _HEAD: Final = encode_block(_HEAD_FIELDS)
 _GZIP_HEAD: Final = encode_block([*_HEAD_FIELDS, (ENCODING, GZIP)])
 _TAIL: Final = encode_block(_TAIL_FIELDS)
-_HEAD_START: Final = frame_start(len(_HEAD), HEADERS, END_HEADERS)
-_TAIL_START: Final = frame_start(len(_TAIL), HEADERS, END_HEADERS | END_STREAM)
+_HEAD_START: Final = frames.frame_start(len(_HEAD), frames.HEADERS, frames.END_HEADERS)
+_TAIL_START: Final = frames.frame_start(
+    len(_TAIL), frames.HEADERS, frames.END_HEADERS | frames.END_STREAM
+)
 _MIDDLES: Final[dict[int, bytes]] = {}  # bytes between the ids of HEADERS and DATA, by DATA's size
 
 
 def _middle(size: int) -> bytes:
-    if len(_MIDDLES) >= REMEMBERED_SIZES:
+    if len(_MIDDLES) >= limits.REMEMBERED_SIZES:
         _MIDDLES.clear()
-    found = _MIDDLES[size] = _HEAD + frame_start(size, DATA, 0)
+    found = _MIDDLES[size] = _HEAD + frames.frame_start(size, frames.DATA, 0)
     return found
 
 
@@ -98,28 +77,16 @@ class ServerConnection(Connection[ServerEvent]):
     ``takes_gzip``: messages may be compressed, and answers are for clients that say they read it.
     """
 
-    __slots__ = (
-        "_accepting",
-        "_blocks",
-        "_drain",
-        "_held_total",
-        "_max_held_bytes",
-        "_opened",
-        "_streaming_paths",
-        "_streams",
-        "_takes_gzip",
-    )
-
     def __init__(
         self,
         *,
         streaming_paths: Container[bytes] = (),
-        max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
-        max_header_bytes: int = MAX_REQUEST_HEADER_BYTES,
-        max_frame_bytes: int = MAX_SERVER_FRAME_BYTES,
-        max_held_bytes: int = MAX_HELD_BYTES,
-        max_resets: int = MAX_RESETS,
+        max_concurrent_streams: int = limits.MAX_CONCURRENT_STREAMS,
+        max_message_bytes: int = limits.MAX_MESSAGE_BYTES,
+        max_header_bytes: int = limits.MAX_REQUEST_HEADER_BYTES,
+        max_frame_bytes: int = limits.MAX_SERVER_FRAME_BYTES,
+        max_held_bytes: int = limits.MAX_HELD_BYTES,
+        max_resets: int = limits.MAX_RESETS,
         takes_gzip: bool = False,
     ) -> None:
         super().__init__(max_message_bytes, max_header_bytes, max_frame_bytes)
@@ -207,7 +174,7 @@ class ServerConnection(Connection[ServerEvent]):
         send.window -= size
         word = stream_id.to_bytes(4, "big")
         middle = _MIDDLES.get(size) or _middle(size)
-        if size < LARGE_PIECE_BYTES:
+        if size < limits.LARGE_PIECE_BYTES:
             self.output.append(word.join((_HEAD_START, middle, parts + _TAIL_START, _TAIL)))
         else:
             self.output += (_HEAD_START, word, middle, word, parts, _TAIL_START, word, _TAIL)
@@ -243,7 +210,7 @@ class ServerConnection(Connection[ServerEvent]):
         """
         if not self._drain and not self._closed_reason:
             self._drain = 1
-            self.output.append(frames.goaway_frame(frames.LARGEST_STREAM_ID, NO_ERROR))
+            self.output.append(frames.goaway_frame(frames.LARGEST_STREAM_ID, errors.NO_ERROR))
             self.output.append(frames.frame(frames.PING, 0, 0, _DRAIN_PING))
 
     def eof(self) -> list[ServerEvent]:
@@ -256,7 +223,7 @@ class ServerConnection(Connection[ServerEvent]):
     def _greet(self, data: bytes) -> int:
         if not frames.PREFACE.startswith(data[: len(frames.PREFACE)]):
             text = f"the client does not speak HTTP/2: its first bytes are {data[:16]!r}"
-            raise ConnectionFault(PROTOCOL_ERROR, text)
+            raise ConnectionFault(errors.PROTOCOL_ERROR, text)
         if len(data) < len(frames.PREFACE):
             return 0
         self._is_greeted = True
@@ -283,7 +250,7 @@ class ServerConnection(Connection[ServerEvent]):
         self, stream_id: int, end_stream: bool, block: bytes, events: list[ServerEvent]
     ) -> None:
         if not stream_id & 1:
-            raise ConnectionFault(PROTOCOL_ERROR, f"client stream {stream_id} is even")
+            raise ConnectionFault(errors.PROTOCOL_ERROR, f"client stream {stream_id} is even")
         head, is_lasting = self._blocks.read(block)  # always: it keeps the header table
         if not is_lasting:
             self._streams.known.clear()
@@ -294,9 +261,9 @@ class ServerConnection(Connection[ServerEvent]):
         else:
             stream = self._stream_of(stream_id)
             if stream is None or stream.is_half_closed:
-                self._drop(stream_id, STREAM_CLOSED, events)
+                self._drop(stream_id, errors.STREAM_CLOSED, events)
             elif not end_stream or head.path:
-                self._drop(stream_id, PROTOCOL_ERROR, events)
+                self._drop(stream_id, errors.PROTOCOL_ERROR, events)
             else:
                 self._half_close(stream_id, stream, events)
 
@@ -310,11 +277,11 @@ class ServerConnection(Connection[ServerEvent]):
     ) -> None:
         """Open a stream, or refuse it."""
         if not self._streams.begin(stream_id) or self._drain == 2:
-            self._reset(stream_id, REFUSED_STREAM)
+            self._reset(stream_id, errors.REFUSED_STREAM)
             self._streams.count_reset()
             return
         if head.fault:
-            self._reset(stream_id, PROTOCOL_ERROR)
+            self._reset(stream_id, errors.PROTOCOL_ERROR)
             self._streams.count_reset()
             return
         streaming = head.path in self._streaming_paths
@@ -322,7 +289,7 @@ class ServerConnection(Connection[ServerEvent]):
         self._opened[stream_id] = stream
         if head.refused:
             stream.is_half_closed = end_stream
-            code = grpc_of_http(head.refused) if head.code < 0 else head.code
+            code = errors.grpc_of_http(head.refused) if head.code < 0 else head.code
             self._refuse(stream_id, stream, status_fields(code, head.text), head.refused)
             return
         if block and not streaming and head.content_bytes < 0:
@@ -333,68 +300,51 @@ class ServerConnection(Connection[ServerEvent]):
         if end_stream:
             self._half_close(stream_id, stream, events)
 
-    def _on_data(
-        self,
-        stream_id: int,
-        flags: int,
-        size: int,
-        data: Piece,
-        start: int,
-        stop: int,
-        events: list[ServerEvent],
-    ) -> None:
+    def _on_data(self, frame: DataFrame, events: list[ServerEvent]) -> None:
+        stream_id = frame.stream_id
         stream = self._stream_of(stream_id)
         if stream is None or stream.is_half_closed:
             if stream_id in self._opened:
-                self._drop(stream_id, STREAM_CLOSED, events)
+                self._drop(stream_id, errors.STREAM_CLOSED, events)
             elif not self._streams.is_gone(stream_id):
-                raise ConnectionFault(PROTOCOL_ERROR, f"DATA on idle stream {stream_id}")
+                raise ConnectionFault(errors.PROTOCOL_ERROR, f"DATA on idle stream {stream_id}")
             else:
                 self._on_late(stream_id, events)
             return
         if stream.is_ended:  # answered early: what the client still sends is of no use
             return
         try:
-            self._take_messages(stream_id, stream, size, data, start, stop, events)
+            self._take_messages(stream, frame, events)
         except MessageFault as fault:
             self._reject(stream_id, stream, fault, events)
             return
-        if flags & frames.END_STREAM:
+        if frame.flags & frames.END_STREAM:
             self._half_close(stream_id, stream, events)
             return
         increment = stream.refill(self._stream_window)
         if increment < 0:
-            self._drop(stream_id, FLOW_CONTROL_ERROR, events)
+            self._drop(stream_id, errors.FLOW_CONTROL_ERROR, events)
         elif increment:
             self.output.append(frames.window_update_frame(stream_id, increment))
 
     def _on_late(self, stream_id: int, events: list[ServerEvent]) -> None:
         """HEADERS or DATA on a stream that is gone: on its way when we ended it, or a fault."""
         if not self._streams.is_ours(stream_id):
-            self._reset(stream_id, STREAM_CLOSED)
+            self._reset(stream_id, errors.STREAM_CLOSED)
             self._streams.note_ours(stream_id)
             self._streams.count_reset()
 
-    def _take_messages(
-        self,
-        stream_id: int,
-        stream: Request,
-        size: int,
-        data: Piece,
-        start: int,
-        stop: int,
-        events: list[ServerEvent],
-    ) -> None:
+    def _take_messages(self, stream: Request, frame: DataFrame, events: list[ServerEvent]) -> None:
         """Deliver or keep what became whole; raises MessageFault past a limit."""
         held = stream.held_bytes
         try:
-            messages = stream.take_data(size, data, start, stop)
+            messages = stream.take_data(frame)
         finally:
             self._held_total += stream.held_bytes - held
-        events.extend((MESSAGE, stream_id, message) for message in messages)
+        events.extend((MESSAGE, frame.stream_id, message) for message in messages)
         if self._held_total > self._max_held_bytes:
             text = f"unfinished messages of this connection hold over {self._max_held_bytes} bytes"
-            raise MessageFault(RESOURCE_EXHAUSTED, text)
+            raise MessageFault(errors.RESOURCE_EXHAUSTED, text)
 
     def _half_close(self, stream_id: int, stream: Request, events: list[ServerEvent]) -> None:
         """The client has ended its side: a unary request is whole now, or never."""
@@ -402,7 +352,7 @@ class ServerConnection(Connection[ServerEvent]):
         if stream.is_ended:
             return
         if not stream.has_said_length:
-            self._drop(stream_id, PROTOCOL_ERROR, events)
+            self._drop(stream_id, errors.PROTOCOL_ERROR, events)
             return
         try:
             stream.check_whole()
@@ -425,7 +375,7 @@ class ServerConnection(Connection[ServerEvent]):
         if stream.is_known:
             events.append((CANCELLED, stream_id))
         fields = status_fields(fault.code, fault.text)
-        if fault.code == UNIMPLEMENTED:
+        if fault.code == errors.UNIMPLEMENTED:
             fields.append((ACCEPT_ENCODING, ACCEPTED if self._takes_gzip else IDENTITY))
         self._refuse(stream_id, stream, fields, 200)
 
@@ -452,7 +402,7 @@ class ServerConnection(Connection[ServerEvent]):
 
     def _on_reset(self, stream_id: int, code: int, events: list[ServerEvent]) -> None:
         if stream_id > self._streams.last_id or not stream_id & 1:
-            raise ConnectionFault(PROTOCOL_ERROR, f"RST_STREAM on idle stream {stream_id}")
+            raise ConnectionFault(errors.PROTOCOL_ERROR, f"RST_STREAM on idle stream {stream_id}")
         if self._stream_of(stream_id) is None and stream_id not in self._opened:
             return
         if self._forget(stream_id):
@@ -517,7 +467,7 @@ class ServerConnection(Connection[ServerEvent]):
         block = _TAIL if fields == _TAIL_FIELDS else encode_block(fields)
         tail = self._headers_frame(stream_id, block, frames.END_STREAM)
         if not stream.is_half_closed:
-            tail += frames.rst_stream_frame(stream_id, NO_ERROR)
+            tail += frames.rst_stream_frame(stream_id, errors.NO_ERROR)
             self._streams.note_ours(stream_id)
         if stream_id in self._send:
             self._send.push(stream_id, (), tail)
@@ -551,9 +501,11 @@ class ServerConnection(Connection[ServerEvent]):
         if stream_id in self._opened or stream_id in self._streams.headed:
             if not self._send.grow_stream(stream_id, increment):
                 self._stream_of(stream_id)
-                self._drop(stream_id, FLOW_CONTROL_ERROR, events)
+                self._drop(stream_id, errors.FLOW_CONTROL_ERROR, events)
         elif not self._streams.is_gone(stream_id):
-            raise ConnectionFault(PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
+            raise ConnectionFault(
+                errors.PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}"
+            )
 
     def _last_peer_stream(self) -> int:
         return self._streams.last_id
@@ -562,4 +514,4 @@ class ServerConnection(Connection[ServerEvent]):
         if self._drain == 1 and payload == _DRAIN_PING:
             self._drain = 2
             self._streams.limit = 0
-            self.output.append(frames.goaway_frame(self._streams.last_id, NO_ERROR))
+            self.output.append(frames.goaway_frame(self._streams.last_id, errors.NO_ERROR))

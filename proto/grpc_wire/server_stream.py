@@ -5,6 +5,7 @@ is wrong; the connection acts.
 from __future__ import annotations
 
 from grpc_wire.compression import ENCODING, IDENTITY, InflatingDeframer
+from grpc_wire.connection import DataFrame
 from grpc_wire.errors import INTERNAL, UNIMPLEMENTED, MessageFault
 from grpc_wire.header_cache import RequestHead
 from grpc_wire.messages import Deframer
@@ -54,14 +55,14 @@ class Request:
         """Bytes kept here: part of a message, or a whole one that END_STREAM has yet to follow."""
         return self._deframer.held_bytes + len(self.message or b"")
 
-    def take_data(self, size: int, data: Piece, start: int, stop: int) -> list[Piece]:
-        """Take DATA of ``size`` bytes with padding; return a streaming call's messages.
+    def take_data(self, frame: DataFrame) -> list[Piece]:
+        """Take DATA; return a streaming call's messages.
 
         A unary call's message is kept. Raises MessageFault.
         """
-        self._received += size
-        self._content_bytes += stop - start
-        messages = self._deframer.feed(data, start, stop)
+        self._received += frame.size
+        self._content_bytes += frame.stop - frame.start
+        messages = self._deframer.feed(frame.data, frame.start, frame.stop)
         if self.streaming or not messages:
             return messages
         if len(messages) > 1 or self.message is not None:

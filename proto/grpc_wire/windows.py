@@ -81,8 +81,6 @@ class SendQueue:
     every stream at once and may leave some negative (RFC 9113 6.9.2).
     """
 
-    __slots__ = ("_ready", "_starved", "blocked_bytes", "initial", "max_frame", "offsets", "window")
-
     def __init__(self) -> None:
         self.window = DEFAULT_WINDOW_BYTES
         self.initial = DEFAULT_WINDOW_BYTES
