@@ -119,8 +119,8 @@ class ServiceClient:
             return UserError(f"service {self._address}: {trouble}")
         if starting and error.code() in unreachable:
             return UserError(
-                f"service {self._address}: cannot be reached; is `loadgen serve` running there, "
-                "and is --service-tls-ca given if it has TLS?"
+                f"service {self._address}: cannot be reached ({text}); is `loadgen serve` running "
+                "there, and is --service-tls-ca given if it has TLS?"
             )
         if error.code() in unreachable:
             return ServiceLost(f"service {self._address}: lost ({text}); the run may go on there")
@@ -160,7 +160,8 @@ def open_client(
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 200),
+        # also how long a connection may take to be made: a busy host or a far one needs seconds
+        ("grpc.min_reconnect_backoff_ms", 10_000),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
     if _is_loopback(address):

@@ -67,7 +67,9 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
         # A coordinator that comes back must be found within a second, not grpc's usual minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Also how long a connection may take to be made: a busy host or a far one needs seconds.
+        # One that began during a partition is given up soon after it.
+        ("grpc.min_reconnect_backoff_ms", 3_000),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.use_local_subchannel_pool", 1),
     ]
