@@ -62,6 +62,18 @@ class Ended:
     is_sure: bool = True
 
 
+def remedy(text: str) -> str:
+    """What to do about Ray's error ``text`` on connecting; Ray 2.60 asks clients for a token."""
+    lower = text.lower()
+    if "authenticat" in lower or "token" in lower:
+        return (
+            "give this host the cluster's token: RAY_AUTH_TOKEN, or the head's ~/.ray/auth_token "
+            "(`ray get-auth-token` prints it), with RAY_AUTH_MODE=token; without one on either "
+            "side, RAY_AUTH_MODE=disabled"
+        )
+    return "see the head's own logs, and have the same versions of Ray and Python here and there"
+
+
 class RayCluster:
     """One connection to a cluster. ``address``: ``ray://HOST[:PORT]`` of its head."""
 
@@ -97,10 +109,7 @@ class RayCluster:
                 if SLOW_HEAD in str(error) and not is_last:
                     self._ray.shutdown()
                     continue
-                raise UserError(
-                    f"{where}: {first_line(error)}; see the head's own logs, and have the same "
-                    "versions of Ray and Python here and there"
-                ) from None
+                raise UserError(f"{where}: {first_line(error)}; {remedy(str(error))}") from None
 
     def place(self, count: int, wait_s: float) -> None:
         """Reserve ``count`` bundles of one CPU, on different nodes as far as there are.

@@ -22,6 +22,7 @@ from loadgen_service.fleet.ray_cluster import (
     first_line,
     head_of,
     import_ray,
+    remedy,
 )
 from loadgen_service.fleet.ray_workers import RayWorkers, told_placement
 from loadgen_service.fleet.worker_host import Started, WorkerHost
@@ -228,3 +229,19 @@ def test_a_worker_on_a_node_tells_why_it_ended_and_hides_its_token() -> None:
     # plain text to another host is refused by the worker itself
     assert "exited with code 2: loadgen worker: coordinator: 10.0.0.1:1" in host.wait()
     host.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("Token authentication is enabled but no token was found", "RAY_AUTH_TOKEN"),
+        (
+            "Token authentication is enabled but the authentication token is invalid",
+            "RAY_AUTH_MODE",
+        ),
+        ("Ray Client is incompatible: 2.40.0 and 2.60.0", "same versions of Ray"),
+    ],
+)
+def test_remedy_follows_from_what_ray_says(text: str, advice: str) -> None:
+    """Texts as Ray 2.60 has them, and of a head of another version."""
+    assert advice in remedy(text)
