@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Final
 
 from loadgen_service.compare.comparison import Comparison
@@ -14,14 +13,14 @@ from loadgen_service.report.formatting import say_metric, say_verdict
 from loadgen_service.report.html.page import (
     COLOURS,
     Axis,
+    Banner,
+    Bullets,
     Cell,
     Line,
     Page,
+    Paragraph,
     Plot,
-    badge,
-    bullets,
-    html_table,
-    paragraph,
+    Table,
 )
 from loadgen_service.report.html.plots import TIME, tail_plot
 from loadgen_service.report.records_reader import main_series
@@ -36,11 +35,10 @@ def render_comparison(found: Comparison) -> str:
     names = " and ".join(system.name for system in found.systems)
     page = Page(f"Comparison of {names}")
     if found.refused:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in found.refused)
-        page.raw(f'<div class="banner">{FORCED}<ul>{lines}</ul></div>')
+        page.add(Banner(FORCED, found.refused))
     page.section(
         f"{names}",
-        bullets([*(difference.sentence for difference in found.differences), *found.host_notes]),
+        Bullets([*(difference.sentence for difference in found.differences), *found.host_notes]),
         words=f"Everything is compared with {found.first.name}. An interval holds the true change "
         f"with {100 * found.confidence:g} % confidence; where it holds zero, the runs do not show "
         "a difference: that is not proof that there is none, and a longer run shows smaller ones.",
@@ -64,7 +62,7 @@ def _systems(page: Page, found: Comparison) -> None:
                 [
                     system.name,
                     f"{summary.scenario}, {summary.mode}",
-                    Cell(verdict, html=badge(verdict)),
+                    Cell(verdict, is_badge=True),
                     say_metric(summary.metric),
                     Cell(accuracy or "-", "text"),
                     Cell(_identity(summary.settings), "text"),
@@ -75,7 +73,7 @@ def _systems(page: Page, found: Comparison) -> None:
     task = f"Task {found.task.name}: {found.task.title}." if found.task else "No task was named, "
     page.section(
         "Systems and runs",
-        html_table(["system", "run", "verdict", "measured", *text], rows),
+        Table(["system", "run", "verdict", "measured", *text], rows),
         words=task if found.task else task + "so accuracy was not asked for.",
     )
 
@@ -112,12 +110,12 @@ def _scenario(
     )
 
 
-def _differences(difference: ScenarioDifference) -> str:
+def _differences(difference: ScenarioDifference) -> Table:
     rows: list[list[str | Cell]] = [
         [*row[:-1], Cell(row[-1], _WORDS.get(row[-1], ""))] for row in figure_rows(difference)
     ]
     head = [*FIGURE_HEAD[:2], difference.first_name, difference.second_name, *FIGURE_HEAD[4:]]
-    return html_table(head, rows)
+    return Table(head, rows)
 
 
 def _over_time(curves: list[tuple[str, LatencyGrid]], quantile: float) -> Plot:
@@ -135,12 +133,12 @@ def _over_time(curves: list[tuple[str, LatencyGrid]], quantile: float) -> Plot:
 
 def _scores(page: Page, found: Comparison) -> None:
     if not found.scores:
-        page.section("Score", *(paragraph(note) for note in found.notes))
+        page.section("Score", *(Paragraph(note) for note in found.notes))
         return
     page.section(
         "Score",
-        html_table(score_head(found.scores), score_rows(found.scores)),
-        bullets(found.notes),
+        Table(score_head(found.scores), score_rows(found.scores)),
+        Bullets(found.notes),
         words=f"Each figure over that of {found.scores[0].reference}, turned so that more than 1 "
         "is better, and their geometric mean. The parts say more than the score.",
     )
@@ -157,5 +155,5 @@ def _gates(page: Page, found: Comparison) -> None:
         ]
         for gate in found.gates
     ]
-    page.section("Conditions", html_table(["fail if", "", ""], rows),
+    page.section("Conditions", Table(["fail if", "", ""], rows),
                  words="What --fail-if asked for.")  # fmt: skip

@@ -28,7 +28,7 @@
   }
 
   const SAY = { ns: sayNs, plain: sayPlain, s: (v) => trimmed(v) + " s", tail: sayTail };
-  const say = (unit) => (value) => (value == null ? "–" : (SAY[unit] || sayPlain)(value));
+  const say = (unit) => (value) => (value == null ? "" : (SAY[unit] || sayPlain)(value));
 
   function scale(axis, side) {
     const wanted = axis.log ? { distr: 3, log: 10 } : {};
@@ -71,26 +71,33 @@
     });
   }
 
+  // A colour of the style sheet, which knows whether the page is light or dark.
+  const shade = (name) => getComputedStyle(document.documentElement)
+    .getPropertyValue("--" + name).trim();
+
+  const narrow = () => innerWidth < 560;
+
   function axis(wanted, side) {
     const tell = say(wanted.unit);
     const values = (_, ticks) => ticks.map((tick) => (tick == null ? "" : tell(tick)));
-    const shared = { label: wanted.label, labelGap: 4, grid: { stroke: "#e6eaef", width: 1 },
-      ticks: { stroke: "#cfd6de", width: 1 }, stroke: "#3b4653", values };
+    const shared = { label: wanted.label, labelGap: 4, grid: { stroke: shade("grid"), width: 1 },
+      ticks: { stroke: shade("line"), width: 1 }, stroke: shade("axis"), values };
     if (wanted.log) Object.assign(shared, { splits: logTicks, filter: logLabels });
-    return side ? Object.assign(shared, { size: 74 }) : shared;
+    return side ? Object.assign(shared, { size: narrow() ? 58 : 74 }) : shared;
   }
 
   function line(series, unit) {
-    const drawn = { label: series.label, stroke: series.color, width: series.width || 1.6,
+    const color = shade(series.color);
+    const drawn = { label: series.label, stroke: color, width: series.width || 1.6,
       value: (_, value) => say(unit)(value), spanGaps: !!series.gaps, points: { show: false } };
     if (series.style === "dash") drawn.dash = [7, 5];
     if (series.style === "points") Object.assign(drawn, {
-      paths: () => null, points: { show: true, size: 6, fill: series.color } });
-    if (series.style === "dots") drawn.points = { show: true, size: 6, fill: series.color };
+      paths: () => null, points: { show: true, size: 6, fill: color } });
+    if (series.style === "dots") drawn.points = { show: true, size: 6, fill: color };
     if (series.style === "steps") drawn.paths = uPlot.paths.stepped({ align: 1 });
     if (series.style === "bars") Object.assign(drawn, {
-      fill: series.color + "99", paths: uPlot.paths.bars({ size: [0.9, 40] }) });
-    if (series.fill) drawn.fill = series.color + "22";
+      fill: color + "99", paths: uPlot.paths.bars({ size: [0.9, 40] }) });
+    if (series.fill) drawn.fill = color + "22";
     return drawn;
   }
 
@@ -103,12 +110,19 @@
         plot.series.map((series) => line(series, plot.y.unit))),
       cursor: { drag: { x: true, y: false } },
     };
-    const drawn = new uPlot(options, [plot.x.values].concat(plot.series.map((s) => s.values)), place);
-    new ResizeObserver(() => {
-      if (place.clientWidth) drawn.setSize({ width: place.clientWidth, height: options.height });
-    }).observe(place);
+    return new uPlot(options, [plot.x.values].concat(plot.series.map((s) => s.values)), place);
   }
 
   const plots = JSON.parse(document.getElementById("plots").textContent);
-  for (const [name, plot] of Object.entries(plots)) draw(document.getElementById(name), plot);
+  for (const [name, plot] of Object.entries(plots)) {
+    const place = document.getElementById(name);
+    let drawn = draw(place, plot);
+    new ResizeObserver(() => {
+      if (place.clientWidth) drawn.setSize({ width: place.clientWidth, height: plot.height || 300 });
+    }).observe(place);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      drawn.destroy();
+      drawn = draw(place, plot);
+    });
+  }
 })();

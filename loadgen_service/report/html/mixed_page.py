@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Final
 
 from loadgen_service.core.summary.mixed import CommonStart, MixedSummary, StreamSummary
 from loadgen_service.report.formatting import say_ns, say_verdict, table
-from loadgen_service.report.html.page import Cell, Page, badge, bullets, html_table, paragraph
+from loadgen_service.report.html.page import Badge, Bullets, Cell, Page, Paragraph, Table
 from loadgen_service.report.verdict_table import COLUMNS, complaints, row
 
 LACKING: Final = ("-",) * (len(COLUMNS) - 2)
@@ -73,17 +72,17 @@ def render_mixed_html(mixed: MixedSummary) -> str:
     names = ", ".join(stream.name for stream in mixed.streams)
     page.section(
         f"Mixed traffic: {names}",
-        badge(verdict),
-        paragraph(f"Run {mixed.run_id}, started {mixed.started_at or 'never'}."),
-        bullets(_joined(reasons(mixed))),
+        Badge(verdict),
+        Paragraph(f"Run {mixed.run_id}, started {mixed.started_at or 'never'}."),
+        Bullets(_joined(reasons(mixed))),
     )
     page.section(
         "Streams",
-        html_table(["stream", "model", *COLUMNS, "report"], [_cells(s) for s in mixed.streams]),
+        Table(["stream", "model", *COLUMNS, "report"], [_cells(s) for s in mixed.streams]),
         words="Every stream is a run of its own: its own rate, data, limits and verdict. They "
         "began at one instant and loaded their systems at the same time.",
     )
-    page.section("Together", bullets(remarks(mixed)))
+    page.section("Together", Bullets(remarks(mixed)))
     return page.html()
 
 
@@ -101,6 +100,5 @@ def _joined(lines: list[str]) -> list[str]:
 def _cells(stream: StreamSummary) -> list[str | Cell]:
     name, model, scenario, verdict, *others = stream_row(stream)
     kind = {"VALID": "ok", "INVALID": "fail"}.get(verdict, "text")
-    place = escape(f"{stream.directory}/report.html", quote=True)
-    link = f'<a href="{place}">report</a>' if stream.summary else "-"
-    return [name, model, scenario, Cell(verdict, kind), *others, Cell("report", html=link)]
+    report = Cell("report", href=f"{stream.directory}/report.html") if stream.summary else "-"
+    return [name, model, scenario, Cell(verdict, kind), *others, report]

@@ -1,22 +1,30 @@
 """One HTML file that opens offline: its words, tables and plots, with style and script inlined.
 
-Knows nothing of runs; whoever calls it says what stands where. All text is escaped here.
+Knows nothing of runs; whoever calls it says what stands where, as blocks. The template
+``templates/page.html`` renders them, and escapes every text.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from importlib import resources
-from typing import Final, Literal
+from typing import Any, ClassVar, Final, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 Unit = Literal["ns", "plain", "s", "tail"]
 Style = Literal["line", "dash", "points", "dots", "steps", "bars"]
 
-COLOURS: Final = ("#2457c5", "#d1495b", "#1f8a70", "#8e5bb5", "#c77700", "#3a7ca5", "#6b705c")
-"""Of systems and parts, in order; told apart by people who do not see red and green, too."""
+COLOURS: Final = ("c0", "c1", "c2", "c3", "c4", "c5", "c6")
+"""Of systems and parts, in order: variables of the style sheet, which has them for light and dark.
+People who do not see red and green tell them apart, too."""
+LIMIT_COLOUR: Final = "limit"
+"""Only limits, and what broke one, are drawn in it."""
+FAINT_COLOUR: Final = "faint"
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """Said to the browser, so that the page cannot ask any network for anything."""
@@ -35,7 +43,10 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series of a plot; ``values`` stand over the plot's x values, None where there is none."""
+    """One series of a plot; ``values`` stand over the plot's x values, None where there is none.
+
+    ``color`` names a colour of the style sheet, such as one of ``COLOURS``.
+    """
 
     label: str
     values: Sequence[float | None]
@@ -66,100 +77,208 @@ class Plot:
         }
 
 
-@dataclass(slots=True)
-class Page:
-    """Gathers the parts of a page in their order; :meth:`html` gives the file."""
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A verdict's word in its colour."""
+
+    word: str
+    block: ClassVar[str] = "badge"
+
+    @property
+    def kind(self) -> str:
+        """The class of its colour."""
+        return {"VALID": "good", "ok": "good", "INVALID": "bad", "FAIL": "bad"}.get(
+            self.word, "wait"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell that is not plain text: ``kind`` is its class in the style sheet; ``href``: a link;
+    ``is_badge``: a verdict."""
+
+    text: str
+    kind: str = ""
+    href: str = ""
+    is_badge: bool = False
+
+    @property
+    def badge(self) -> Badge:
+        """The text as a verdict."""
+        return Badge(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that scrolls inside itself where it is too wide; the first column is to the left."""
+
+    head: Sequence[str | Cell]
+    rows: Sequence[Sequence[str | Cell]]
+    block: ClassVar[str] = "table"
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A paragraph of plain words."""
+
+    text: str
+    block: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list."""
+
+    lines: Sequence[str]
+    block: ClassVar[str] = "bullets"
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to list."""
+        return bool(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """The few numbers to see first: ``(name, value)``."""
+
+    pairs: Sequence[tuple[str, str]]
+    block: ClassVar[str] = "tiles"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a bar: its share of the whole, from 0 to 1."""
+
+    name: str
+    share: float
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A whole, cut into its parts, with a key."""
+
+    parts: Sequence[Part]
+    block: ClassVar[str] = "bar"
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to cut."""
+        return bool(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A warning above everything else."""
 
     title: str
-    _parts: list[str] = field(default_factory=list)
+    lines: Sequence[str]
+    block: ClassVar[str] = "banner"
+
+
+@dataclass(frozen=True, slots=True)
+class PlotSlot:
+    """Where a plot is drawn; its data stands at the end of the file."""
+
+    name: str
+    height: int
+    block: ClassVar[str] = "plot"
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Blocks that are shown when asked for."""
+
+    title: str
+    blocks: Sequence[Block]
+    block: ClassVar[str] = "folded"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A box with a heading, plain words on how to read it, and blocks."""
+
+    title: str
+    words: str
+    blocks: Sequence[Block]
+    block: ClassVar[str] = "section"
+
+
+Block = Badge | Table | Paragraph | Bullets | Tiles | Bar | Banner | PlotSlot | Folded | Section
+
+
+@dataclass(slots=True)
+class Page:
+    """Collects the blocks of a page in their order; :meth:`html` gives the file."""
+
+    title: str
+    _blocks: list[Block] = field(default_factory=list)
     _plots: dict[str, Plot] = field(default_factory=dict)
 
-    def section(self, title: str, *parts: str, words: str = "") -> None:
-        """A box with a heading, plain words on how to read it, and ready HTML parts."""
-        said = f'<p class="words">{escape(words)}</p>' if words else ""
-        self._parts.append(f"<section><h2>{escape(title)}</h2>{said}{''.join(parts)}</section>")
+    def section(self, title: str, *blocks: Block | None, words: str = "") -> None:
+        """Add a box; blocks without content are left out."""
+        self._blocks.append(Section(title, words, shown(*blocks)))
 
-    def raw(self, part: str) -> None:
-        """Ready HTML, such as the head of the page."""
-        self._parts.append(part)
+    def add(self, block: Block) -> None:
+        """Add a block outside any box."""
+        self._blocks.append(block)
 
-    def plot(self, plot: Plot) -> str:
-        """HTML of a plot's place; its data goes to the end of the file."""
+    def plot(self, plot: Plot) -> PlotSlot:
+        """The slot of a plot, to be put into a section."""
         name = f"plot-{len(self._plots)}"
         self._plots[name] = plot
-        return f'<div class="plot" id="{name}"></div>'
+        return PlotSlot(name, plot.height)
 
     def html(self) -> str:
         """The whole file."""
         plots = {name: plot.to_json() for name, plot in self._plots.items()}
         # "</" inside a script would end it, whatever the JSON says
         data = json.dumps(plots, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
-        return "\n".join(
-            [
-                '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-                f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-                '<meta name="viewport" content="width=device-width, initial-scale=1">',
-                f"<title>{escape(self.title)}</title>",
-                f"<style>{_asset('uPlot.min.css')}\n{_asset('page.css')}</style>",
-                "</head><body><main>",
-                *self._parts,
-                f'</main><script type="application/json" id="plots">{data}</script>',
-                f"<script>{_asset('uPlot.iife.min.js')}</script>",
-                f"<script>{_asset('page.js')}</script></body></html>\n",
-            ]
+        return (
+            _templates()
+            .get_template("page.html")
+            .render(
+                title=self.title,
+                blocks=self._blocks,
+                policy=_POLICY,
+                styles=[_asset("uPlot.min.css"), _asset("page.css")],
+                data=Markup(data),
+                scripts=[_asset("uPlot.iife.min.js"), _asset("page.js")],
+            )
         )
 
 
-def _asset(name: str) -> str:
+def shown(*blocks: Block | None) -> list[Block]:
+    """The blocks that have content."""
+    return [block for block in blocks if block]
+
+
+def folded(title: str, *blocks: Block | None) -> Folded:
+    """Blocks that are shown when asked for."""
+    return Folded(title, shown(*blocks))
+
+
+def _asset(name: str) -> Markup:
+    """A file of ours that is inlined as it is."""
     folder = resources.files("loadgen_service.report") / "assets"
-    return (folder / name).read_text(encoding="utf-8").strip()
+    return Markup((folder / name).read_text(encoding="utf-8").strip())
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell that is not plain text: ``kind`` is its class in the style sheet."""
-
-    text: str
-    kind: str = ""
-    html: str = ""
-
-
-def html_table(head: Sequence[str | Cell], rows: Sequence[Sequence[str | Cell]]) -> str:
-    """A table that scrolls by itself where it is too wide; the first column is to the left."""
-    top = f"<tr>{''.join(_cell(cell, 'th') for cell in head)}</tr>" if head else ""
-    body = "".join(f"<tr>{''.join(_cell(cell, 'td') for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{top}{body}</table></div>'
+@functools.cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("loadgen_service.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["cell"] = _is_cell
+    return environment
 
 
-def _cell(cell: str | Cell, tag: str) -> str:
-    if isinstance(cell, str):
-        return f"<{tag}>{escape(cell)}</{tag}>"
-    kind = f' class="{escape(cell.kind)}"' if cell.kind else ""
-    return f"<{tag}{kind}>{cell.html or escape(cell.text)}</{tag}>"
-
-
-def paragraph(text: str) -> str:
-    """A paragraph of plain words."""
-    return f"<p>{escape(text)}</p>"
-
-
-def bullets(lines: Sequence[str]) -> str:
-    """A list; nothing where there is nothing to list."""
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
-
-
-def tiles(pairs: Sequence[tuple[str, str]]) -> str:
-    """The few numbers to see first: ``(name, value)``."""
-    boxes = (f"<div class=tile><b>{escape(v)}</b><span>{escape(n)}</span></div>" for n, v in pairs)
-    return f'<div class="tiles">{"".join(boxes)}</div>'
-
-
-def badge(verdict: str) -> str:
-    """A verdict's word in its colour."""
-    kind = {"VALID": "good", "INVALID": "bad"}.get(verdict, "wait")
-    return f'<span class="verdict {kind}">{escape(verdict)}</span>'
-
-
-def folded(title: str, *parts: str) -> str:
-    """Parts that are shown when asked for."""
-    return f"<details><summary>{escape(title)}</summary>{''.join(parts)}</details>"
+def _is_cell(value: Any) -> bool:
+    return isinstance(value, Cell)

@@ -11,11 +11,17 @@ import numpy.typing as npt
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.stats.latency_heatmap import LatencyGrid
 from loadgen_service.core.units import NS_PER_S
-from loadgen_service.report.html.page import COLOURS, Axis, Line, Plot
+from loadgen_service.report.html.page import (
+    COLOURS,
+    FAINT_COLOUR,
+    LIMIT_COLOUR,
+    Axis,
+    Line,
+    Plot,
+)
 from loadgen_service.report.timeline import FAILURES, SLICES, SeriesTraces
 
 TIME: Final = Axis("since the start", "s", min=0.0)
-LIMIT_COLOUR: Final = "#b42318"
 CURVE_POINTS: Final = 700
 FEW: Final = 12
 """Queries in a slice below which its p99 is just its largest."""
@@ -29,6 +35,8 @@ HOP_NAMES: Final = {
     "server_queue_ns": "waiting in the SUT",
     "server_compute_ns": "computing in the SUT",
 }
+HOP_COLOURS: Final = dict(zip(HOP_NAMES, COLOURS, strict=False))
+"""One colour for one hop, in the bar and in the plot."""
 FAILURE_NAMES: Final = {
     Status.FAILED: "failed",
     Status.TIMED_OUT: "timed out",
@@ -98,10 +106,10 @@ def latency_plot(grid: LatencyGrid, limit_ns: int | None) -> Plot:
     merged = _merged(grid)
     lines = [
         _line(merged.slice_quantiles(quantile), f"p{quantile * 100:g}", place)
-        for place, quantile in enumerate((0.5, 0.9, 0.99))
+        for place, quantile in zip((0, 2, 3), (0.5, 0.9, 0.99), strict=True)
     ]
     top = [float(x) if x else None for x in merged.largest]
-    lines.append(Line("largest", top, "#9aa5b1", gaps=True, width=1.0))
+    lines.append(Line("largest", top, FAINT_COLOUR, gaps=True, width=1.0))
     # a limit far above every latency would press them all to the ground
     if limit_ns and limit_ns < LIMIT_DRAWN * int(grid.largest.max()):
         whole = [float(limit_ns)] * len(top)
@@ -145,18 +153,18 @@ def delay_plot(grid: LatencyGrid) -> Plot:
     merged = _merged(grid)
     lines = [
         _line(merged.slice_quantiles(quantile), f"p{quantile * 100:g}", place)
-        for place, quantile in enumerate((0.5, 0.99))
+        for place, quantile in zip((0, 3), (0.5, 0.99), strict=True)
     ]
     top = [float(x) if x else None for x in merged.largest]
-    lines.append(Line("largest", top, "#9aa5b1", gaps=True, width=1.0))
+    lines.append(Line("largest", top, FAINT_COLOUR, gaps=True, width=1.0))
     return Plot(TIME, Axis("issued after due", "ns"), _centres(merged.end_ns, len(top)), lines)
 
 
 def hop_plot(traces: SeriesTraces) -> Plot:
     """Mean time at each hop, over time."""
     lines = [
-        _line(_numbers(means), HOP_NAMES[name], place)
-        for place, (name, means) in enumerate(traces.hops.items())
+        Line(HOP_NAMES[name], _numbers(means), HOP_COLOURS[name], gaps=True)
+        for name, means in traces.hops.items()
     ]
     return Plot(TIME, Axis("mean time", "ns"), _centres(traces.end_ns, SLICES), lines)
 
@@ -176,7 +184,7 @@ def failure_plot(traces: SeriesTraces) -> Plot:
     """Requests without a good answer, by how they ended, over time."""
     lines = [
         Line(FAILURE_NAMES[status], [float(x) for x in traces.failures[status]], colour, "bars")
-        for status, colour in zip(FAILURES, (LIMIT_COLOUR, "#c77700", "#6b705c"), strict=True)
+        for status, colour in zip(FAILURES, (COLOURS[4], COLOURS[1], COLOURS[5]), strict=True)
         if traces.failures[status].any()
     ]
     return Plot(

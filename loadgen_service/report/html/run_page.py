@@ -21,7 +21,7 @@ from loadgen_service.report.formatting import (
     say_verdict,
 )
 from loadgen_service.report.html import plots
-from loadgen_service.report.html.page import Page, badge, bullets, html_table, paragraph, tiles
+from loadgen_service.report.html.page import Badge, Bullets, Page, Paragraph, Table, Tiles
 from loadgen_service.report.html.scraped_section import scraped_section
 from loadgen_service.report.html.sequence_section import sequence_section
 from loadgen_service.report.html.tables import (
@@ -57,8 +57,8 @@ def render_html(summary: Summary, directory: Path) -> str:
         _measured(page, summary, series, directory)
     scraped_section(page, summary, directory)
     _notes(page, summary)
-    for title, words, table in identity_tables(summary):
-        page.section(title, table, words=words)
+    for title, words, blocks in identity_tables(summary):
+        page.section(title, *blocks, words=words)
     return page.html()
 
 
@@ -81,14 +81,14 @@ def _head(page: Page, summary: Summary) -> None:
     ]
     page.section(
         f"{summary.scenario}, {summary.mode}: model {model}",
-        badge(verdict),
-        *(paragraph(line) for line in because),
-        paragraph(
+        Badge(verdict),
+        *(Paragraph(line) for line in because),
+        Paragraph(
             f"Run {summary.run_id}, started {summary.started_at or 'never'}. "
             f"LoadGen's own verdict: {say_verdict(summary.loadgen_valid)}"
             + (f" ({summary.loadgen_note})." if summary.loadgen_note else ".")
         ),
-        tiles(boxes),
+        Tiles(boxes),
     )
 
 
@@ -106,7 +106,7 @@ def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Pa
     try:
         traces = read_traces(directory, series)
     except UserError as error:
-        page.section("Records", paragraph(f"The plots are missing: {error}"))
+        page.section("Records", Paragraph(f"The plots are missing: {error}"))
         return
     if len(summary.series) > 1:
         page.section(
@@ -134,7 +134,7 @@ def _latency(page: Page, summary: Summary, series: SeriesSummary, traces: Series
     page.section(
         "Latency",
         page.plot(curve),
-        distributions_table(series),
+        *distributions_table(series),
         words="Which share of answers took at least so long. Read it from the left: at p99 one "
         "answer in a hundred took longer. Both axes are logarithmic, and every one of the "
         "longest 300 latencies is a point, the very last included. Time counts from the instant "
@@ -200,8 +200,8 @@ def _server_statistics(page: Page, series: SeriesSummary) -> None:
         said = [*statistics_remarks(series.suts), *statistics_lacking(series.suts)]
         page.section(
             "Inside the server",
-            html_table(["SUT, model", *HEAD], rows),
-            bullets(said) if said else "",
+            Table(["SUT, model", *HEAD], rows),
+            Bullets(said),
             words=STATISTICS_WORDS,
         )
 
@@ -224,7 +224,7 @@ def _short(sut: SutSummary) -> str:
 
 def _failures(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
     if not any(counts.any() for counts in traces.failures.values()):
-        page.section("Errors", paragraph("None: every issued request was answered well."))
+        page.section("Errors", Paragraph("None: every issued request was answered well."))
         return
     rows = [
         [
@@ -238,7 +238,7 @@ def _failures(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
     page.section(
         "Errors",
         page.plot(plots.failure_plot(traces)),
-        html_table(["kind", "count", "SUT", "message"], rows) if rows else "",
+        Table(["kind", "count", "SUT", "message"], rows),
         words="When requests ended without a good answer. They count as infinitely late in the "
         "verdict and are in no latency above.",
     )
@@ -247,4 +247,4 @@ def _failures(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
 def _notes(page: Page, summary: Summary) -> None:
     said = [*summary.notes, *(f"missing records: {gap}" for gap in summary.gaps)]
     if said:
-        page.section("Notes", bullets(said), words="What this run did differently, or lacks.")
+        page.section("Notes", Bullets(said), words="What this run did differently, or lacks.")

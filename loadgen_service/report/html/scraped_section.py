@@ -10,7 +10,7 @@ from typing import Any, Final
 from loadgen_service.core.facts.scraped_metrics import KNOWN
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.core.units import NS_PER_S
-from loadgen_service.report.html.page import COLOURS, Axis, Line, Page, Plot, bullets, html_table
+from loadgen_service.report.html.page import COLOURS, Axis, Bullets, Line, Page, Plot, Table
 from loadgen_service.report.records_reader import main_series
 from loadgen_service.report.scraped_metrics import (
     HEAD,
@@ -36,9 +36,9 @@ def scraped_section(page: Page, summary: Summary, directory: Path) -> None:
     plot = _shares(summary, directory)
     page.section(
         "What the servers' metrics said",
-        html_table(["metric", *HEAD], rows) if rows else "",
-        page.plot(plot) if plot else "",
-        bullets(scraped_remarks(summary)),
+        Table(["metric", *HEAD], rows),
+        page.plot(plot) if plot else None,
+        Bullets(scraped_remarks(summary)),
         words="The service read these from the servers' own Prometheus metrics while the load ran; "
         "the figures cover the measured time. A gauge has its smallest, mean and largest reading, "
         "a counter its growth a second. The plot shows how busy, or how full, the servers said "

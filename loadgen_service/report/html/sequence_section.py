@@ -6,7 +6,7 @@ from typing import Final
 
 from loadgen_service.core.summary.parts import SeriesSummary
 from loadgen_service.report.formatting import say_count, say_ns
-from loadgen_service.report.html.page import Page, html_table, tiles
+from loadgen_service.report.html.page import Page, Table, Tiles
 
 QUANTILES: Final = ("min", "mean", "p50", "p90", "p99", "max")
 
@@ -27,8 +27,8 @@ def sequence_section(page: Page, series: SeriesSummary) -> None:
     ]
     page.section(
         "Sequences",
-        tiles([(end, say_count(getattr(found, end))) for end in ends]),
-        html_table(["", *QUANTILES], rows) if rows else "",
+        Tiles([(end, say_count(getattr(found, end))) for end in ends]),
+        Table(["", *QUANTILES], rows),
         words="Each was played request by request, the next one after the answer to the last. Cut "
         "ones were ended early because the series ended; a failed request ends its sequence. The "
         "table covers completed ones, from the first request's due instant to the last answer.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +12,16 @@ from loadgen_service.core.summary.run import Summary
 from loadgen_service.report.formatting import say_count, say_ns, say_rate
 from loadgen_service.report.html.page import (
     COLOURS,
+    FAINT_COLOUR,
+    LIMIT_COLOUR,
     Axis,
+    Bullets,
     Cell,
     Line,
     Page,
     Plot,
-    bullets,
-    html_table,
-    tiles,
+    Table,
+    Tiles,
 )
 
 PAGE_FILE: Final = "sweep.html"
@@ -75,7 +76,7 @@ def render_sweep(points: Sequence[SweepPoint], title: str, limit_ns: int | None)
         ("knee", f"{say_rate(bend.target_qps)}/s" if bend else "none in this range"),
         ("points", say_count(len(points))),
     ]
-    page.section(f"Sweep of {title}", bullets(sentences(points)), tiles(boxes))
+    page.section(f"Sweep of {title}", Bullets(sentences(points)), Tiles(boxes))
     page.section(
         "Latency against load",
         page.plot(_curve(points, limit_ns)),
@@ -98,7 +99,7 @@ def _curve(points: Sequence[SweepPoint], limit_ns: int | None) -> Plot:
         for place, (field, name) in enumerate(_LINES.items())
     ]
     if limit_ns:
-        lines.append(Line("limit", [float(limit_ns)] * len(points), "#b42318", "dash", 1.2))
+        lines.append(Line("limit", [float(limit_ns)] * len(points), LIMIT_COLOUR, "dash", 1.2))
     return Plot(
         Axis("offered queries a second"),
         Axis("latency", "ns", log=True),
@@ -117,12 +118,12 @@ def _throughput(points: Sequence[SweepPoint]) -> Plot:
         rates,
         [
             Line("completed", done, COLOURS[2], "dots", gaps=True),
-            Line("offered", rates, "#9aa5b1", "dash", 1.2),
+            Line("offered", rates, FAINT_COLOUR, "dash", 1.2),
         ],
     )
 
 
-def _table(points: Sequence[SweepPoint]) -> str:
+def _table(points: Sequence[SweepPoint]) -> Table:
     rows: list[list[str | Cell]] = [
         [
             say_rate(point.target_qps),
@@ -132,17 +133,12 @@ def _table(points: Sequence[SweepPoint]) -> str:
             say_count(point.failed_count),
             Cell("VALID" if point.valid else "INVALID", "ok" if point.valid else "fail"),
             Cell(point.reason, "text"),
-            Cell(point.directory, html=_link(point.directory)),
+            Cell(point.directory, href=f"{point.directory}/report.html"),
         ]
         for point in points
     ]
     head = ["offered/s", "completed/s", *_LINES.values(), "largest", "unanswered", ""]
-    return html_table([*head, Cell("why not", "text"), "run"], rows)
-
-
-def _link(directory: str) -> str:
-    place = escape(directory, quote=True)
-    return f'<a href="{place}/report.html">{place}</a>'
+    return Table([*head, Cell("why not", "text"), "run"], rows)
 
 
 def write_points(path: Path, points: Sequence[SweepPoint]) -> None:

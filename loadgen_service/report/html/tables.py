@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Final
 
 from loadgen_service.core.stats.percentiles import Distribution
@@ -18,8 +17,8 @@ from loadgen_service.report.formatting import (
     say_rate,
     say_verdict,
 )
-from loadgen_service.report.html.page import COLOURS, Cell, folded, html_table
-from loadgen_service.report.html.plots import HOP_NAMES
+from loadgen_service.report.html.page import Bar, Block, Cell, Paragraph, Part, Table, folded
+from loadgen_service.report.html.plots import HOP_COLOURS, HOP_NAMES
 
 Rows = list[list[str | Cell]]
 
@@ -28,7 +27,7 @@ _QUANTILES: Final = ("min", "mean", "p50", "p90", "p95", "p97", "p99", "p99_9", 
 _SEEDS: Final = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed", "data_seed")
 
 
-def findings_table(findings: Sequence[Finding]) -> str:
+def findings_table(findings: Sequence[Finding]) -> Table:
     """Conditions, those not met first."""
     rows: Rows = [
         [
@@ -41,36 +40,36 @@ def findings_table(findings: Sequence[Finding]) -> str:
         for finding in sorted(findings, key=lambda one: one.met)
     ]
     text = [Cell(name, "text") for name in ("measured", "required", "what to do")]
-    return html_table(["condition", "", *text], rows)
+    return Table(["condition", "", *text], rows)
 
 
-def counts_table(counts: CountsByLevel) -> str:
+def counts_table(counts: CountsByLevel) -> Table:
     """How the planned ended, at three levels."""
     levels = {"queries": counts.queries, "samples": counts.samples, "requests": counts.requests}
     rows = [
         [name, *(say_count(getattr(level, column)) for column in _COUNTS)]
         for name, level in levels.items()
     ]
-    return html_table(["", *(name.replace("_", " ") for name in _COUNTS)], rows)
+    return Table(["", *(name.replace("_", " ") for name in _COUNTS)], rows)
 
 
-def distributions_table(series: SeriesSummary) -> str:
+def distributions_table(series: SeriesSummary) -> list[Block]:
     """Every measured time of a series, exact."""
     measured = [("latency", series.latency_ns)] if series.latency_ns else []
     measured += [(figure.label, found) for figure, found in measured_times(series)]
     rows = [[title, *_quantiles(found)] for title, found in measured]
-    found_table = html_table(["", *(name.replace("_", ".") for name in _QUANTILES)], rows)
+    found_table = Table(["", *(name.replace("_", ".") for name in _QUANTILES)], rows)
     if series.hop_error_ns is None:
-        return found_table
-    bar = escape(say_ns(series.hop_error_ns))
-    return f"{found_table}<p>To the SUT and back from it: over two clocks, ± {bar}.</p>"
+        return [found_table]
+    error = say_ns(series.hop_error_ns)
+    return [found_table, Paragraph(f"To the SUT and back from it: over two clocks, ± {error}.")]
 
 
 def _quantiles(found: Distribution) -> list[str]:
     return [say_ns(getattr(found, name)) for name in _QUANTILES]
 
 
-def series_table(series: Sequence[SeriesSummary]) -> str:
+def series_table(series: Sequence[SeriesSummary]) -> Table:
     """A row a series."""
     rows: Rows = [
         [
@@ -85,10 +84,10 @@ def series_table(series: Sequence[SeriesSummary]) -> str:
         for one in series
     ]
     head = ["series", "verdict", "samples completed", "queries/s", "p50", "p99"]
-    return html_table([*head, Cell("why not", "text")], rows)
+    return Table([*head, Cell("why not", "text")], rows)
 
 
-def suts_table(suts: Sequence[SutSummary]) -> str:
+def suts_table(suts: Sequence[SutSummary]) -> Table:
     """A row a SUT: what it says it is, and what was measured of it."""
     rows = [
         [
@@ -104,30 +103,35 @@ def suts_table(suts: Sequence[SutSummary]) -> str:
         for sut in suts
     ]
     head = ["SUT", "says it is", "completed", "unanswered", "samples/s", "p50", "p99", "largest"]
-    return html_table(head, rows)
+    return Table(head, rows)
 
 
-def hop_bar(series: SeriesSummary) -> str:
-    """The mean time of each hop as a bar, with its key."""
+def hop_bar(series: SeriesSummary) -> Bar:
+    """The mean time of each hop as a bar; empty where nothing was answered."""
     # the service time is the sum of what follows it, where the SUT told that
     names = [name for name in HOP_NAMES if name != "service_ns" or series.network_ns is None]
-    means = {name: found.mean for name in names if (found := getattr(series, name)) and found.mean}
-    whole = sum(max(0, mean) for mean in means.values())
+    means = {
+        name: max(0, found.mean)
+        for name in names
+        if (found := getattr(series, name)) and found.mean
+    }
+    whole = sum(means.values())
     if whole <= 0:
-        return ""
-    bar, key = [], []
-    for place, name in enumerate(HOP_NAMES):
-        if name not in means:
-            continue
-        colour, share = COLOURS[place], 100 * max(0, means[name]) / whole
-        said = f"{HOP_NAMES[name]} {say_ns(means[name])} ({share:.3g} %)"
-        bar.append(f'<div style="width:{share:.3f}%;background:{colour}"></div>')
-        key.append(f'<span class="key" style="background:{colour}"></span>{escape(said)}')
-    return f'<div class="hops">{"".join(bar)}</div><p>{"".join(key)}</p>'
+        return Bar([])
+    return Bar(
+        [
+            Part(
+                f"{HOP_NAMES[name]} {say_ns(mean)} ({100 * mean / whole:.3g} %)",
+                mean / whole,
+                HOP_COLOURS[name],
+            )
+            for name, mean in means.items()
+        ]
+    )
 
 
-def identity_tables(summary: Summary) -> list[tuple[str, str, str]]:
-    """``(title, plain words, HTML)`` of what makes the run repeatable."""
+def identity_tables(summary: Summary) -> list[tuple[str, str, list[Block]]]:
+    """``(title, plain words, blocks)`` of what makes the run repeatable."""
     data = summary.dataset
     hashes = {
         "plan hash": summary.plan_hash,
@@ -152,21 +156,21 @@ def identity_tables(summary: Summary) -> list[tuple[str, str, str]]:
             "Plan and seeds",
             "Equal plan hashes are the same traffic, query by query; equal workload hashes make "
             "runs comparable. The seeds and settings make this run again.",
-            _pairs(hashes),
+            [_pairs(hashes)],
         ),
         (
             "Environment",
             "Where the load came from. A frequency governor other than performance lets "
             "latencies wander.",
-            _pairs(summary.environment) + (html_table([], workers) if workers else ""),
+            [_pairs(summary.environment), Table([], workers)],
         ),
-        ("Settings", "", folded("Every setting", _pairs(summary.settings))),
+        ("Settings", "", [folded("Every setting", _pairs(summary.settings))]),
     ]
 
 
-def _pairs(values: dict[str, str] | dict[str, object]) -> str:
+def _pairs(values: dict[str, str] | dict[str, object]) -> Table:
     rows: Rows = [[name, Cell(_said(value), "text")] for name, value in values.items()]
-    return html_table([], rows)
+    return Table([], rows)
 
 
 def _said(value: object) -> str:

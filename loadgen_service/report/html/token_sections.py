@@ -9,7 +9,7 @@ from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.summary.parts import SeriesSummary
 from loadgen_service.report.formatting import say_count, say_ns, say_rate
 from loadgen_service.report.html import plots
-from loadgen_service.report.html.page import Page, html_table, tiles
+from loadgen_service.report.html.page import Page, Table, Tiles
 from loadgen_service.report.timeline import SeriesTraces
 
 QUANTILES: Final = ("min", "mean", "p50", "p90", "p99", "max")
@@ -21,7 +21,7 @@ def token_sections(page: Page, series: SeriesSummary, traces: SeriesTraces) -> N
         return
     page.section(
         "Tokens",
-        tiles(_boxes(series, series.streams)),
+        Tiles(_boxes(series, series.streams)),
         _times(series, series.streams),
         _counts(series.streams),
         words="An answer came token by token. The first token counts from the instant at which the "
@@ -55,7 +55,7 @@ def _first_token_ns(series: SeriesSummary) -> Distribution | None:
     return series.tokens.ttft_ns if series.tokens else series.first_response_ns
 
 
-def _times(series: SeriesSummary, streams: StreamFigures) -> str:
+def _times(series: SeriesSummary, streams: StreamFigures) -> Table:
     named = (
         ("time to first token", _first_token_ns(series)),
         ("time per token", series.tokens.tpot_ns if series.tokens else None),
@@ -66,10 +66,10 @@ def _times(series: SeriesSummary, streams: StreamFigures) -> str:
         for name, found in named
         if found
     ]
-    return html_table(["", *QUANTILES], rows) if rows else ""
+    return Table(["", *QUANTILES], rows)
 
 
-def _counts(streams: StreamFigures) -> str:
+def _counts(streams: StreamFigures) -> Table:
     counted = ", ".join(f"{say_count(n)} by {who}" for who, n in streams.counted_by.items())
     named = (
         (f"output tokens a request (counted {counted})", streams.output_tokens),
@@ -80,4 +80,4 @@ def _counts(streams: StreamFigures) -> str:
         for name, found in named
         if found
     ]
-    return html_table(["", *QUANTILES], rows) if rows else ""
+    return Table(["", *QUANTILES], rows)
