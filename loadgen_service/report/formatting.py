@@ -17,6 +17,7 @@ __all__ = [
     "say_count",
     "say_figure",
     "say_metric",
+    "say_metric_parts",
     "say_ns",
     "say_peak",
     "say_rate",
@@ -86,6 +87,18 @@ def say_metric(metric: Metric | None) -> str:
     if metric.unit == "ns":
         return f"{name} {say_ns(int(metric.value))}"
     return f"{name.removesuffix(' per second')} {say_rate(metric.value)}/s"
+
+
+def say_metric_parts(metric: Metric) -> tuple[str, str]:
+    """``(what it is, its value)``: the name says what is counted, the value has its unit."""
+    name = metric.name.replace("_", " ").replace(" per second", " a second")
+    if metric.name == "completed_qps":
+        name = "completed queries a second"
+    if metric.value is None:
+        return name, "unknown"
+    if metric.unit == "ns":
+        return name, say_ns(int(metric.value))
+    return name, f"{say_rate(metric.value)}/s"
 
 
 def say_peak(summary: Summary) -> str:

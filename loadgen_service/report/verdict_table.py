@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rich import box
@@ -47,10 +47,39 @@ def row(summary: Summary) -> tuple[str, ...]:
 
 
 def print_table(console: Console, summaries: Sequence[Summary], title: str = "") -> None:
-    """Draw the table, and below it every finding that was not met with what to do."""
-    console.print(draw_rows(COLUMNS, [row(summary) for summary in summaries], title))
+    """Draw the table, and below it every finding that was not met with what to do.
+
+    Where the console is narrower than ``LOG_WIDTH``, the cells of a run stand below each other:
+    no column is ever left out.
+    """
+    print_rows(console, COLUMNS, [row(summary) for summary in summaries], title)
     for line in complaints(summaries):
         console.print(line, markup=False, highlight=False)
+
+
+def print_rows(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
+) -> None:
+    """Draw the cells as a table, or below each other where the console is narrow."""
+    if console.width >= LOG_WIDTH:
+        console.print(draw_rows(columns, rows, title))
+        return
+    for line in stacked(columns, rows, title):
+        console.print(line, highlight=False)
+
+
+def stacked(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = ""
+) -> Iterator[str]:
+    """Lines for a narrow console: a run's name and verdict, its number, then its other cells."""
+    if title:
+        yield escape(title)
+    left = _LEFT + len(columns) - len(COLUMNS)
+    for cells in rows:
+        *names, verdict, measured = cells[:left]
+        yield f"{escape(' '.join(names))}: {_coloured(verdict)}, {escape(measured)}"
+        pairs = zip(columns[left:], cells[left:], strict=True)
+        yield "  " + escape(", ".join(f"{name} {cell}" for name, cell in pairs))
 
 
 def draw_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:

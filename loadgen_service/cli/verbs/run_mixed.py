@@ -72,11 +72,11 @@ def _tell(ended: Ended, as_json: bool) -> int:
 def print_mixed(mixed: MixedSummary) -> None:
     """The table of the streams, and why they are not VALID."""
     from loadgen_service.report.html.mixed_page import reasons, remarks, stream_row
-    from loadgen_service.report.verdict_table import COLUMNS, draw_rows, stdout_console
+    from loadgen_service.report.verdict_table import COLUMNS, print_rows, stdout_console
 
     console = stdout_console()
     # its model stands in the report; here a row must fit a terminal
     rows = [(name, *cells) for name, _, *cells in map(stream_row, mixed.streams)]
-    console.print(draw_rows(("stream", *COLUMNS), rows))
+    print_rows(console, ("stream", *COLUMNS), rows)
     for line in [*reasons(mixed), *remarks(mixed)]:
         console.print(line, markup=False, highlight=False)

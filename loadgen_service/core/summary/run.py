@@ -43,7 +43,7 @@ from loadgen_service.core.verdict.findings.cpu_contention import contention_note
 from loadgen_service.core.verdict.findings.finding import Finding
 from loadgen_service.core.verdict.findings.official import disagreements
 from loadgen_service.core.verdict.findings.resent import resent_notes
-from loadgen_service.core.verdict.judge import Verdict, series_facts
+from loadgen_service.core.verdict.judge import Verdict, by_cause, series_facts
 
 SUMMARY_VERSION: Final[Literal[1]] = 1
 
@@ -333,7 +333,7 @@ def _joined_findings(judged: Sequence[SeriesSummary]) -> list[Finding]:
             known = joined.setdefault(finding.name, finding)
             if known.met and not finding.met:
                 joined[finding.name] = finding
-    return list(joined.values())
+    return list(by_cause(list(joined.values())))
 
 
 def _added(levels: Sequence[CountsByLevel]) -> CountsByLevel:

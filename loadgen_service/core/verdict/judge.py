@@ -6,7 +6,9 @@ Where nothing is judged both are None, with the reason. Measures nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from loadgen_service.core.facts.run import RunFacts, SeriesFacts
 from loadgen_service.core.figures.series import SeriesFigures
@@ -22,6 +24,25 @@ from loadgen_service.core.verdict.findings import (
     tokens,
 )
 from loadgen_service.core.verdict.findings.finding import Finding
+
+
+CAUSES: Final = (
+    "interrupted",
+    "worker_lost",
+    "accounting",
+    "official_errors",
+    "token_answers",
+    "error_budget",
+    "generator_late",
+    "late_start",
+    "blocked",
+    "latency",
+    "ttft",
+    "tpot",
+)
+"""Findings in the order of cause and effect: an earlier one may explain those behind it."""
+_RANK: Final = {name: rank for rank, name in enumerate(CAUSES)}
+_LIMITS: Final = ("latency", "ttft", "tpot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +66,12 @@ def judge(settings: Settings, plan: SeriesPlan, figures: SeriesFigures, facts: R
         return Verdict(None, None, (), "warm-up: not judged", "warm-up: not judged")
     series = series_facts(facts, plan.spec.index)
     conditions, note = _loadgen_part(settings, plan, figures)
-    findings = (
+    found = (
         *conditions,
         *_service_part(settings, plan, figures, facts, series, conditions),
         *official.official_findings(settings, plan, figures, facts),
     )
+    findings = by_cause(found)
     failed = [finding for finding in findings if not finding.met]
     own = [finding for finding in conditions if finding.source == "loadgen"]
     return Verdict(
@@ -57,10 +79,29 @@ def judge(settings: Settings, plan: SeriesPlan, figures: SeriesFigures, facts: R
         valid=not failed,
         findings=findings,
         invalid_reason="; ".join(
-            f"{finding.name}: {finding.measured}, required {finding.required}" for finding in failed
+            f"{finding.name}: {finding.measured}, required {finding.required}"
+            for finding in failed
+            if not _follows(finding, failed)
         ),
         loadgen_note=note,
     )
+
+
+def by_cause(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings that are not met first, each before those that it may have caused.
+
+    ``early_stopping`` gives no advice of its own where a limit was missed: more queries do not
+    help a system that is too slow.
+    """
+    failed = [finding for finding in findings if not finding.met]
+    ordered = sorted(findings, key=lambda one: (one.met, _RANK.get(one.name, len(_RANK))))
+    return tuple(
+        replace(finding, advice="") if _follows(finding, failed) else finding for finding in ordered
+    )
+
+
+def _follows(finding: Finding, failed: Sequence[Finding]) -> bool:
+    return finding.name == "early_stopping" and any(one.name in _LIMITS for one in failed)
 
 
 def series_facts(facts: RunFacts, series_index: int) -> SeriesFacts:

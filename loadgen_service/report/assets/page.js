@@ -92,7 +92,7 @@
       value: (_, value) => say(unit)(value), spanGaps: !!series.gaps, points: { show: false } };
     if (series.style === "dash") drawn.dash = [7, 5];
     if (series.style === "points") Object.assign(drawn, {
-      paths: () => null, points: { show: true, size: 6, fill: color } });
+      paths: () => null, points: { show: true, size: 10, fill: color } });
     if (series.style === "dots") drawn.points = { show: true, size: 6, fill: color };
     if (series.style === "steps") drawn.paths = uPlot.paths.stepped({ align: 1 });
     if (series.style === "bars") Object.assign(drawn, {

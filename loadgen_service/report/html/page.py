@@ -110,10 +110,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that scrolls inside itself where it is too wide; the first column is to the left."""
+    """A table that scrolls inside itself where it is too wide; the first column is to the left.
+
+    ``kind``: "stacked", where a narrow screen shows the cells of a row below each other.
+    """
 
     head: Sequence[str | Cell]
     rows: Sequence[Sequence[str | Cell]]
+    kind: str = ""
     block: ClassVar[str] = "table"
 
     def __bool__(self) -> bool:

@@ -9,19 +9,30 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.core.records.columns import CODE_BROKEN_CONNECTION
+from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.summary.parts import SeriesSummary, SutSummary
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.errors import UserError
 from loadgen_service.report.formatting import (
     say_count,
-    say_metric,
+    say_metric_parts,
     say_ns,
     say_peak,
     say_rate,
     say_verdict,
 )
 from loadgen_service.report.html import plots
-from loadgen_service.report.html.page import Badge, Bullets, Page, Paragraph, Table, Tiles
+from loadgen_service.report.html.page import (
+    Badge,
+    Block,
+    Bullets,
+    Page,
+    Paragraph,
+    Plot,
+    Table,
+    Tiles,
+    folded,
+)
 from loadgen_service.report.html.scraped_section import scraped_section
 from loadgen_service.report.html.sequence_section import sequence_section
 from loadgen_service.report.html.tables import (
@@ -33,7 +44,7 @@ from loadgen_service.report.html.tables import (
     series_table,
     suts_table,
 )
-from loadgen_service.report.html.token_sections import token_sections
+from loadgen_service.report.html.token_sections import token_sections, token_tiles
 from loadgen_service.report.records_reader import main_series
 from loadgen_service.report.server_stats import (
     HEAD,
@@ -47,14 +58,20 @@ from loadgen_service.report.timeline import SeriesTraces, read_traces
 REPORT_FILE: Final = "report.html"
 
 
+SUTS_NAMED: Final = 4
+
+
 def render_html(summary: Summary, directory: Path) -> str:
     """The whole file; ``directory`` holds records.parquet. Bounded in size and memory."""
     series = main_series(summary)
     page = Page(f"{say_verdict(summary.valid, summary.state)} {summary.scenario} {summary.run_id}")
-    _head(page, summary)
+    traces, missing = _traces(directory, series)
+    _head(page, summary, series, traces)
     _reasons(page, summary)
-    if series:
-        _measured(page, summary, series, directory)
+    if missing:
+        page.section("Records", Paragraph(f"The plots are missing: {missing}"))
+    if series and traces:
+        _measured(page, summary, series, traces)
     scraped_section(page, summary, directory)
     _notes(page, summary)
     for title, words, blocks in identity_tables(summary):
@@ -62,52 +79,96 @@ def render_html(summary: Summary, directory: Path) -> str:
     return page.html()
 
 
-def _head(page: Page, summary: Summary) -> None:
+def _traces(directory: Path, series: SeriesSummary | None) -> tuple[SeriesTraces | None, str]:
+    """What the plots draw, or why there is nothing to draw."""
+    if series is None:
+        return None, ""
+    try:
+        return read_traces(directory, series), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _head(
+    page: Page, summary: Summary, series: SeriesSummary | None, traces: SeriesTraces | None
+) -> None:
     model = str(summary.settings.get("model") or "-")
-    verdict = say_verdict(summary.valid, summary.state)
-    because = [f"because {summary.invalid_reason}"] if summary.invalid_reason else []
-    latency, samples = summary.latency_ns, summary.counts.samples
-    missed = samples.failed + samples.timed_out + samples.lost
-    boxes = [("measured", say_metric(summary.metric))] if summary.metric else []
-    if peak := say_peak(summary):
-        boxes.insert(0, ("found", peak))
-    boxes += [(name, f"{value:.4g}") for name, value in (summary.accuracy or {}).items()]
-    if latency:
-        boxes += [("median latency", say_ns(latency.p50)), ("p99 latency", say_ns(latency.p99))]
-    boxes += [
-        ("queries/s completed", say_rate(summary.completed_qps)),
-        ("samples completed", say_count(samples.completed)),
-        ("failed, timed out, lost", say_count(missed)),
-    ]
+    failed = [finding for finding in summary.findings if not finding.met]
+    said = [f"{one.name}: {one.measured}; required {one.required}" for one in failed]
+    if not said and summary.invalid_reason:
+        said = [summary.invalid_reason]
     page.section(
         f"{summary.scenario}, {summary.mode}: model {model}",
-        Badge(verdict),
-        *(Paragraph(line) for line in because),
+        Badge(say_verdict(summary.valid, summary.state)),
+        Paragraph(_asked(summary, series)),
+        Bullets(said),
+        Tiles(_boxes(summary, series)),
+        page.plot(_tail(summary, series, traces)) if series and traces else None,
         Paragraph(
             f"Run {summary.run_id}, started {summary.started_at or 'never'}. "
             f"LoadGen's own verdict: {say_verdict(summary.loadgen_valid)}"
             + (f" ({summary.loadgen_note})." if summary.loadgen_note else ".")
         ),
-        Tiles(boxes),
     )
 
 
+def _boxes(summary: Summary, series: SeriesSummary | None) -> list[tuple[str, str]]:
+    latency, samples = summary.latency_ns, summary.counts.samples
+    boxes = [say_metric_parts(summary.metric)] if summary.metric else []
+    if peak := say_peak(summary):
+        boxes.insert(0, ("found", peak))
+    boxes += [(name, f"{value:.4g}") for name, value in (summary.accuracy or {}).items()]
+    if series and series.streams:
+        boxes += token_tiles(series, series.streams)
+    if latency:
+        boxes += [("median latency", say_ns(latency.p50)), ("p99 latency", say_ns(latency.p99))]
+    if not summary.metric or summary.metric.unit == "ns":
+        boxes.append(("completed queries a second", f"{say_rate(summary.completed_qps)}/s"))
+    boxes += [
+        ("samples completed", say_count(samples.completed)),
+        (
+            "samples failed, timed out or lost",
+            say_count(samples.failed + samples.timed_out + samples.lost),
+        ),
+    ]
+    return boxes
+
+
+def _asked(summary: Summary, series: SeriesSummary | None) -> str:
+    """What was measured, at which load, under which limit, for how long."""
+    settings = summary.settings
+    suts = ", ".join(sut.address for sut in summary.suts[:SUTS_NAMED])
+    more = len(summary.suts) - SUTS_NAMED
+    said = [f"SUT {suts}" + (f" and {more} more" if more > 0 else "")] if suts else []
+    row = SCENARIOS.get(summary.scenario)
+    load = row.load_settings if row else ()
+    asked = (*(["target_qps"] if row and row.due == "arrivals" else []), *load)
+    for name in asked:
+        if settings.get(name):
+            said.append(f"{name.replace('_', ' ')} {settings[name]}")
+    limit_ns = _limit_ns(summary)
+    if limit_ns:
+        said.append(f"limit {say_ns(limit_ns)}")
+    if series:
+        said.append(f"measured for {say_ns(series.elapsed_ns)}")
+    return "; ".join(said) + "." if said else ""
+
+
 def _reasons(page: Page, summary: Summary) -> None:
+    failed = [finding for finding in summary.findings if not finding.met]
+    met = [finding for finding in summary.findings if finding.met]
     if summary.findings:
         page.section(
             "Why this verdict",
-            findings_table(summary.findings),
-            words="Every condition that was judged. The run is VALID only if all of them are met; "
-            "those that were not come first, with what to do about them.",
+            findings_table(failed),
+            folded(f"{len(met)} conditions that were met", findings_table(met)) if met else None,
+            words="Every condition that was judged. The run is VALID only if all of them are met. "
+            "A condition that was not met comes with what to do about it; the first may have "
+            "caused those below it.",
         )
 
 
-def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Path) -> None:
-    try:
-        traces = read_traces(directory, series)
-    except UserError as error:
-        page.section("Records", Paragraph(f"The plots are missing: {error}"))
-        return
+def _measured(page: Page, summary: Summary, series: SeriesSummary, traces: SeriesTraces) -> None:
     if len(summary.series) > 1:
         page.section(
             "Series",
@@ -115,8 +176,8 @@ def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Pa
             words=f"The run had several. What follows is of series {series.series_index}, "
             f"{series.name or series.kind}.",
         )
-    _latency(page, summary, series, traces)
     token_sections(page, series, traces)
+    _latency(page, summary, series, traces)
     sequence_section(page, series)
     _schedule(page, series, traces)
     _hops(page, series, traces)
@@ -125,17 +186,26 @@ def _measured(page: Page, summary: Summary, series: SeriesSummary, directory: Pa
     _failures(page, series, traces)
 
 
-def _latency(page: Page, summary: Summary, series: SeriesSummary, traces: SeriesTraces) -> None:
-    limit = next((f.required for f in series.findings if f.name == "latency"), "")
-    limit_ns = _limit_ns(summary) if limit else None
-    curve = plots.tail_plot(
-        [(f"{series.latency_unit} latency", traces.latency)], limit_ns, _percentile(series)
+def _tail(summary: Summary, series: SeriesSummary, traces: SeriesTraces) -> Plot:
+    return plots.tail_plot(
+        [(f"{series.latency_unit} latency", traces.latency)],
+        _judged_limit_ns(summary, series),
+        _percentile(series),
     )
+
+
+def _judged_limit_ns(summary: Summary, series: SeriesSummary) -> int | None:
+    judged = any(finding.name == "latency" for finding in series.findings)
+    return _limit_ns(summary) if judged else None
+
+
+def _latency(page: Page, summary: Summary, series: SeriesSummary, traces: SeriesTraces) -> None:
+    limit_ns = _judged_limit_ns(summary, series)
     page.section(
         "Latency",
-        page.plot(curve),
         *distributions_table(series),
-        words="Which share of answers took at least so long. Read it from the left: at p99 one "
+        words="The plot at the top of the page shows which share of answers took at least so "
+        "long. Read it from the left: at p99 one "
         "answer in a hundred took longer. Both axes are logarithmic, and every one of the "
         "longest 300 latencies is a point, the very last included. Time counts from the instant "
         "at which the query was due, so a stall shows in full. Only answered ones are drawn.",
@@ -207,7 +277,7 @@ def _server_statistics(page: Page, series: SeriesSummary) -> None:
 
 
 def _systems(page: Page, series: SeriesSummary, traces: SeriesTraces) -> None:
-    parts = [suts_table(series.suts)]
+    parts: list[Block] = [suts_table(series.suts)]
     words = "The system under test as it names itself, and what was measured of it."
     if len(traces.suts) > 1:
         names = {sut.sut_index: _short(sut) for sut in series.suts}

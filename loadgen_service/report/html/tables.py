@@ -40,7 +40,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
         for finding in sorted(findings, key=lambda one: one.met)
     ]
     text = [Cell(name, "text") for name in ("measured", "required", "what to do")]
-    return Table(["condition", "", *text], rows)
+    return Table(["condition", "", *text], rows, "stacked")
 
 
 def counts_table(counts: CountsByLevel) -> Table:

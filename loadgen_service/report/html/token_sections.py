@@ -9,7 +9,7 @@ from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.summary.parts import SeriesSummary
 from loadgen_service.report.formatting import say_count, say_ns, say_rate
 from loadgen_service.report.html import plots
-from loadgen_service.report.html.page import Page, Table, Tiles
+from loadgen_service.report.html.page import Page, Table
 from loadgen_service.report.timeline import SeriesTraces
 
 QUANTILES: Final = ("min", "mean", "p50", "p90", "p99", "max")
@@ -21,7 +21,6 @@ def token_sections(page: Page, series: SeriesSummary, traces: SeriesTraces) -> N
         return
     page.section(
         "Tokens",
-        Tiles(_boxes(series, series.streams)),
         _times(series, series.streams),
         _counts(series.streams),
         words="An answer came token by token. The first token counts from the instant at which the "
@@ -37,7 +36,8 @@ def token_sections(page: Page, series: SeriesSummary, traces: SeriesTraces) -> N
     )
 
 
-def _boxes(series: SeriesSummary, streams: StreamFigures) -> list[tuple[str, str]]:
+def token_tiles(series: SeriesSummary, streams: StreamFigures) -> list[tuple[str, str]]:
+    """What a language model is judged by, for the head of the page."""
     first = _first_token_ns(series)
     boxes = [("median time to first token", say_ns(first.p50))] if first else []
     if series.tokens and series.tokens.tpot_ns:

@@ -24,7 +24,7 @@ class Finding:
     source: Literal["loadgen", "service"] = "service"
 
 
-_STEPS: Final = ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "us"))
+_STEPS: Final = ((NS_PER_S, "s"), (NS_PER_MS, "ms"), (NS_PER_US, "µs"))
 
 
 def say_ns(duration_ns: int | None) -> str:

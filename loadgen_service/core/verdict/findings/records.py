@@ -52,9 +52,10 @@ def error_budget(settings: Settings, figures: SeriesFigures, facts: SeriesFacts)
     return Finding(
         name="error_budget",
         met=met,
-        measured=f"{share:.4g} of {say_count(counts.issued, 'sample')} ({counts.failed} failed, "
-        f"{counts.timed_out} timed out, {counts.lost} lost){_most_frequent(facts.errors)}",
-        required=f"<= {settings.error_budget:.4g}",
+        measured=f"{counts.unanswered} of {say_count(counts.issued, 'sample')} "
+        f"({100 * share:.4g} %) without a good answer: {counts.failed} failed, "
+        f"{counts.timed_out} timed out, {counts.lost} lost{_most_frequent(facts.errors)}",
+        required=f"<= {100 * settings.error_budget:.4g} %",
         advice=""
         if met
         else compression_advice(settings, figures, facts.errors) or _error_advice(figures),
@@ -74,7 +75,7 @@ def _error_advice(figures: SeriesFigures) -> str:
         return "lower the load, look at the SUT, or raise --timeout-ms; queries are never retried"
     if counts.lost > counts.failed:
         return "see the worker that was lost; its requests are never given to another"
-    return "mend what the message names; queries are never retried. --error-budget allows a share"
+    return "fix the reported error; queries are never retried. --error-budget allows a share"
 
 
 def workers_lost(facts: SeriesFacts) -> Finding:
