@@ -331,7 +331,7 @@ def test_a_run_without_the_series_facts_is_a_mistake_of_the_caller() -> None:
 
 def test_quantities_are_said_in_the_unit_that_suits_them() -> None:
     said = [say_ns(n) for n in (None, 0, 999, 1500, 12_500_000, 3_330_000_000)]
-    assert said == ["none", "0 ns", "999 ns", "1.5 us", "12.5 ms", "3.33 s"]
+    assert said == ["none", "0 ns", "999 ns", "1.5 µs", "12.5 ms", "3.33 s"]
     assert say_percentile(99.9 * 0.01) == "p99.9"
     assert (say_count(1, "query", "queries"), say_count(2, "sample")) == ("1 query", "2 samples")
 

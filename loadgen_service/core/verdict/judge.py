@@ -25,7 +25,6 @@ from loadgen_service.core.verdict.findings import (
 )
 from loadgen_service.core.verdict.findings.finding import Finding
 
-
 CAUSES: Final = (
     "interrupted",
     "worker_lost",
@@ -94,10 +93,11 @@ def by_cause(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     help a system that is too slow.
     """
     failed = [finding for finding in findings if not finding.met]
-    ordered = sorted(findings, key=lambda one: (one.met, _RANK.get(one.name, len(_RANK))))
-    return tuple(
+    ordered = sorted(failed, key=lambda one: _RANK.get(one.name, len(_RANK)))
+    explained = [
         replace(finding, advice="") if _follows(finding, failed) else finding for finding in ordered
-    )
+    ]
+    return (*explained, *(finding for finding in findings if finding.met))
 
 
 def _follows(finding: Finding, failed: Sequence[Finding]) -> bool:

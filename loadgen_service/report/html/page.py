@@ -26,9 +26,6 @@ LIMIT_COLOUR: Final = "limit"
 """Only limits, and what broke one, are drawn in it."""
 FAINT_COLOUR: Final = "faint"
 
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""Said to the browser, so that the page cannot ask any network for anything."""
-
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -247,7 +244,6 @@ class Page:
             .render(
                 title=self.title,
                 blocks=self._blocks,
-                policy=_POLICY,
                 styles=[_asset("uPlot.min.css"), _asset("page.css")],
                 data=Markup(data),
                 scripts=[_asset("uPlot.iife.min.js"), _asset("page.js")],
