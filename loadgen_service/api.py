@@ -61,16 +61,15 @@ class Report:
 
 def open_run(directory: str | Path) -> Report:
     """A finished run directory. Raises UserError naming what is missing."""
-    import yaml
-
     from loadgen_service.cli.verbs.report import read_summary
+    from loadgen_service.plain_yaml import load_yaml
 
     folder = Path(directory).expanduser()
     summary = read_summary(folder)
     path = folder / "settings.yaml"
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        settings = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         settings = None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: missing or damaged; name the directory of a finished run")

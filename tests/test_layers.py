@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "loadgen_service.errors": set(),
     "loadgen_service.checksums": {"loadgen_service.atomic_file", "loadgen_service.errors"},
     "loadgen_service.version": set(),
+    "loadgen_service.plain_yaml": set(),
     "loadgen_service.atomic_file": set(),
     "loadgen_service.core": {"loadgen_service.errors"},
     "host_tuning": set(),
@@ -47,6 +48,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.errors",
     },
     "loadgen_service.compare": {
+        "loadgen_service.plain_yaml",
         "loadgen_service.checksums",
         "loadgen_service.core",
         "loadgen_service.errors",
@@ -64,6 +66,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_proto",
     },
     "loadgen_service.web": {
+        "loadgen_service.plain_yaml",
         "loadgen_service.version",  # on the page and in the metrics
         "loadgen_service.core",
         "loadgen_service.errors",
@@ -87,6 +90,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "loadgen_service.fleet": {"loadgen_service.core", "loadgen_service.errors"},
     "loadgen_service.cli": {
+        "loadgen_service.plain_yaml",
         "loadgen_service.checksums",
         "loadgen_service.atomic_file",
         "loadgen_service.version",
@@ -107,6 +111,7 @@ LAYERS: dict[str, set[str]] = {
     "loadgen_service.__main__": {"loadgen_service.cli"},
     "loadgen_service": {"loadgen_service.api", "loadgen_service.version"},
     "loadgen_service.api": {
+        "loadgen_service.plain_yaml",
         "loadgen_service.core",
         "loadgen_service.errors",
         "loadgen_service.report",

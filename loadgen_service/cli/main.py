@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+from loadgen_service.cli.safe_streams import safe_streams
 from loadgen_service.errors import LoadgenError
 
 VERBS: Final[dict[str, str]] = {
@@ -37,7 +38,11 @@ CRASHED: Final = 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with safe_streams():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if arguments else 2

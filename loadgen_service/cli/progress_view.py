@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadgen_service.cli import progress_lines
+from loadgen_service.core.printable import printable
 
 _BAR_WIDTH: Final = 60
 _COUNTED: Final = frozenset({"elapsed", "issued", "completed", "outstanding", "failed"})
@@ -81,7 +82,7 @@ class LiveView:
 
     def say(self, line: str) -> None:
         """One line above the panel."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(printable(line), markup=False, highlight=False)
 
     def close(self) -> None:
         """Remove the panel."""
@@ -95,7 +96,7 @@ def panel(status: pb.RunStatus) -> RenderableType:
     if status.streams:
         return Group(*(panel(one) for one in status.streams))
     head = Text.assemble(
-        (progress_lines.title(status), "bold"), "  ", progress_lines.state_words(status)
+        (printable(progress_lines.title(status)), "bold"), "  ", progress_lines.state_words(status)
     )
     parts: list[RenderableType] = [head]
     behind = progress_lines.share(status)

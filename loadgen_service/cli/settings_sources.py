@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -20,6 +19,7 @@ from loadgen_service.cli.flags import did_you_mean, flag_of, is_list, literal_ch
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 from loadgen_service.mlperf.conf.settings import mlperf_layers
+from loadgen_service.plain_yaml import YamlTrouble, load_yaml
 
 ENVIRONMENT_PREFIX = "LOADGEN_"
 
@@ -117,11 +117,10 @@ def load_mapping(path: str) -> dict[str, object]:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise SettingsError(f"--config {path}: {reason}") from None
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise SettingsError(f"--config {path}{where}: not valid YAML") from None
+        content = load_yaml(text)
+    except YamlTrouble as error:
+        where = f":{error.line}" if error.line else ""
+        raise SettingsError(f"--config {path}{where}: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

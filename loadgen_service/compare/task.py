@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadgen_service.core.scenarios import ScenarioName
 from loadgen_service.errors import SettingsError
+from loadgen_service.plain_yaml import YamlTrouble, load_yaml
 
 SUFFIX: Final = ".yaml"
 
@@ -80,9 +80,9 @@ def load_task(name: str) -> Task:
     else:
         text = _read(name)
     try:
-        return Task.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise SettingsError(f"task {name}: not valid YAML") from None
+        return Task.model_validate(load_yaml(text))
+    except YamlTrouble as error:
+        raise SettingsError(f"task {name}: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -11,6 +11,7 @@ from loadgen_service.core.figures.bursts import BurstFigures
 from loadgen_service.core.figures.sequences import SequenceFigures
 from loadgen_service.core.figures.streams import StreamFigures
 from loadgen_service.core.figures.tokens import TokenFigures
+from loadgen_service.core.printable import printable
 from loadgen_service.core.records.columns import CODE_BROKEN_CONNECTION
 from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.summary.parts import (
@@ -51,7 +52,7 @@ def render(summary: Summary) -> str:
     for series in summary.series:
         parts.append(_series(summary, series))
     parts += [scraped_lines(summary), _accuracy(summary), _notes(summary), _identity(summary)]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    return printable("\n\n".join("\n".join(part) for part in parts if part) + "\n")
 
 
 def _head(summary: Summary) -> list[str]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loadgen_service.core.printable import printable
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.report.formatting import say_count, say_metric, say_ns, say_peak, say_verdict
 
@@ -54,7 +55,7 @@ def print_table(console: Console, summaries: Sequence[Summary], title: str = "")
     """
     print_rows(console, COLUMNS, [row(summary) for summary in summaries], title)
     for line in complaints(summaries):
-        console.print(line, markup=False, highlight=False)
+        console.print(printable(line), markup=False, highlight=False)
 
 
 def print_rows(
@@ -84,7 +85,12 @@ def stacked(
 
 def draw_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     """Cells under ``columns``, the last of which are ``COLUMNS``; verdicts in their colours."""
-    drawn = Table(title=title or None, title_justify="left", pad_edge=False, box=box.SIMPLE_HEAD)
+    drawn = Table(
+        title=escape(printable(title)) or None,
+        title_justify="left",
+        pad_edge=False,
+        box=box.SIMPLE_HEAD,
+    )
     left = _LEFT + len(columns) - len(COLUMNS)
     for index, name in enumerate(columns):
         wraps = name == "measured"
@@ -97,7 +103,7 @@ def draw_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str 
     verdict = columns.index("verdict")
     for cells in rows:
         drawn.add_row(
-            *(_coloured(cell) if column == verdict else escape(cell)
+            *(_coloured(cell) if column == verdict else escape(printable(cell))
               for column, cell in enumerate(cells))
         )  # fmt: skip
     return drawn

@@ -100,18 +100,28 @@ class Access:
 
 
 def _names_loopback(headers: Mapping[str, str]) -> bool:
-    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:  # half an IPv6 address
+        return False
     return is_loopback(name)
 
 
 def _cross_site(headers: Mapping[str, str]) -> Refused | None:
     origin = headers.get("origin", "")
-    if origin and urlsplit(origin).netloc != headers.get("host", ""):
+    if origin and _authority(origin) != headers.get("host", ""):
         return Refused(403, "this was asked for by another site's page")
     kind = headers.get("content-type", "").partition(";")[0].strip()
     if kind != "application/json":
         return Refused(415, "send application/json")
     return None
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # half an IPv6 address: no page of ours
+        return None
 
 
 def session_in(cookies: str) -> str:

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
 
-import yaml
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from loadgen_service.core.printable import printable
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.errors import LoadgenError, UserError
+from loadgen_service.plain_yaml import YamlTrouble, load_yaml
 from loadgen_service.service.coordinator import Coordinator
 from loadgen_service.version import __version__
 from loadgen_service.web.access import COOKIE, Access, session_in
@@ -32,6 +33,9 @@ BODY_BYTES_MAX: Final = 1 << 20
 """Settings of a run take a few kB."""
 
 BODY_S: Final = 10.0
+
+YAML_CHARACTERS_MAX: Final = 32 << 10
+"""Read on the loop that serves everybody: milliseconds, a quarter of a second without libyaml."""
 
 WATCHERS_MAX: Final = 32
 """Pages that may follow at the same time."""
@@ -190,7 +194,7 @@ async def _loadgen_error(request: Request, error: Exception) -> Response:
 
 
 def _error(status_code: int, text: str) -> Response:
-    return JSONResponse({"error": text}, status_code=status_code)
+    return JSONResponse({"error": printable(text)}, status_code=status_code)
 
 
 def _asset(package: str, name: str) -> bytes:
@@ -219,12 +223,13 @@ async def _json(request: Request) -> dict[str, object]:
 
 def _settings(body: dict[str, object]) -> dict[str, object]:
     """The settings of the form's fields over those of its YAML box."""
+    text = str(body.get("yaml", "") or "")
+    if len(text) > YAML_CHARACTERS_MAX:
+        raise UserError(f"more settings: longer than {YAML_CHARACTERS_MAX} characters")
     try:
-        more = yaml.safe_load(str(body.get("yaml", "") or "")) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"more settings: not YAML{line}") from None
+        more = load_yaml(text) or {}
+    except YamlTrouble as error:
+        raise UserError(f"more settings: {error}") from None
     fields = body.get("settings", {})
     if not isinstance(more, dict) or not isinstance(fields, dict):
         raise UserError("settings: give names and values, such as target_qps: 100")

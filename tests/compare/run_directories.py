@@ -44,7 +44,9 @@ def offline_run(directory: Path, answers_a_second: int) -> Path:
     made = Series(Settings(scenario="offline", target_qps=400, min_duration_ms=2000))
     count = len(made.records["row"])
     step = 1_000_000_000 // answers_a_second
-    made.records["completed_ns"] = np.arange(1, count + 1, dtype=np.int64) * step
+    made.records["released_ns"] = made.records["issued_ns"] = np.zeros(count, dtype=np.int64)
+    done = np.arange(1, count + 1, dtype=np.int64) * step
+    made.records["completed_ns"] = made.records["first_response_ns"] = done
     return saved(made, directory, workload_hash="w")
 
 

@@ -22,6 +22,11 @@ from loadgen_service.web.server import WebServer, serve_web
 
 DEADLINE_S = 20.0
 
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+"""Three hundred bytes that name 387 million values."""
+
 
 async def ask(url: str, body: Any = None, **headers: str) -> tuple[int, str, dict[str, str]]:
     """Status, text and headers of one request."""
@@ -168,7 +173,24 @@ def test_runs_are_started_stopped_and_read_over_the_page(bench):
     ("body", "words"),
     [
         ({"settings": {"model": "m", "scenario": "sever"}}, "scenario"),
-        ({"yaml": "a: [1"}, "not YAML"),
+        ({"yaml": "a: [1"}, "not valid YAML at line"),
+        ({"yaml": BOMB}, "aliases written out"),
+        ({"yaml": "a: &a [*a]"}, "holds itself"),
+        ({"yaml": "[" * 5_000}, "not valid YAML"),
+        ({"yaml": "[" * 60 + "]" * 60}, "nested deeper"),
+        ({"yaml": "model: 2026-01-01"}, "is a date"),
+        ({"yaml": "model: !!set {a}"}, "is a set"),
+        ({"yaml": "model: !!binary aGVsbG8="}, "is a bytes"),
+        ({"yaml": "target_qps: .inf"}, "no finite number"),
+        ({"yaml": "1: 2"}, "is no text"),
+        ({"yaml": "target_qps: " + "9" * 5_000}, "cannot be read"),
+        ({"yaml": "model: 2026-13-45"}, "cannot be read"),
+        ({"yaml": "a: 1\n" * 10_000}, "longer than"),
+        ({"yaml": "model: \ud800"}, "more settings"),
+        ({"settings": {"model": "\ud800", "sut": ["grpc://\ud800:1"]}}, ""),
+        ({"settings": {"\ud800": 1}}, ""),
+        ({"settings": {"target_qps": float("inf")}}, ""),
+        ({"settings": {"target_qps": float("nan")}}, ""),
         ({"yaml": "- 1"}, "names and values"),
         ([], "not a JSON object"),
     ],
@@ -273,3 +295,50 @@ def test_bounds_are_edges_of_the_histogram():
     bounds = array(BOUNDS_NS)
     assert (bucket_indexes(bounds) + 1 == bucket_indexes(bounds + 1)).all()
     assert list(bounds) == sorted(set(BOUNDS_NS))
+
+
+RAW_HEADS = [
+    b"GET / HTTP/1.1\r\nHost: [\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    b"POST /api/runs HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://[\r\nContent-Length: 0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    b"GET /%ff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET /api/runs/%ed%a0%80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: loadgen_session=\xff\r\n\r\n",
+    b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("head", RAW_HEADS)
+def test_no_head_brings_a_traceback(bench, caplog, head):
+    async def test(bench: Any) -> None:
+        bench.service.tokens = TokenBook()
+        web = await opened(bench, embedded=False)
+        try:
+            port = int(web.page_url.rpartition(":")[2].strip("/"))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            answer = await asyncio.wait_for(reader.readline(), DEADLINE_S)
+            assert b" 500 " not in answer
+            writer.close()
+            assert (await ask(f"{web.page_url}healthz"))[0] == 200
+        finally:
+            await web.stop()
+
+    bench(test)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_token_of_half_a_character_is_only_wrong(bench):
+    async def test(bench: Any) -> None:
+        bench.service.tokens = TokenBook.of_secret("0123456789abcdef")
+        web = await opened(bench, embedded=False)
+        try:
+            status, text, _ = await ask(f"{web.page_url}login", {"token": "\ud800"})
+            assert (status, "not this service's token" in text) == (401, True)
+        finally:
+            await web.stop()
+
+    bench(test)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen_service.cli.flags import OneLineParser
+from loadgen_service.core.printable import printable
 from loadgen_service.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def write_file(name: str, text: str) -> Path:
     """Write one file of text. Raises UserError where the disk refuses."""
     path = Path(name)
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(printable(text), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name another file") from None
     return path

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadgen_service.core.printable import printable
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.mixed_streams import StreamSettings
 from loadgen_service.core.summary.mixed import MixedSummary, mixed_from_json
@@ -79,4 +80,4 @@ def print_mixed(mixed: MixedSummary) -> None:
     rows = [(name, *cells) for name, _, *cells in map(stream_row, mixed.streams)]
     print_rows(console, ("stream", *COLUMNS), rows)
     for line in [*reasons(mixed), *remarks(mixed)]:
-        console.print(line, markup=False, highlight=False)
+        console.print(printable(line), markup=False, highlight=False)

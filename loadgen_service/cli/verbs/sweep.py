@@ -24,6 +24,7 @@ from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.search.rate_sweep import SweepPoint, highest_valid, next_rate, parse_range
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, UserError
+from loadgen_service.plain_yaml import YamlTrouble, load_yaml
 
 if TYPE_CHECKING:
     from loadgen_service.cli.progress_view import View
@@ -88,7 +89,8 @@ def _claim(folder: Path, settings: Settings) -> None:
     path = folder / SETTINGS_FILE
     try:
         if path.exists():
-            known = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            found = load_yaml(path.read_text(encoding="utf-8"))
+            known = found if isinstance(found, dict) else {}
             differing = [name for name in asked if known.get(name) != asked[name]]
             if differing:
                 raise UserError(
@@ -98,6 +100,8 @@ def _claim(folder: Path, settings: Settings) -> None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+    except YamlTrouble as error:
+        raise UserError(f"{path}: {error}; name another folder") from None
     except OSError as error:
         raise UserError(f"out {folder}: {error.strerror}; name another folder") from None
 

@@ -56,7 +56,7 @@ class Settings(
     for stays readable in ``settings.yaml``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @property
     def series_kinds(self) -> tuple[Literal["performance", "accuracy"], ...]:

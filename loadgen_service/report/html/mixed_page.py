@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from loadgen_service.core.printable import printable
 from loadgen_service.core.summary.mixed import CommonStart, MixedSummary, StreamSummary
 from loadgen_service.report.formatting import say_ns, say_verdict, table
 from loadgen_service.report.html.page import Badge, Bullets, Cell, Page, Paragraph, Table
@@ -62,7 +63,7 @@ def render_mixed_text(mixed: MixedSummary) -> str:
         "Each stream's own report:",
         *(f"  {stream.directory}/report.txt" for stream in mixed.streams if stream.summary),
     ]
-    return "\n".join(lines) + "\n"
+    return printable("\n".join(lines) + "\n")
 
 
 def render_mixed_html(mixed: MixedSummary) -> str:

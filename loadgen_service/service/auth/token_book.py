@@ -60,7 +60,9 @@ class Denial:
 
 def digest_of(secret: str | bytes) -> bytes:
     """What is kept and compared in a secret's place: of one length whatever the secret's."""
-    return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).digest()
+    return hashlib.sha256(
+        secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+    ).digest()
 
 
 def bearer_secret(header: str | bytes) -> bytes:
