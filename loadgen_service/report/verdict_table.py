@@ -13,6 +13,8 @@ from rich.table import Table
 from loadgen_service.core.printable import printable
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.report.formatting import say_count, say_metric, say_ns, say_peak, say_verdict
+from loadgen_service.report.tokens import COLUMNS as TOKEN_COLUMNS
+from loadgen_service.report.tokens import token_cells
 
 COLUMNS: Final = (
     "scenario",
@@ -51,11 +53,32 @@ def print_table(console: Console, summaries: Sequence[Summary], title: str = "")
     """Draw the table, and below it every finding that was not met with what to do.
 
     Where the console is narrower than ``LOG_WIDTH``, the cells of a run stand below each other:
-    no column is ever left out.
+    no column is ever left out. Where answers came in pieces, their tokens come first.
     """
+    print_tokens(console, summaries)
     print_rows(console, COLUMNS, [row(summary) for summary in summaries], title)
     for line in complaints(summaries):
         console.print(printable(line), markup=False, highlight=False)
+
+
+def print_tokens(console: Console, summaries: Sequence[Summary]) -> None:
+    """Draw a row a run with its figures of tokens; nothing where no answer came in pieces."""
+    rows = [(summary.scenario, *cells) for summary in summaries if (cells := token_cells(summary))]
+    if not rows:
+        return
+    if console.width < LOG_WIDTH:
+        for name, *cells in rows:
+            pairs = zip(TOKEN_COLUMNS, cells, strict=True)
+            said = ", ".join(f"{column} {cell}" for column, cell in pairs)
+            console.print(escape(f"{name}: {said}"), highlight=False)
+        return
+    drawn = Table(pad_edge=False, box=box.SIMPLE_HEAD)
+    drawn.add_column("scenario")
+    for column in TOKEN_COLUMNS:
+        drawn.add_column(column, justify="right")
+    for name, *cells in rows:
+        drawn.add_row(escape(name), *cells)
+    console.print(drawn)
 
 
 def print_rows(

@@ -122,6 +122,13 @@ def infer() -> dict[str, list[bytes]]:
     return {"infer_request": [request.SerializeToString()], "infer_response": [timed]} | rest()
 
 
+def recorded() -> list[bytes]:
+    """Streams of real servers, each cut by its own first byte."""
+    streams = Path(__file__).parents[1] / "data" / "sse"
+    named = sorted(path for kind in ("vllm-0.32", "llama-cpp") for path in streams.glob(f"{kind}*"))
+    return [bytes([7 + place]) + path.read_bytes() for place, path in enumerate(named)]
+
+
 def texts() -> dict[str, list[bytes]]:
     chunk = {"choices": [{"delta": {"content": "a"}, "finish_reason": None}]}
     usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
@@ -135,8 +142,10 @@ def texts() -> dict[str, list[bytes]]:
     step = {"a": {"content": [1.0, 2.0], "shape": [1, 2]}, "b": ["x"]}
     coded = {"a": {"b64": "AAAAAAAAAAA=", "shape": [1, 2]}, "b": {"b64": "AAAAAA=="}}
     return {
-        "sse": [b"\x03" + stream.encode(), b"\x01: c\r\ndata:a\rdata: b\r\n\r\n"],
-        "openai_answer": [b"\x20" + stream.encode(), b"\xff" + json.dumps(usage).encode()],
+        "sse": [b"\x03" + stream.encode(), b"\x01: c\r\ndata:a\rdata: b\r\n\r\n", *recorded()],
+        "openai_answer": [
+            b"\x20" + stream.encode(), b"\xff" + json.dumps(usage).encode(), *recorded(),
+        ],
         "openai_request": [body, b'{"prompt": "a b", "max_tokens": null}'],
         "http_request": [b"\xff" + post + body, b"\x05GET /a HTTP/1.1\r\nHost: h\r\n\r\n" * 2],
         "conf": [b"# c\n*.Server.target_qps = 10\nm.*.min_duration = 600000\n", b"a.b.c=1 2\n"],

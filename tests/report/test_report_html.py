@@ -172,7 +172,7 @@ def test_streamed_answers_have_their_tokens_on_the_page(tmp_path):
     verdict = judge(made.settings, made.plan, figures, facts)
     summary = build_summary(made.settings, facts, [(made.plan, figures, verdict)])
     page = render_html(summary, written(made, tmp_path))
-    assert "median time to first token" in page
-    assert "<td>gap between pieces</td><td>1.5 ms</td>" in page
+    assert "median TTFT" in page
+    assert "<td>ITL (gap between pieces)</td><td>1.5 ms</td>" in page
     assert re.search(r"output tokens a request \(counted [\d,]+ by usage\)</td><td>4</td>", page)
     assert len(plots_of(page)) == len(plots_of(page_of(server(), tmp_path))) + 2

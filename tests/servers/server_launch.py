@@ -48,6 +48,7 @@ def launched(
     ready_url: str,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    ready_s: float = READY_S,
 ) -> Iterator[Served]:
     """A process group that answers ``ready_url`` with 200, until the block ends."""
     with log.open("wb") as file:
@@ -60,7 +61,7 @@ def launched(
             start_new_session=True,
         )
     try:
-        _wait_until_ready(process, ready_url, log)
+        _wait_until_ready(process, ready_url, log, ready_s)
         yield Served(process, at)
     finally:
         _end(process)
@@ -78,8 +79,10 @@ def tritonserver(repository: Path, model: str, log: Path) -> Iterator[Served]:
         yield served
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_S
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], url: str, log: Path, ready_s: float
+) -> None:
+    deadline = time.monotonic() + ready_s
     while not answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])

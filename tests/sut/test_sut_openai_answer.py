@@ -14,9 +14,23 @@ from loadgen_service.sut.openai.response import OpenAiAnswer, complaint
 STREAMS = Path(__file__).parent.parent / "data" / "sse"
 SSE = {b"content-type": b"text/event-stream; charset=utf-8"}
 TEXT = " The answer is 42."
+TEXTS = {
+    "vllm-0.32-chat": "The capital of France is Paris",
+    "vllm-0.32-completions-n2": " Paris, capital of Europe.",
+    "vllm-0.32-logprobs": "Hello! I'm",
+    "vllm-0.32-tools": "Paris, the City of Light, the City of Light. It's a weather phenomenon, a "
+    "weather phenomenon.<|im_end|>\n",
+    "vllm-0.32-tool-named": "",
+}
+"""Of streams that were recorded; the others, written by hand, say ``TEXT``."""
 
 # file -> pieces, (output tokens, input tokens, counted by)
 EXPECTED = {
+    "vllm-0.32-chat": (6, (6, 37, CountedBy.USAGE)),
+    "vllm-0.32-completions-n2": (12, (12, 5, CountedBy.USAGE)),
+    "vllm-0.32-logprobs": (4, (4, 34, CountedBy.USAGE)),
+    "vllm-0.32-tools": (24, (24, 38, CountedBy.USAGE)),
+    "vllm-0.32-tool-named": (4, (40, 31, CountedBy.USAGE)),
     "vllm-chat": (5, (6, 12, CountedBy.USAGE)),
     "vllm-chat-usage-in-every-chunk": (5, (5, 12, CountedBy.USAGE)),
     "vllm-chat-reasoning": (5, (6, 12, CountedBy.USAGE)),
@@ -45,7 +59,7 @@ def test_every_server_s_stream_is_read_alike(name: str, line_end: bytes, step: i
     pieces, (code, text, fault, usage) = read(body, step)
     assert (pieces, usage) == EXPECTED[name]
     assert (code, fault) == (0, "")
-    assert json.loads(text)["text"] == TEXT
+    assert json.loads(text)["text"] == TEXTS.get(name, TEXT)
 
 
 @pytest.mark.parametrize(("name", "prompt"), [("chat", 33), ("completions", 5)])

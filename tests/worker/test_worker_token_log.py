@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from loadgen_service.core.records.columns import NEVER
 from loadgen_service.core.records.token_rows import CountedBy
 from loadgen_service.worker.records.token_log import TokenLog
 from loadgen_service.worker.uplink.batches import batch_message
@@ -36,3 +37,24 @@ def test_a_token_batch_carries_little_endian_columns():
     batch = batch_message(9, taken).tokens
     assert (batch.sequence, batch.series_index, batch.count) == (9, 2, 1)
     assert np.frombuffer(batch.arrived_ns, "<i8").tolist() == [50]
+
+
+def test_tokens_that_came_without_a_piece_are_kept():
+    log = TokenLog()
+    assert log.end(1, (24, 5, CountedBy.USAGE)) == (NEVER, 24)
+    taken = log.take(0, lambda keys: keys, 0)
+    assert taken is not None
+    assert (taken.rows.row.tolist(), taken.rows.length.tolist()) == ([1], [0])
+
+
+def test_choices_are_streams_side_by_side():
+    log = TokenLog()
+    for now, choice in ((10, 1), (11, 0), (12, 1), (13, 0), (14, 3)):
+        log.note(7, now, choice)
+    assert log.end(7, None) == (10, 5)
+    assert log.open == {}
+    taken = log.take(0, lambda keys: keys, 0)
+    assert taken is not None
+    assert taken.rows.row.tolist() == [7, 7, 7]
+    assert taken.rows.length.tolist() == [2, 2, 1]
+    assert taken.rows.arrived_ns.tolist() == [11, 13, 10, 12, 14]

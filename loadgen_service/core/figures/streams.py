@@ -22,7 +22,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.units import NS_PER_MS
 
-FEW_PIECES: Final = 4
+FEW_PIECES: Final = 8
 """Below so many pieces the first one's share of the tokens is a large part of the span's. Where
 pieces hold several tokens, too, (last - first) / (tokens - 1) is off by up to 1 in so many."""
 

@@ -23,8 +23,11 @@ BODY_SPEC: Final = TensorSpec("request", "UINT8", (-1,))
 DEFAULT_COUNT: Final = 1024
 DEFAULT_OUTPUT_TOKENS: Final = 128
 
+OUTPUT_LENGTHS: Final = ("output_length", "output_tokens")
+"""Fields for the length of an answer: Mooncake's traces, and vLLM's own data sets (bench serve)."""
+
 NOT_FOR_THE_SERVER: Final = frozenset(
-    {"timestamp", "input_length", "output_length", "hash_ids", "label", "text"}
+    {"timestamp", "input_length", *OUTPUT_LENGTHS, "hash_ids", "label", "text"}
 )
 """Fields of a line that describe it and are not sent."""
 
@@ -117,8 +120,9 @@ def _request(settings: Settings, where: str, line: Any, chat: bool) -> dict[str,
     if not isinstance(line, dict):
         raise UserError(f"{where}: must be text or an object with prompt or messages")
     sent = {name: value for name, value in line.items() if name not in NOT_FOR_THE_SERVER}
-    if line.get("output_length") is not None:
-        sent.setdefault("max_tokens", max(1, _whole(where, "output_length", line)))
+    for name in OUTPUT_LENGTHS:
+        if line.get(name) is not None:
+            sent.setdefault("max_tokens", max(1, _whole(where, name, line)))
     if "messages" in sent:
         if not chat:
             raise UserError(f"{where}: has messages, which only --openai-api chat can send")

@@ -119,7 +119,7 @@ def _boxes(summary: Summary, series: SeriesSummary | None) -> list[tuple[str, st
         boxes.insert(0, ("found", peak))
     boxes += [(name, f"{value:.4g}") for name, value in (summary.accuracy or {}).items()]
     if series and series.streams:
-        boxes += token_tiles(series, series.streams)
+        boxes += token_tiles(series.streams)
     if latency:
         boxes += [("median latency", say_ns(latency.p50)), ("p99 latency", say_ns(latency.p99))]
     if not summary.metric or summary.metric.unit == "ns":

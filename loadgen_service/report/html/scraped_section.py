@@ -41,7 +41,8 @@ def scraped_section(page: Page, summary: Summary, directory: Path) -> None:
         Bullets(scraped_remarks(summary)),
         words="The service read these from the servers' own Prometheus metrics while the load ran; "
         "the figures cover the measured time. A gauge has its smallest, mean and largest reading, "
-        "a counter its growth a second. The plot shows how busy, or how full, the servers said "
+        "a counter its growth a second, a histogram the mean and percentiles of what it counted. "
+        "The plot shows how busy, or how full, the servers said "
         "they were: near 100 % for long means that this part is the limit. What happened between "
         "two readings is not seen.",
     )

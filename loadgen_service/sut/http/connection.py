@@ -182,6 +182,7 @@ class HttpLink(asyncio.Protocol):
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._quiet_bytes = 0
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > HEAD_BYTES_MAX:
             self._give_up(f"the answer's header fields are over {HEAD_BYTES_MAX} bytes")

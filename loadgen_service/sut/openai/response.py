@@ -36,7 +36,8 @@ class OpenAiAnswer:
     """Reads one HTTP answer. ``count``: a tokenizer.
 
     ``keep``: give a JSON object at the end, with ``text``, ``finish_reason``, ``usage`` and
-    ``timings`` (llama.cpp's own, where a server sends them).
+    ``timings`` (llama.cpp's own, where a server sends them). Of several choices ``text`` is the
+    first one's, and ``texts`` has all.
     """
 
     __slots__ = (
@@ -68,7 +69,7 @@ class OpenAiAnswer:
         self._headers: dict[bytes, bytes] = {}
         self._sse: SseReader | None = None
         self._body: list[bytes] = []
-        self._texts: list[str] = []
+        self._texts: dict[int, list[str]] = {}
         self._piece_count = 0
         self._usage: Any = None
         self._has_choice = False
@@ -117,15 +118,15 @@ class OpenAiAnswer:
             self._fail(CODE_INTERNAL, "the stream broke off: neither finish_reason nor [DONE] came")
         if not self._code and not self._has_choice:
             self._fail(CODE_INTERNAL, "the stream ended without any choice: no answer came")
-        text = _whole_text("".join(self._texts))
+        texts = [_whole_text("".join(parts)) for _, parts in sorted(self._texts.items())]
         usage = None
         try:
-            usage = None if self._code else self._usage_of(text)
+            usage = None if self._code else self._usage_of(texts)
         except UsageError as error:
             self._fail(CODE_INTERNAL, str(error))
         if self._code:
             return self._code, None, self._failure(), None
-        return 0, self._kept(text) if self._keep else None, "", usage
+        return 0, self._kept(texts) if self._keep else None, "", usage
 
     def _failure(self) -> str:
         """Why the call failed; of an answer that could not be read, how it was compressed."""
@@ -134,9 +135,10 @@ class OpenAiAnswer:
             return self._fault
         return f"HTTP {self._status}, compressed by {coding}, {UNASKED}"
 
-    def _kept(self, text: str) -> bytes:
+    def _kept(self, texts: list[str]) -> bytes:
         said = {
-            "text": text,
+            "text": texts[0] if texts else "",
+            **({"texts": texts} if len(texts) > 1 else {}),
             "finish_reason": self._finish_reason,
             "usage": self._usage,
             "timings": self._timings,
@@ -151,14 +153,14 @@ class OpenAiAnswer:
         """The server reported a failure within its answer."""
         return bool(self._code)
 
-    def _usage_of(self, text: str) -> Usage:
+    def _usage_of(self, texts: list[str]) -> Usage:
         told = token_count(self._usage, "completion_tokens")
         known = token_count(self._usage, "prompt_tokens") or UNKNOWN_COUNT  # none is of no tokens
         # A server that does not count may say 0 of an answer that it sent (LitServe).
         if told or (told == 0 and not self._piece_count):
             return told, known, CountedBy.USAGE
         if self._count is not None:
-            return self._count(text), known, CountedBy.TOKENIZER
+            return sum(map(self._count, texts)), known, CountedBy.TOKENIZER
         return self._piece_count, known, CountedBy.CHUNKS
 
     def _take(self, events: list[bytes]) -> bytes:
@@ -200,10 +202,10 @@ class OpenAiAnswer:
         if not text and (said is None or not said.has_output()):
             return NO_PIECES
         self._piece_count += 1
+        index = min(max(choice.index or 0, 0), CHOICE_MAX)
         if self._needs_text:
-            self._texts.append(text)
-        index = choice.index or 0
-        return bytes((min(max(index, 0), CHOICE_MAX),))
+            self._texts.setdefault(index, []).append(text)
+        return bytes((index,))
 
     def _fail(self, code: int, text: str) -> None:
         if not self._code:
