@@ -7,12 +7,12 @@ from typing import Final
 from loadgen_service.core.facts.scraped_metrics import (
     FIGURES_MAX,
     KNOWN,
-    NS_PER_S,
     MetricFigures,
     ScrapedTarget,
     Unit,
 )
 from loadgen_service.core.summary.run import Summary
+from loadgen_service.core.units import NS_PER_S
 from loadgen_service.report.formatting import say_count, say_ns, say_rate, table
 
 HEAD: Final = ("min", "mean", "max", "p50", "p99", "a second", "readings")

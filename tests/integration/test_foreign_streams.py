@@ -74,7 +74,7 @@ def test_empty_answers_and_failed_ones_are_told_apart(tmp_path: Path) -> None:
         else:
             await stream(writer, (0, delta("a")), (0.01, b"event: error\n: worker lost\n\n" + DONE))
 
-    summary, said = served(mixed, tmp_path / "out", code=1)
+    summary, _ = served(mixed, tmp_path / "out", code=1)
     counts, streams = summary["counts"]["requests"], summary["streams"]
     assert counts["failed"] >= 1
     assert summary["errors"][0]["message"] == "worker lost"
