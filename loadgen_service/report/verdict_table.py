@@ -67,8 +67,8 @@ def print_tokens(console: Console, summaries: Sequence[Summary]) -> None:
     if not rows:
         return
     if console.width < LOG_WIDTH:
-        for name, *cells in rows:
-            pairs = zip(TOKEN_COLUMNS, cells, strict=True)
+        for name, *said_cells in rows:
+            pairs = zip(TOKEN_COLUMNS, said_cells, strict=True)
             said = ", ".join(f"{column} {cell}" for column, cell in pairs)
             console.print(escape(f"{name}: {said}"), highlight=False)
         return
@@ -76,8 +76,8 @@ def print_tokens(console: Console, summaries: Sequence[Summary]) -> None:
     drawn.add_column("scenario")
     for column in TOKEN_COLUMNS:
         drawn.add_column(column, justify="right")
-    for name, *cells in rows:
-        drawn.add_row(escape(name), *cells)
+    for row_cells in rows:
+        drawn.add_row(*map(escape, row_cells))
     console.print(drawn)
 
 

@@ -114,12 +114,11 @@ def _head(
 
 def _boxes(summary: Summary, series: SeriesSummary | None) -> list[tuple[str, str]]:
     latency, samples = summary.latency_ns, summary.counts.samples
-    boxes = [say_metric_parts(summary.metric)] if summary.metric else []
+    boxes = token_tiles(series.streams) if series and series.streams else []
     if peak := say_peak(summary):
-        boxes.insert(0, ("found", peak))
+        boxes.append(("found", peak))
+    boxes += [say_metric_parts(summary.metric)] if summary.metric else []
     boxes += [(name, f"{value:.4g}") for name, value in (summary.accuracy or {}).items()]
-    if series and series.streams:
-        boxes += token_tiles(series.streams)
     if latency:
         boxes += [("median latency", say_ns(latency.p50)), ("p99 latency", say_ns(latency.p99))]
     if not summary.metric or summary.metric.unit == "ns":
