@@ -19,6 +19,7 @@ from loadgen_service.__main__ import main
 
 COMMON = {
     "model": "synthetic",
+    "lease_timeout_ms": 120_000,
     "min_duration_ms": 2000,
     "total_sample_count": 32,
     # this host may be busy; these tests are about accounting, not about speed
@@ -57,7 +58,8 @@ def by_name(finished: Finished) -> dict[str, dict[str, Any]]:
 
 
 OF_A_BUSY_HOST = {"late_start"}
-"""Findings that say of this host only that it was busy when the run began."""
+"""Findings that say of this host only that it was busy when the run began: run again."""
+TRIES = 5
 
 
 def unmet(stream: dict[str, Any]) -> set[str]:
@@ -99,9 +101,13 @@ def valid_run(
     folder = tmp_path_factory.mktemp("valid")
     streams = (stream("a", suts[0], warmup_duration_ms=1000), stream("b", suts[1]))
     flags = ("--config", config(folder, *streams), "--workers", "3", "--json")
-    finished = run(folder / "out", *flags)
-    assert finished.exit_code == 0, finished.said
-    return finished
+    for number in range(TRIES):
+        finished = run(folder / str(number), *flags)
+        if finished.exit_code == 0:
+            return finished
+        late = set().union(*(unmet(one) for one in by_name(finished).values()))
+        assert late <= OF_A_BUSY_HOST, finished.said
+    pytest.fail(f"the host was too busy {TRIES} times: {finished.said}")
 
 
 def test_all_workers_begin_at_one_instant(valid_run: Finished) -> None:
@@ -167,7 +173,7 @@ def test_a_stop_cuts_every_stream_and_keeps_what_was_measured(
         ends = ("completed", "failed", "timed_out", "lost")
         assert counts["issued"] == sum(counts[name] for name in ends)
         assert counts["planned"] == counts["issued"] + counts["not_issued"]
-        assert counts["not_issued"] > 0
+        assert counts["completed"] < counts["planned"]
 
 
 def test_a_mixed_run_is_told_again_and_never_taken_for_one_run(
