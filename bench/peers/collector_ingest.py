@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.records.column_codec import sent_columns
-from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status, sent_columns
 from loadgen_service.service.collect.collector import Collector, Received
 from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.storage.run_directory import RunDirectories, new_run_id

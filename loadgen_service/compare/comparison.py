@@ -11,7 +11,7 @@ from loadgen_service.compare.score import Score, figures_of, scores
 from loadgen_service.compare.systems import System, common_scenarios, refusals
 from loadgen_service.compare.task import Task
 from loadgen_service.core.stats.bootstrap import CONFIDENCE
-from loadgen_service.core.verdict.findings.cpu_contention import contention_notes
+from loadgen_service.core.verdict.findings.notes import contention_notes
 from loadgen_service.errors import UserError
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from loadgen_service.core.figures.bursts import BurstFigures
-from loadgen_service.core.figures.sequences import SequenceFigures
+from loadgen_service.core.figures.series import BurstFigures, SequenceFigures
 from loadgen_service.core.figures.streams import StreamFigures
 from loadgen_service.core.figures.tokens import TokenFigures
 from loadgen_service.core.printable import printable

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from series_builder import MS, Series, server
 
 from loadgen_service.core.facts.run import ClockFacts, SeriesFacts
-from loadgen_service.core.figures.network_hops import ClockLine, request_hops
+from loadgen_service.core.figures.times import ClockLine, request_hops
 from loadgen_service.core.records.columns import NEVER
 from loadgen_service.core.records.request_table import RequestTable
 

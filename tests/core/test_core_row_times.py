@@ -12,7 +12,7 @@ from series_builder import Series, closed, fail_rows, server
 
 from loadgen_service.core.records.columns import NEVER, Status
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.stats import out_of_core_percentiles, percentiles
+from loadgen_service.core.stats import percentiles
 from loadgen_service.core.stats.percentiles import Distribution, values_at
 
 
@@ -21,7 +21,7 @@ def in_pieces() -> Callable[[pytest.MonkeyPatch], None]:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(percentiles, "PIECE_COUNT", 37)
         monkeypatch.setattr(percentiles, "STREAMED_COUNT", 100)
-        monkeypatch.setattr(out_of_core_percentiles, "GATHERED", 5)
+        monkeypatch.setattr(percentiles, "GATHERED", 5)
 
     return patch
 
@@ -95,7 +95,7 @@ def test_a_distribution_in_pieces_is_that_of_all_values(values: list[int]) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(percentiles, "PIECE_COUNT", 7)
         patch.setattr(percentiles, "STREAMED_COUNT", 0)
-        patch.setattr(out_of_core_percentiles, "GATHERED", 3)
+        patch.setattr(percentiles, "GATHERED", 3)
         assert Distribution.of(array) == expected
         assert values_at(array, places) == found
 

@@ -16,7 +16,7 @@ from loadgen_service.core.facts.scraped_metrics import (
     instant_of,
 )
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.settings.metrics_url import MetricsPlace, metrics_place
+from loadgen_service.core.settings.authority import MetricsPlace, metrics_place
 
 S = 1_000_000_000
 GPU = "nv_gpu_utilization"

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen_service.core.records.column_codec import (
+from loadgen_service.core.records.columns import (
+    REQUEST_COLUMNS,
+    REQUEST_ROW_BYTES,
+    SERVER_COLUMNS,
     TWINS,
     SentColumn,
     received_columns,
     sent_columns,
 )
-from loadgen_service.core.records.columns import REQUEST_COLUMNS, REQUEST_ROW_BYTES, SERVER_COLUMNS
 
 ALL = REQUEST_COLUMNS | SERVER_COLUMNS
 VALUES = st.sampled_from([-1, 0, 1, 2, 100])

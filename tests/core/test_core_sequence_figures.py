@@ -11,8 +11,7 @@ import pytest
 from series_builder import MS, fail_rows, records_of
 
 from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
-from loadgen_service.core.figures.sequences import SequenceFigures
-from loadgen_service.core.figures.series import SeriesFigures, series_figures
+from loadgen_service.core.figures.series import SequenceFigures, SeriesFigures, series_figures
 from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan, plan_series, series_specs
 from loadgen_service.core.plan.sequences import SequenceSet
 from loadgen_service.core.records.columns import Status

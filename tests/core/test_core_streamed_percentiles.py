@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen_service.core.stats import out_of_core_percentiles
-from loadgen_service.core.stats.out_of_core_percentiles import Chunks, extent_of, ranked_values
-from loadgen_service.core.stats.percentiles import quantile_index
+from loadgen_service.core.stats import percentiles
+from loadgen_service.core.stats.percentiles import Chunks, extent_of, quantile_index, ranked_values
 
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 
@@ -35,7 +34,7 @@ def test_they_are_the_sorted_values_whatever_the_chunks(
     array = np.array(values, np.int64)
     chunks = [array[i : i + size] for i in range(0, len(array), size)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(out_of_core_percentiles, "GATHERED", gathered)
+        patch.setattr(percentiles, "GATHERED", gathered)
         assert found(lambda: chunks) == expected(array)
 
 
@@ -48,7 +47,7 @@ def test_many_values_with_ties(name: str) -> None:
         "two values": draws.choice(np.array([5, 10**12]), 300_000),
     }[name]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(out_of_core_percentiles, "GATHERED", 1000)
+        patch.setattr(percentiles, "GATHERED", 1000)
         assert found(lambda: np.array_split(values, 7)) == expected(values)
 
 

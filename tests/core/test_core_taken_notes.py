@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadgen_service.core.facts.run import WorkerFacts
-from loadgen_service.core.verdict.findings.cpu_contention import contention_notes, contention_words
+from loadgen_service.core.verdict.findings.notes import contention_notes, contention_words
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.tracing.sampling import TraceIds
+from loadgen_service.core.tracing.spans import TraceIds
 
 
 def a_plan(**given):

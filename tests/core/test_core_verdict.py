@@ -12,7 +12,7 @@ from loadgen_service.core.facts.run import ErrorFacts, WorkerFacts
 from loadgen_service.core.records.columns import Status
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.verdict.findings.finding import say_count, say_ns, say_percentile
-from loadgen_service.core.verdict.findings.resent import resent_notes
+from loadgen_service.core.verdict.findings.notes import resent_notes
 
 
 def finding(series: Series, name: str):

@@ -19,8 +19,7 @@ from grpc_wire.server import ServerConnection
 from loadgen_proto import loadgen_pb2 as pb
 from tritonclient.grpc import service_pb2
 
-from loadgen_service.core.records.column_codec import SentColumn, sent_columns
-from loadgen_service.core.records.columns import REQUEST_COLUMNS
+from loadgen_service.core.records.columns import REQUEST_COLUMNS, SentColumn, sent_columns
 from loadgen_service.qsl.arena.file import MAGIC, TRAILER, TRAILER_MARK, write_note
 from loadgen_service.qsl.tensors import TensorSpec
 from loadgen_service.service.storage.journal import sealed_line

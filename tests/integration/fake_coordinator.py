@@ -13,7 +13,7 @@ import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service.core.records.column_codec import received_columns
+from loadgen_service.core.records.columns import received_columns
 from loadgen_service.core.settings import Settings
 from loadgen_service.qsl.arena.builder import ArenaFile, build_arena
 from loadgen_service.qsl.tensors import TensorSpec

@@ -13,7 +13,7 @@ from sut_process import sut_server
 
 from loadgen_service import Settings, run
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
-from loadgen_service.core.tracing.sampling import TraceIds
+from loadgen_service.core.tracing.spans import TraceIds
 
 CLIENT, SERVER, INTERNAL = 3, 2, 1
 QUERIES = 60

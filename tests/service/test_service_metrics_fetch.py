@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from metrics_server import Answer, answering, endless, metrics_server, silent, text_answer
 
-from loadgen_service.core.settings.metrics_url import metrics_place
+from loadgen_service.core.settings.authority import metrics_place
 from loadgen_service.service.scrape.fetch import ScrapeFailure, fetch
 
 

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.records.column_codec import received_columns
-from loadgen_service.core.records.columns import REQUEST_COLUMNS, SERVER_COLUMNS, Status
+from loadgen_service.core.records.columns import (
+    REQUEST_COLUMNS,
+    SERVER_COLUMNS,
+    Status,
+    received_columns,
+)
 from loadgen_service.errors import RunError
 from loadgen_service.service.collect.live_stats import sent_of
 from loadgen_service.worker.records.record_log import Columns, RecordLog, SealedRows

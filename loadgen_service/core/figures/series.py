@@ -1,6 +1,14 @@
 """Exact figures of one series out of its request table: counts, rates, distributions, breakdowns.
 
 Decides which requests and which unit (query or sample) a figure covers; judges nothing.
+
+Bursts as the unit: how late the worst of each is, how long it takes to go out and to drain.
+
+Queries of one burst are correlated, so early stopping counts bursts (design, "Verdict").
+
+What became of the sequences of a series: how many were played to their end, cut, failed or lost.
+
+Decides by the requests' statuses; judges nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +19,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from loadgen_service.core.facts.run import SeriesFacts
-from loadgen_service.core.figures.bursts import BurstFigures, burst_figures, burst_latencies
 from loadgen_service.core.figures.loadgen import (
     EarlyStopping,
     Latencies,
@@ -21,10 +28,8 @@ from loadgen_service.core.figures.loadgen import (
     per_second,
     stream_stopping,
 )
-from loadgen_service.core.figures.network_hops import Hops, request_hops
-from loadgen_service.core.figures.sequences import SequenceFigures, sequence_figures
 from loadgen_service.core.figures.streams import StreamFigures, share_within, stream_figures
-from loadgen_service.core.figures.times import Rows, Times, row_times
+from loadgen_service.core.figures.times import Hops, Rows, Times, request_hops, row_times
 from loadgen_service.core.figures.tokens import TokenFigures, token_figures
 from loadgen_service.core.plan.plan import SeriesPlan
 from loadgen_service.core.records.columns import NEVER, Status
@@ -40,6 +45,120 @@ from loadgen_service.core.records.token_rows import TokenRows
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
 from loadgen_service.core.stats.percentiles import Distribution, pieces_of
+
+
+@dataclass(frozen=True, slots=True)
+class BurstFigures:
+    """``drain_ns``: from a burst's instant to its last good answer, of bursts wholly answered.
+
+    ``smear_ns``: from the first to the last query of a burst being issued.
+    """
+
+    burst_count: int
+    unanswered_count: int
+    drain_ns: Distribution | None
+    smear_ns: Distribution | None
+
+
+def burst_latencies(settings: Settings, queries: QueryRows) -> Latencies:
+    """Latency of each burst's slowest query; a burst with an unanswered query is unanswered.
+
+    Queries that were not issued do not count, nor do bursts without an issued query.
+    """
+    starts = _burst_starts(settings, len(queries.status))
+    if len(starts) == 0:
+        return Latencies(np.empty(0, dtype=np.int64), 0)
+    issued = queries.status != Status.NOT_ISSUED
+    good = queries.status == Status.COMPLETED
+    latency = np.where(good, queries.completed_ns - queries.scheduled_ns, NEVER)
+    any_issued = np.logical_or.reduceat(issued, starts)
+    any_bad = np.logical_or.reduceat(issued & ~good, starts)
+    slowest = np.maximum.reduceat(latency, starts)
+    return Latencies(slowest[any_issued & ~any_bad], int(np.count_nonzero(any_bad)))
+
+
+def burst_figures(settings: Settings, table: RequestTable) -> BurstFigures:
+    """Drain and smear of every burst; one request is one query in this scenario."""
+    queries = QueryRows(table.status, table.scheduled_ns, table.issued_ns, table.completed_ns)
+    latencies = burst_latencies(settings, queries)
+    return BurstFigures(
+        burst_count=latencies.count,
+        unanswered_count=latencies.unanswered_count,
+        drain_ns=Distribution.of(latencies.completed_ns),
+        smear_ns=Distribution.of(_smears(settings, table.issued_ns)),
+    )
+
+
+def _smears(settings: Settings, issued_ns: Int64Array) -> Int64Array:
+    starts = _burst_starts(settings, len(issued_ns))
+    if len(starts) == 0:
+        return np.empty(0, dtype=np.int64)
+    last = np.maximum.reduceat(issued_ns, starts)
+    first = np.minimum.reduceat(
+        np.where(issued_ns == NEVER, np.iinfo(np.int64).max, issued_ns), starts
+    )
+    smear: Int64Array = (last - first)[last != NEVER]
+    return smear
+
+
+def _burst_starts(settings: Settings, query_count: int) -> Int64Array:
+    return np.arange(0, query_count, settings.burst_query_count, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFigures:
+    """Sequences that were begun: begun = completed + cut + failed + lost.
+
+    ``completed``: every request of the plan was answered. ``cut``: ended early by the end of the
+    series. ``failed``: a request failed or timed out, and the rest was not sent. ``lost``: a
+    request is lost, or its worker died while it was live. ``duration_ns``: of completed ones, from
+    the first request's scheduled instant to the last answer; ``request_count``: their requests.
+    """
+
+    begun: int
+    completed: int
+    cut: int
+    failed: int
+    lost: int
+    duration_ns: Distribution | None
+    request_count: Distribution | None
+
+
+def sequence_figures(
+    plan: SeriesPlan, table: RequestTable, facts: SeriesFacts
+) -> SequenceFigures | None:
+    """Figures of a series' sequences; None where none were played."""
+    play = plan.sequences
+    if play is None:
+        return None
+    numbers = play.numbers_of(table.row)
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    if not len(starts):
+        return SequenceFigures(0, 0, 0, 0, 0, None, None)
+    lengths = play.lengths(numbers[starts])
+    answered = np.add.reduceat((table.status == Status.COMPLETED).astype(np.int64), starts)
+    completed = answered == lengths
+    failed = _any(np.isin(table.status, (Status.FAILED, Status.TIMED_OUT)), starts)
+    dead = [worker.worker_index for worker in facts.workers if worker.lost]
+    lost = _any(table.status == Status.LOST, starts)
+    lost |= ~completed & ~failed & np.isin(table.worker_index[starts], dead)
+    failed &= ~lost
+    ends = np.maximum.reduceat(table.completed_ns, starts)
+    return SequenceFigures(
+        begun=len(starts),
+        completed=int(completed.sum()),
+        cut=int((~completed & ~failed & ~lost).sum()),
+        failed=int(failed.sum()),
+        lost=int(lost.sum()),
+        duration_ns=Distribution.of((ends - table.scheduled_ns[starts])[completed]),
+        request_count=Distribution.of(lengths[completed]),
+    )
+
+
+def _any(which: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Whether any row of each sequence is one of ``which``."""
+    found: np.ndarray = np.logical_or.reduceat(which, starts)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,27 @@ from pydantic import ConfigDict, model_validator
 from loadgen_service.core.protocols import DEFAULT_PROTOCOL, ProtocolRow, protocol_of
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings.authority import HOST
-from loadgen_service.core.settings.compression import CompressionSettings, compression_trouble
-from loadgen_service.core.settings.data import DataSettings
-from loadgen_service.core.settings.endpoints import EndpointSettings, http_tensors_trouble
-from loadgen_service.core.settings.fleet import FleetSettings
-from loadgen_service.core.settings.judging import JudgingSettings
-from loadgen_service.core.settings.memory import MemorySettings, memory_trouble
-from loadgen_service.core.settings.mlperf import MlperfSettings
-from loadgen_service.core.settings.sequences import SequenceSettings, sequence_trouble
-from loadgen_service.core.settings.server_side import ServerSideSettings
-from loadgen_service.core.settings.target import TargetSettings
-from loadgen_service.core.settings.tracing import TracingSettings
-from loadgen_service.core.settings.traffic import TrafficSettings
+from loadgen_service.core.settings.judging import JudgingSettings, MlperfSettings
+from loadgen_service.core.settings.observing import (
+    FleetSettings,
+    ServerSideSettings,
+    TracingSettings,
+)
+from loadgen_service.core.settings.target import (
+    CompressionSettings,
+    EndpointSettings,
+    MemorySettings,
+    TargetSettings,
+    compression_trouble,
+    http_tensors_trouble,
+    memory_trouble,
+)
+from loadgen_service.core.settings.traffic import (
+    DataSettings,
+    SequenceSettings,
+    TrafficSettings,
+    sequence_trouble,
+)
 from loadgen_service.core.units import NS_PER_MS
 
 OTLP_ENDPOINT = re.compile(rf"(?:https?|grpcs?)://{HOST}(?::[0-9]{{1,5}})?(?:/[^\s\\]*)?")

@@ -16,11 +16,14 @@ from loadgen_service.core.facts.run import (
 )
 from loadgen_service.core.facts.server_stats import ServerStatistics, server_statistics
 from loadgen_service.core.facts.worker_report import WorkerReport, report_fields
-from loadgen_service.core.figures.bursts import BurstFigures
 from loadgen_service.core.figures.figure import Figure
 from loadgen_service.core.figures.loadgen import LoadgenFigures
-from loadgen_service.core.figures.sequences import SequenceFigures
-from loadgen_service.core.figures.series import PartFigures, SeriesFigures
+from loadgen_service.core.figures.series import (
+    BurstFigures,
+    PartFigures,
+    SequenceFigures,
+    SeriesFigures,
+)
 from loadgen_service.core.figures.streams import StreamFigures
 from loadgen_service.core.figures.times import Times
 from loadgen_service.core.figures.tokens import TokenFigures

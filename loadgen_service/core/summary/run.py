@@ -14,8 +14,7 @@ from pydantic import Field
 
 from loadgen_service.core.facts.run import OfficialFacts, RunFacts
 from loadgen_service.core.facts.scraped_metrics import ScrapedTarget
-from loadgen_service.core.figures.sequences import SequenceFigures
-from loadgen_service.core.figures.series import SeriesFigures
+from loadgen_service.core.figures.series import SequenceFigures, SeriesFigures
 from loadgen_service.core.figures.streams import StreamFigures
 from loadgen_service.core.figures.tokens import TokenFigures
 from loadgen_service.core.plan.plan import SeriesPlan
@@ -39,10 +38,9 @@ from loadgen_service.core.summary.parts import (
 )
 from loadgen_service.core.summary.versioned_json import read_document
 from loadgen_service.core.units import NS_PER_S
-from loadgen_service.core.verdict.findings.cpu_contention import contention_notes
 from loadgen_service.core.verdict.findings.finding import Finding
+from loadgen_service.core.verdict.findings.notes import contention_notes, resent_notes
 from loadgen_service.core.verdict.findings.official import disagreements
-from loadgen_service.core.verdict.findings.resent import resent_notes
 from loadgen_service.core.verdict.judge import Verdict, by_cause, series_facts
 
 SUMMARY_VERSION: Final[Literal[1]] = 1

@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.settings.authority import Authority, authority_of, is_allowed
-from loadgen_service.core.settings.metrics_url import metrics_place
+from loadgen_service.core.settings.authority import (
+    Authority,
+    authority_of,
+    is_allowed,
+    metrics_place,
+)
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError, UserError
 

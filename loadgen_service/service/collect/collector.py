@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Self
 from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.records.column_codec import Columns, SentColumn
+from loadgen_service.core.records.columns import Columns, SentColumn
 from loadgen_service.service.collect.batch_ledger import BatchLedger
 from loadgen_service.service.collect.live_stats import (
     BatchFigures,

@@ -14,8 +14,14 @@ import numpy.typing as npt
 from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.plan.plan import SeriesPlan
-from loadgen_service.core.records.column_codec import Columns, SentColumn, received_columns
-from loadgen_service.core.records.columns import NEVER, REQUEST_COLUMNS, Status
+from loadgen_service.core.records.columns import (
+    NEVER,
+    REQUEST_COLUMNS,
+    Columns,
+    SentColumn,
+    Status,
+    received_columns,
+)
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.stats.histogram import Bucketed, Histogram, bucketed
 from loadgen_service.core.units import NS_PER_S

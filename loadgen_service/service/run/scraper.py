@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadgen_service.core.settings.metrics_url import MetricsPlace, metrics_place
+from loadgen_service.core.settings.authority import MetricsPlace, metrics_place
 from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.service.results.scraped_files import Reading, append_reading, readings_file
 from loadgen_service.service.run.run import Run

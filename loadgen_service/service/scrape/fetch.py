@@ -7,7 +7,7 @@ from typing import Final
 
 import httptools
 
-from loadgen_service.core.settings.metrics_url import MetricsPlace
+from loadgen_service.core.settings.authority import MetricsPlace
 
 ANSWER_BYTES_MAX: Final = 4 << 20
 """A large vLLM's metrics are some 200 KB; Triton's with a hundred models less."""

@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.records.column_codec import Columns, received_columns
-from loadgen_service.core.records.columns import COLUMNS, REQUEST_COLUMNS, SERVER_COLUMNS
+from loadgen_service.core.records.columns import (
+    COLUMNS,
+    REQUEST_COLUMNS,
+    SERVER_COLUMNS,
+    Columns,
+    received_columns,
+)
 from loadgen_service.core.records.request_table import Make
 from loadgen_service.core.records.token_rows import TokenRows, joined
 from loadgen_service.service.collect.live_stats import sent_of

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from loadgen_service.core.plan.plan import SeriesPlan
-from loadgen_service.core.tracing.sampling import TraceIds
+from loadgen_service.core.tracing.spans import TraceIds
 from loadgen_service.sut.interface import Cell, Parts, SystemUnderTest
 
 BLOCK: Final = 4096

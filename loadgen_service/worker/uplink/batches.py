@@ -11,7 +11,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 
-from loadgen_service.core.records.column_codec import sent_columns
+from loadgen_service.core.records.columns import sent_columns
 from loadgen_service.worker.records.record_log import SealedRows
 from loadgen_service.worker.records.token_log import SealedTokens
 from loadgen_service.worker.uplink.outbox import Sealed

@@ -8,8 +8,8 @@ from loadgen_service.core.facts.run import SeriesFacts
 from loadgen_service.core.figures.series import SeriesFigures
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.settings import Settings
-from loadgen_service.core.verdict.findings.cpu_contention import contention_words
 from loadgen_service.core.verdict.findings.finding import Finding, say_count, say_ns
+from loadgen_service.core.verdict.findings.notes import contention_words
 
 LATE_START_BUDGET_NS: Final = 10_000_000
 """A worker this late to the common start has spoilt the joint arrival process of the first moments.

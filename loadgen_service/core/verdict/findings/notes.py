@@ -1,12 +1,9 @@
-"""Words for processor time that others took from the workers while they measured.
-
-A run of a busy host is no less valid by LoadGen's rules; its tail holds the host's pauses, and a
-reader who is not told takes them for the system's.
-"""
+"""Notes beside the verdict: CPU steal and run-queue wait, and requests that were sent again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from loadgen_service.core.facts.run import WorkerFacts
 from loadgen_service.core.facts.worker_report import WorkerReport
@@ -29,3 +26,22 @@ def contention_words(worker: WorkerReport) -> str:
     figures = figures_of(WorkerReport)
     told = (figure.told(getattr(worker, name)) for name, figure in figures.items())
     return " and ".join(filter(None, told))
+
+
+class Resending(Protocol):
+    """A worker's part in a series, as facts or as summary."""
+
+    @property
+    def resent_count(self) -> int: ...
+
+
+def resent_notes(workers: Iterable[Resending]) -> list[str]:
+    """One line where requests were sent again; none usually."""
+    count = sum(worker.resent_count for worker in workers)
+    if not count:
+        return []
+    requests = "1 request was" if count == 1 else f"{count:,} requests were"
+    return [
+        f"{requests} sent again: the SUT or a proxy ended the connection or refused the "
+        "stream without processing it; latencies count from the scheduled instant"
+    ]
