@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "mlperf"))
 
 from submission_mending import mend
 
-from loadgen_service.cli.verbs.demo_sut import embedded_sut
+from loadgen_service.cli.verbs.demo import embedded_sut
 from loadgen_service.mlperf.submission.checks import check_submission
-from loadgen_service.mlperf.submission.paths import ResultFolder
+from loadgen_service.mlperf.submission.layout import ResultFolder
 from loadgen_service.mlperf.submission.system_description import template
 
 MODEL = "efficientnet-lite0"

@@ -30,7 +30,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import IN_PROCESS_PLATFORM
 from loadgen_service.core.summary.run import Summary
 from loadgen_service.errors import SettingsError
-from loadgen_service.mlperf.logs.accuracy_sampling import logged_samples
+from loadgen_service.mlperf.logs.accuracy_log import logged_samples
 from loadgen_service.service.results.writer import Material, write_results
 from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory, new_run_id
 

@@ -2,6 +2,10 @@
 
 Values stay text here; the model itself parses and judges them, so a flag, a YAML value and an
 environment variable obey the same rule and get the same message.
+
+Flags of ``--help``: those that most runs need, grouped by who needs them.
+
+``--help-all`` prints every flag by section of the settings.
 """
 
 from __future__ import annotations
@@ -16,6 +20,35 @@ from typing import Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+FIRST_SCREEN: Final[dict[str, tuple[str, ...]]] = {
+    "every run": (
+        "--config",
+        "--sut",
+        "--model",
+        "--scenario",
+        "--target-qps",
+        "--target-latency-ms",
+        "--min-duration-ms",
+        "--dataset",
+        "--workers",
+        "--out",
+        "--http-port",
+    ),
+    "an endpoint": ("--concurrency", "--arrivals", "--connections", "--header", "--tls-ca"),
+    "a language model": (
+        "--prompt-tokens",
+        "--output-tokens",
+        "--use-token-latencies",
+        "--ttft-latency-ms",
+        "--tpot-latency-ms",
+    ),
+    "an MLPerf submission": ("--mode", "--mlperf-model", "--user-conf"),
+    "a fleet": ("--service", "--token-file", "--service-tls-ca", "--fleet"),
+    "an accelerator host": ("--shared-memory", "--sut-metrics"),
+}
+"""Title -> flags of a run."""
+
 
 WHOLE_VALUES: Final = frozenset({"header", "shape"})
 """List fields whose values may hold a comma: the flag is repeated instead."""

@@ -20,13 +20,12 @@ from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.errors import RunError, SettingsError, UserError
 from loadgen_service.service.auth.policy import require_allowed
 from loadgen_service.service.run.conductor import RunConductor
-from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.lifetime_totals import Totals
 from loadgen_service.service.run.mixed_run import MixedRun, make_mixed
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import Resumption
 from loadgen_service.service.run.run import Run
-from loadgen_service.service.run.worker_sessions import Sessions
+from loadgen_service.service.run.worker_sessions import LeasedWorkers, Sessions
 from loadgen_service.service.storage.run_directory import RunDirectories, new_run_id
 
 COME_BACK_NS = 15_000_000_000

@@ -18,9 +18,9 @@ from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import UserError
 from loadgen_service.service.auth.certificates import server_credentials
-from loadgen_service.service.auth.interceptor import TokenGuard
 from loadgen_service.service.auth.policy import (
     MAX_MESSAGE_BYTES,
+    TokenGuard,
     require_safe_bind,
 )
 from loadgen_service.service.auth.token_book import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.cli.verbs.demo_plan import first_step, later_steps, second_step
+from loadgen_service.cli.verbs.demo import first_step, later_steps, second_step
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.stats.early_stopping import min_total_count
 

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from loadgen_service.cli.first_screen import FIRST_SCREEN
-from loadgen_service.cli.flags import flag_of, given_flags, model_parser, sections
+from loadgen_service.cli.flags import FIRST_SCREEN, flag_of, given_flags, model_parser, sections
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.cli.verbs.run import run_parser
 from loadgen_service.core.settings import Settings

@@ -19,8 +19,7 @@ from loadgen_service.core.records.columns import NEVER, SERVER_COLUMNS, Status
 from loadgen_service.service.collect.collector import Collector, Received
 from loadgen_service.service.storage.run_directory import RunDirectory
 from loadgen_service.worker.records.record_log import RecordLog
-from loadgen_service.worker.uplink.batches import batch_message
-from loadgen_service.worker.uplink.outbox import Outbox
+from loadgen_service.worker.uplink.sender import Outbox, batch_message
 
 SEAL_ROWS = 5_000
 """A worker at 50,000 queries a second seals so many ten times a second."""

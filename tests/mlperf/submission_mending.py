@@ -14,7 +14,7 @@ from typing import Any
 from loadgen_service.mlperf.audit.logs import MARK, SCORE_KEYS
 from loadgen_service.mlperf.benchmarks import ROUNDS
 from loadgen_service.mlperf.submission.checks import VERIFY_LINES
-from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultFolder, read_json
+from loadgen_service.mlperf.submission.layout import MEASUREMENT_FIELDS, ResultFolder, read_json
 from loadgen_service.mlperf.submission.system_description import NETWORK, REQUIRED
 
 LABEL = "SYNTHETIC: made to test a checker, not measured; never to be submitted"

@@ -12,7 +12,7 @@ from official_logs import run_official
 
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.logs.accuracy_sampling import logged_samples, sampling_probability
+from loadgen_service.mlperf.logs.accuracy_log import logged_samples, sampling_probability
 
 GOLDEN = Path(__file__).parent.parent / "core" / "golden_vectors.json"
 SEED = 720381539243781796

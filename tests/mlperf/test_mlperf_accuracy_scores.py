@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2
 from loadgen_service.cli.main import main
 from loadgen_service.mlperf.audit.logs import LoggedAnswer, read_accuracy_log
 from loadgen_service.mlperf.logs.accuracy_log import AccuracyEntry, accuracy_lines
-from loadgen_service.mlperf.submission.result_checks import metric_of
+from loadgen_service.mlperf.submission.checks import metric_of
 from loadgen_service.mlperf.submission.rules import TOKENS
 
 

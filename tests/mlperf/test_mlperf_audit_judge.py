@@ -15,7 +15,7 @@ from loadgen_service.mlperf.audit.logs import read_accuracy_log
 from loadgen_service.mlperf.conf.keys import read_keys
 from loadgen_service.mlperf.conf.parser import parse_conf
 from loadgen_service.mlperf.submission.audit_verdict import LOG_PLACEHOLDER, AuditWay, judge_audit
-from loadgen_service.mlperf.submission.runs import (
+from loadgen_service.mlperf.submission.layout import (
     accuracy_text,
     by_scenario,
     read_run,

@@ -11,8 +11,7 @@ from submission_mending import LABEL, log_line, mend, mend_log
 
 from loadgen_service.cli.main import main
 from loadgen_service.mlperf.submission.checks import check_submission
-from loadgen_service.mlperf.submission.layout import truncated
-from loadgen_service.mlperf.submission.paths import ResultFolder
+from loadgen_service.mlperf.submission.layout import ResultFolder, truncated
 from loadgen_service.mlperf.submission.rules import ACCURACY_PATTERNS, RULES, directory_name
 from loadgen_service.mlperf.submission.system_description import REQUIRED, system_misses, template
 

@@ -15,7 +15,7 @@ from loadgen_service.cli.main import main
 from loadgen_service.mlperf.audit.report import write_audit
 from loadgen_service.mlperf.submission.audit_verdict import AuditWay, judge_audit
 from loadgen_service.mlperf.submission.checks import check_submission
-from loadgen_service.mlperf.submission.paths import MEASUREMENT_FIELDS, ResultFolder
+from loadgen_service.mlperf.submission.layout import MEASUREMENT_FIELDS, ResultFolder
 from loadgen_service.mlperf.submission.system_description import REQUIRED
 
 

@@ -26,8 +26,7 @@ from loadgen_service.service.storage.journal import (
     read_journal,
     scan_journal,
 )
-from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory
-from loadgen_service.service.storage.run_lock import take_lock
+from loadgen_service.service.storage.run_directory import RunDirectories, RunDirectory, take_lock
 from loadgen_service.service.storage.segments import (
     FRAME_HEAD_BYTES,
     HEADER_BYTES,
@@ -338,7 +337,7 @@ def test_a_failed_start_does_not_block_its_folder(tmp_path: Path) -> None:
 def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from loadgen_service.service.storage.run_lock import take_lock\n"
+        "from loadgen_service.service.storage.run_directory import take_lock\n"
         "assert take_lock(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, timeout=60)

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadgen_service.core.facts.scraped_metrics import Sample
-from loadgen_service.service.scrape import parser
-from loadgen_service.service.scrape.fetch import ScrapeFailure
-from loadgen_service.service.scrape.parser import TextReader
+from loadgen_service.service.scrape import fetch
+from loadgen_service.service.scrape.fetch import ScrapeFailure, TextReader
 
 PIECES = st.sampled_from(
     [
@@ -63,7 +62,7 @@ def test_tabs_between_the_parts_of_a_line_mix_up_no_lines() -> None:
 def test_a_server_that_always_makes_new_labels_does_not_grow_us(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parser, "KNOWN_MAX", 3)
+    monkeypatch.setattr(fetch, "KNOWN_MAX", 3)
     reader = TextReader()
     for number in range(20):
         assert reader.samples(f'a{{m="{number}"}} 1\n'.encode()) == [("a", {"m": str(number)}, 1)]

@@ -6,9 +6,8 @@ import asyncio
 
 import pytest
 
-from loadgen_service.service.run.leased_workers import Interrupted, LeasedWorkers
-from loadgen_service.service.run.start_barrier import MORE_STREAMS, StreamGate, StreamPlace
-from loadgen_service.service.run.worker_sessions import Sessions
+from loadgen_service.service.run.clocks import MORE_STREAMS, StreamGate, StreamPlace
+from loadgen_service.service.run.worker_sessions import Interrupted, LeasedWorkers, Sessions
 
 
 def gate(count: int, broken: list[int] | None = None) -> StreamGate:

@@ -13,7 +13,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.settings.serve import ServeSettings
 from loadgen_service.errors import SettingsError
-from loadgen_service.service.auth.interceptor import RIGHT_OF_METHOD
+from loadgen_service.service.auth.policy import RIGHT_OF_METHOD
 from loadgen_service.service.auth.token_book import (
     NO_SECRET,
     RIGHTS,

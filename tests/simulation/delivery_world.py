@@ -15,8 +15,8 @@ import numpy as np
 
 from loadgen_service.core.facts.run import SeriesFacts, WorkerFacts
 from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
-from loadgen_service.service.collect.batch_ledger import BatchLedger
-from loadgen_service.worker.uplink.outbox import Outbox
+from loadgen_service.service.collect.collector import BatchLedger
+from loadgen_service.worker.uplink.sender import Outbox
 
 RECONNECT_MS = 300.0
 SYNC_MS = 5.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen_service.worker.session.clock import ClockSample, estimate_offset
+from loadgen_service.worker.session.controls import ClockSample, estimate_offset
 
 WAY = st.integers(min_value=0, max_value=10**9)
 

@@ -13,8 +13,7 @@ from worker_fakes import FakeClock, FakeSut, Rig
 from loadgen_service.core.plan.plan import SampleCounts
 from loadgen_service.core.settings import Settings
 from loadgen_service.sut.interface import Cell
-from loadgen_service.worker.issue.issuer import Issuer
-from loadgen_service.worker.issue.least_outstanding import LeastOutstanding
+from loadgen_service.worker.issue.issuer import Issuer, LeastOutstanding
 
 
 def shard_of(tmp_path: Path, worker: tuple[int, int] = (0, 1), **given: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from loadgen_service.core.plan.plan import SampleCounts, plan_series, series_specs, shard_rows
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.logs.accuracy_sampling import logged_samples
+from loadgen_service.mlperf.logs.accuracy_log import logged_samples
 from loadgen_service.worker.records.response_sampling import kept_responses
 
 COUNTS = SampleCounts(100, 100)

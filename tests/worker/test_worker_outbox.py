@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen_service.worker.uplink.outbox import Outbox
+from loadgen_service.worker.uplink.sender import Outbox
 
 
 class Piece:

@@ -18,7 +18,7 @@ from loadgen_service.core.records.columns import (
 from loadgen_service.errors import RunError
 from loadgen_service.service.collect.live_stats import sent_of
 from loadgen_service.worker.records.record_log import Columns, RecordLog, SealedRows
-from loadgen_service.worker.uplink.batches import (
+from loadgen_service.worker.uplink.sender import (
     SealedNothing,
     SealedResponses,
     batch_message,

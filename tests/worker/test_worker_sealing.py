@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen_service.worker.records.flush_policy import (
+from loadgen_service.worker.records.record_log import (
+    BLOCK_ROW_COUNT,
     SEAL_AGE_NS,
     SEAL_ROW_COUNT,
     FlushPolicy,
     seal_row_count,
 )
-from loadgen_service.worker.records.record_log import BLOCK_ROW_COUNT
 
 
 @pytest.mark.parametrize("scenario", ["single_stream", "multi_stream", "concurrency"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadgen_service.core.facts.worker_report import WorkerReport
-from loadgen_service.worker.host.cpu_steal import (
+from loadgen_service.worker.host.process_stats import (
     TICK_NS,
     CpuContention,
     read_cpu_contention,

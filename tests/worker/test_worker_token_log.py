@@ -7,7 +7,7 @@ import numpy as np
 from loadgen_service.core.records.columns import NEVER
 from loadgen_service.core.records.token_rows import CountedBy
 from loadgen_service.worker.records.token_log import TokenLog
-from loadgen_service.worker.uplink.batches import batch_message
+from loadgen_service.worker.uplink.sender import batch_message
 
 
 def test_ended_streams_are_taken_with_their_rows_and_instants():

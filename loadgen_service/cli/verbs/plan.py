@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen_service.cli.first_screen import FIRST_SCREEN
-from loadgen_service.cli.flags import given_flags, model_parser
+from loadgen_service.cli.flags import FIRST_SCREEN, given_flags, model_parser
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, SutError

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadgen_service.cli.first_screen import FIRST_SCREEN
-from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
+from loadgen_service.cli.flags import FIRST_SCREEN, OneLineParser, given_flags, model_parser
 from loadgen_service.cli.ray_fleet import add_fleet_flags, ray_fleet
 from loadgen_service.cli.run_service import local_ports, open_service
 from loadgen_service.cli.settings_sources import read_settings

@@ -19,13 +19,14 @@ from loadgen_service.mlperf.benchmarks import ROUNDS
 from loadgen_service.mlperf.conf.settings import NEWEST_ROUND
 from loadgen_service.mlperf.submission.checks import check_submission
 from loadgen_service.mlperf.submission.layout import (
+    Miss,
+    RunLogs,
     SubmissionPlan,
     audit_scenario,
     build_submission,
+    read_run,
 )
-from loadgen_service.mlperf.submission.paths import Miss
 from loadgen_service.mlperf.submission.rules import RULES, directory_name
-from loadgen_service.mlperf.submission.runs import RunLogs, read_run
 from loadgen_service.mlperf.submission.system_description import CATEGORIES, DIVISIONS, template
 
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from loadgen_service.cli.first_screen import FIRST_SCREEN
-from loadgen_service.cli.flags import OneLineParser, given_flags, model_parser
+from loadgen_service.cli.flags import FIRST_SCREEN, OneLineParser, given_flags, model_parser
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.search.rate_sweep import SweepPoint, highest_valid, next_rate, parse_range

@@ -13,15 +13,16 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.core.settings.loadgen_mapping import MODE_NAMES, SCENARIO_NAMES
 from loadgen_service.core.stats.percentiles import Distribution
 from loadgen_service.core.units import NS_PER_MS
-from loadgen_service.mlperf.logs.detail_log import error_count, warning_count
-from loadgen_service.mlperf.logs.detail_results import (
+from loadgen_service.mlperf.logs.detail_log import (
     PERCENTS,
     completed_rate,
+    error_count,
     inferred_rate,
     overhead_rates,
     percentile_values,
     rate,
     scheduled_rate,
+    warning_count,
 )
 from loadgen_service.mlperf.logs.inputs import LogInputs, SeriesLog
 from loadgen_service.mlperf.logs.parameters import effective_values

@@ -33,7 +33,7 @@ from loadgen_service.mlperf.audit.rules import (
 )
 from loadgen_service.mlperf.logs.accuracy_log import AccuracyEntry, accuracy_lines
 from loadgen_service.mlperf.logs.writer import ACCURACY_FILE
-from loadgen_service.mlperf.submission.result_checks import metric_of
+from loadgen_service.mlperf.submission.checks import metric_of
 from loadgen_service.mlperf.submission.rules import ACCURACY_PATTERNS
 
 LOG_PLACEHOLDER: Final = "{accuracy_log}"

@@ -2,6 +2,10 @@
 
 Everything here is derived from settings, facts and segments, so it can be made again after the
 service died. Blocking: call it from a thread.
+
+Accuracy of a run: kept responses joined with the samples that their requests carried.
+
+tokens.parquet: the arrival of every piece of every streamed answer. Blocking.
 """
 
 from __future__ import annotations
@@ -40,16 +44,92 @@ from loadgen_service.core.summary.run import (
 from loadgen_service.core.verdict.judge import judge, series_facts
 from loadgen_service.errors import LoadgenError
 from loadgen_service.mlperf.logs.inputs import SeriesLog, series_log
-from loadgen_service.service.results.accuracy import score_series
-from loadgen_service.service.results.mlperf_logs import note_without_logs, wants_logs, write_logs
-from loadgen_service.service.results.official_logs import place_official_logs
+from loadgen_service.qsl.scoring import TopScorer
+from loadgen_service.service.results.mlperf_logs import (
+    note_without_logs,
+    place_official_logs,
+    wants_logs,
+    write_logs,
+)
 from loadgen_service.service.results.scraped_files import write_sut_metrics
-from loadgen_service.service.results.token_files import write_tokens
 from loadgen_service.service.results.trace_export import RunTraces
 from loadgen_service.service.storage.column_storage import column_maker, free_memory_bytes
 from loadgen_service.service.storage.run_directory import RunDirectory
 from loadgen_service.service.storage.segment_damage import keep_damaged
 from loadgen_service.service.storage.segment_reader import read_columns, read_responses, read_tokens
+
+Labels = np.ndarray[Any, np.dtype[Any]]
+
+
+def score_series(
+    directory: RunDirectory, plans: Sequence[SeriesPlan], labels: Labels
+) -> dict[str, float]:
+    """Top-1 and top-5 over all accuracy sets; a request without an answer counts as wrong.
+
+    Raises RunError for responses that cannot be scored.
+    """
+    scorer = TopScorer(labels)
+    for plan in plans:
+        _score_one(scorer, directory, plan)
+    return scorer.result()
+
+
+def _score_one(scorer: TopScorer, directory: RunDirectory, plan: SeriesPlan) -> None:
+    answered = np.zeros(plan.request_count, np.bool_)
+    for row, response in read_responses(directory.segments(plan.spec.index)):
+        if not 0 <= row < plan.request_count or answered[row]:
+            continue  # a stranger or a double is the request table's business
+        answered[row] = True
+        scorer.add(_samples_of(plan, row), response)
+    for row in np.flatnonzero(~answered).tolist():
+        scorer.miss(_samples_of(plan, row))
+
+
+def _samples_of(plan: SeriesPlan, row: int) -> Labels:
+    start, stop = plan.request_span(row)
+    return plan.samples[start:stop]
+
+
+STREAMS_A_ROW_GROUP: Final = 1 << 14
+"""Bounds the memory of writing: a stream of a thousand pieces is some 20 KB."""
+
+
+def write_tokens(path: Path, directory: RunDirectory, plans: Sequence[SeriesPlan]) -> None:
+    """One row a piece: series, request_index, token_index, arrived_ns (since the series' start)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = (
+        ("series", "i4"),
+        ("request_index", "i8"),
+        ("token_index", "i4"),
+        ("arrived_ns", "i8"),
+    )
+    schema = pa.schema([(name, pa.from_numpy_dtype(np.dtype(kind))) for name, kind in columns])
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for plan in plans:
+            tokens = read_tokens(directory.segments(plan.spec.index))
+            ends = np.cumsum(tokens.length)
+            for first in range(0, len(tokens), STREAMS_A_ROW_GROUP):
+                last = min(first + STREAMS_A_ROW_GROUP, len(tokens))
+                start = int(ends[first - 1]) if first else 0
+                made = _columns(plan.spec.index, tokens, first, last, start, int(ends[last - 1]))
+                writer.write_table(pa.table(made, schema=schema))
+
+
+def _columns(
+    series_index: int, tokens: TokenRows, first: int, last: int, start: int, stop: int
+) -> list[np.ndarray]:
+    lengths = tokens.length[first:last]
+    begins = np.cumsum(lengths) - lengths
+    count = stop - start
+    return [
+        np.full(count, series_index, np.int32),
+        np.repeat(tokens.row[first:last], lengths),
+        (np.arange(count) - np.repeat(begins, lengths)).astype(np.int32),
+        tokens.arrived_ns[start:stop],
+    ]
+
 
 PROMISES = frozenset({"latency", "ttft", "tpot"})
 """Findings that LoadGen's peak search calls the performance constraint."""

@@ -18,16 +18,15 @@ from loadgen_service.errors import LoadgenError, RunError
 from loadgen_service.service.collect.collector import Collector
 from loadgen_service.service.collect.live_stats import LiveStats
 from loadgen_service.service.results.writer import Material, meets_latency_target, write_results
+from loadgen_service.service.run.clocks import StreamPlace
 from loadgen_service.service.run.environment import environment
-from loadgen_service.service.run.leased_workers import Interrupted, LeasedWorkers
 from loadgen_service.service.run.preparation import Prepared, prepare
 from loadgen_service.service.run.recovery import DIED
 from loadgen_service.service.run.resumption import WENT_ON, Resumption, boot_id
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.scraper import metrics_scraped
 from loadgen_service.service.run.series_conductor import SeriesConductor
-from loadgen_service.service.run.start_barrier import StreamPlace
-from loadgen_service.service.run.worker_sessions import Sessions, Worker
+from loadgen_service.service.run.worker_sessions import Interrupted, LeasedWorkers, Sessions, Worker
 from loadgen_service.service.storage.journal import Journal
 
 

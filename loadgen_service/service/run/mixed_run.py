@@ -21,9 +21,9 @@ from loadgen_service.core.summary.mixed import MixedSummary, StreamSummary, mixe
 from loadgen_service.core.summary.run import summary_from_json
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.results.mixed_results import write_mixed
+from loadgen_service.service.run.clocks import StreamGate, StreamPlace
 from loadgen_service.service.run.conductor import RunConductor
 from loadgen_service.service.run.run import Run
-from loadgen_service.service.run.start_barrier import StreamGate, StreamPlace
 from loadgen_service.service.run.worker_sessions import Sessions
 from loadgen_service.service.storage.journal import Journal
 from loadgen_service.service.storage.run_directory import STREAMS_FOLDER, RunDirectory, new_run_id

@@ -33,9 +33,8 @@ from loadgen_service.qsl.arena.builder import ArenaFile, build_arena
 from loadgen_service.qsl.input_specs import is_batched
 from loadgen_service.qsl.library import open_library
 from loadgen_service.service.results.trace_export import require_exporter
-from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.run import Run
-from loadgen_service.service.run.worker_sessions import Worker
+from loadgen_service.service.run.worker_sessions import LeasedWorkers, Worker
 
 DESCRIBE_MARGIN_NS = 20 * NS_PER_S
 """Beyond the connect timeout: a server may still be loading its model."""

@@ -13,7 +13,7 @@ from loadgen_service.core.run_state import FINAL_STATES, RunEvent, RunState, nex
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collect.collector import Collector
-from loadgen_service.service.run.leased_workers import LeasedWorkers
+from loadgen_service.service.run.worker_sessions import LeasedWorkers
 from loadgen_service.service.storage.run_directory import RunDirectory
 
 

@@ -16,8 +16,7 @@ from loadgen_service.core.settings.authority import MetricsPlace, metrics_place
 from loadgen_service.core.units import NS_PER_MS, NS_PER_S
 from loadgen_service.service.results.scraped_files import Reading, append_reading, readings_file
 from loadgen_service.service.run.run import Run
-from loadgen_service.service.scrape.fetch import ScrapeFailure, fetch
-from loadgen_service.service.scrape.parser import TextReader
+from loadgen_service.service.scrape.fetch import ScrapeFailure, TextReader, fetch
 
 DEADLINE_MAX_NS: Final = 5 * NS_PER_S
 """However rarely it is asked, a server that needs longer than this for its metrics is not well."""

@@ -21,13 +21,11 @@ from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
 from loadgen_service.service.collect.collector import Collector
 from loadgen_service.service.collect.live_stats import LiveStats
-from loadgen_service.service.run.clocks import SeriesClocks
-from loadgen_service.service.run.leased_workers import LeasedWorkers
+from loadgen_service.service.run.clocks import SeriesClocks, StreamPlace
 from loadgen_service.service.run.preparation import Prepared
 from loadgen_service.service.run.run import Run
 from loadgen_service.service.run.server_stats import SeriesStatistics
-from loadgen_service.service.run.start_barrier import StreamPlace
-from loadgen_service.service.run.worker_sessions import Worker
+from loadgen_service.service.run.worker_sessions import LeasedWorkers, Worker
 from loadgen_service.service.storage.journal import Entry, Journal
 
 ARM_TIMEOUT_NS = 120 * NS_PER_S

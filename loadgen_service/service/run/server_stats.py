@@ -21,8 +21,8 @@ from loadgen_service.core.facts.server_stats import (
 )
 from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
-from loadgen_service.service.run.leased_workers import LeasedWorkers
 from loadgen_service.service.run.run import Run
+from loadgen_service.service.run.worker_sessions import LeasedWorkers
 from loadgen_service.service.storage.journal import Entry
 
 READ_TIMEOUT_NS: Final = 5 * NS_PER_S

@@ -3,6 +3,13 @@
 It reads the clock once a wake-up and asks the pacer what is due. Whatever a request needs was made
 before: issuing is a lookup and a hand-over, completing is five numbers written. It knows no socket,
 timer or coordinator. Absolute monotonic ns inside; records count from the common start.
+
+Requests that a SUT has certainly not processed: they are sent again, as gRPC's clients do.
+
+HTTP/2 says it of a stream above GOAWAY's last one, and of one reset with REFUSED_STREAM (RFC 9113
+8.7). Nothing else is ever sent twice. A request keeps the deadline of its first sending.
+
+What is read in an answer once its instant is recorded: its content and the SUT's timings.
 """
 
 from __future__ import annotations
@@ -27,14 +34,100 @@ from loadgen_service.sut.interface import (
     SystemUnderTest,
     Usage,
 )
+from loadgen_service.sut.kserve.server_timings import find_timings
 from loadgen_service.sut.read_coalescer import Read
 from loadgen_service.worker.issue.issuer import Issuer
-from loadgen_service.worker.issue.resends import Resends
-from loadgen_service.worker.issue.response_reader import Answer, AnswerReader
 from loadgen_service.worker.issue.shard import NO_OUTPUT, Shard
 from loadgen_service.worker.issue.timers import Waiter
 from loadgen_service.worker.records.record_log import Columns, RecordLog
 from loadgen_service.worker.records.token_log import SealedTokens, TokenLog
+
+
+class Resends:
+    """What is to be sent again. ``pending``: the cell of each open request, by position."""
+
+    __slots__ = ("_issuer", "_pending", "_refused", "count", "first_issued_ns")
+
+    def __init__(self, issuer: Issuer, pending: dict[int, Cell]) -> None:
+        self._issuer = issuer
+        self._pending = pending
+        self._refused: list[int] = []
+        self.first_issued_ns: dict[int, int] = {}
+        """Of open requests that were sent again: when they left first."""
+        self.count = 0
+        """Requests sent again, each time they were."""
+
+    def note(self, key: int) -> None:
+        """A SUT says that it has not processed the request."""
+        self._refused.append(key)
+
+    def send(self) -> None:
+        """Hand over again what was noted, unless it was given up meanwhile."""
+        if not self._refused:
+            return
+        keys, self._refused = self._refused, []
+        for key in keys:
+            cell = self._pending.get(key)
+            if cell is not None:
+                self.first_issued_ns.setdefault(key, cell[ISSUED])
+                self._pending[key] = self._issuer.issue_again(key, cell[TAKEN])
+                self.count += 1
+
+    def forget(self, key: int) -> None:
+        """The request has ended."""
+        self.first_issued_ns.pop(key, None)
+
+
+TIMINGS_MISSED_MAX: Final = 64
+"""So many first answers without server timings, and no more are searched."""
+
+Answer = tuple[int, int, bytes]
+"""Place in the record log, position, message."""
+
+
+class AnswerReader:
+    """Keeps responses and notes server timings; ``is_reading`` is false once neither is wanted.
+
+    ``responses``: position and message of those kept and not taken yet, ``response_bytes`` their
+    size.
+    """
+
+    def __init__(self, log: RecordLog, keep: bool | bytes) -> None:
+        """``keep``: all, none, or those of the positions where a byte is not 0."""
+        self._log = log
+        self._keeps = bool(keep)
+        self._ones = keep if isinstance(keep, bytes) else None
+        self._missed = 0
+        self.is_reading = True
+        self.responses: list[tuple[int, bytes]] = []
+        self.response_bytes = 0
+
+    def read(self, answers: Sequence[Answer]) -> None:
+        """Look into answers whose rows are still in the log's block."""
+        if self._keeps:
+            ones = self._ones
+            for _, key, message in answers:
+                if ones is None or ones[key]:
+                    self.responses.append((key, message))
+                    self.response_bytes += len(message)
+        if self._missed < TIMINGS_MISSED_MAX:
+            self._note_timings(answers)
+
+    def _note_timings(self, answers: Sequence[Answer]) -> None:
+        for index, _, message in answers:
+            timings = find_timings(message)
+            if timings is None:
+                self._missed += 1
+                continue
+            self._missed = 0
+            self._log.note_timings(index, timings)
+        self.is_reading = self._keeps or self._missed < TIMINGS_MISSED_MAX
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """What was kept since the last call."""
+        kept, self.responses, self.response_bytes = self.responses, [], 0
+        return kept
+
 
 CHUNK_COUNT: Final = 32
 """Requests for each SUT that are handed over together: their issue instant is one reading, and the

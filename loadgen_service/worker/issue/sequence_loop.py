@@ -18,8 +18,7 @@ from loadgen_service.sut.descriptor import Mark
 from loadgen_service.sut.factory import descriptor_of
 from loadgen_service.sut.interface import DONE, Parts
 from loadgen_service.sut.read_coalescer import Read
-from loadgen_service.worker.issue.loop import SeriesLoop
-from loadgen_service.worker.issue.response_reader import Answer
+from loadgen_service.worker.issue.loop import Answer, SeriesLoop
 from loadgen_service.worker.issue.shard import Build, Shard
 
 EVERY_ROW: Final = range(UNBOUNDED_ROWS)

@@ -19,7 +19,7 @@ from loadgen_service.core.units import NS_PER_MS
 from loadgen_service.sut.factory import descriptor_of
 from loadgen_service.worker.official.loadgen_thread import OfficialTest
 from loadgen_service.worker.official.loop import OfficialLoop
-from loadgen_service.worker.uplink.batches import SealedFile
+from loadgen_service.worker.uplink.sender import SealedFile
 
 END_TIMEOUT_S: Final = 20.0
 """LoadGen sorts and writes after its last sample; it takes some seconds for ten million."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from loadgen_service.core.plan.plan import SampleCounts, SeriesPlan
 from loadgen_service.core.settings import Settings
-from loadgen_service.mlperf.logs.accuracy_sampling import logged_requests
+from loadgen_service.mlperf.logs.accuracy_log import logged_requests
 
 
 def kept_responses(

@@ -43,8 +43,7 @@ from loadgen_service.worker.records.record_log import RecordLog
 from loadgen_service.worker.records.spill import SpillFolder
 from loadgen_service.worker.session.options import WorkerOptions
 from loadgen_service.worker.session.series import Equipment, Say, Series
-from loadgen_service.worker.uplink.batches import write_left_over
-from loadgen_service.worker.uplink.sender import SignallingOutbox, Uplink
+from loadgen_service.worker.uplink.sender import SignallingOutbox, Uplink, write_left_over
 
 HANDOVER_TIMEOUT_S: Final = 5.0
 """At the end of a run: how long the last acknowledgements may take."""

@@ -22,7 +22,7 @@ from loadgen_service.sut.factory import Dispatch, reads_side_by_side
 from loadgen_service.sut.interface import SystemUnderTest
 from loadgen_service.sut.read_coalescer import ReadCoalescer
 from loadgen_service.worker.host import gc_control
-from loadgen_service.worker.host.cpu_steal import (
+from loadgen_service.worker.host.process_stats import (
     CpuContention,
     read_cpu_contention,
     report_between,
@@ -35,15 +35,14 @@ from loadgen_service.worker.issue.traced_suts import traced_suts
 from loadgen_service.worker.official.loadgen_thread import OfficialTest
 from loadgen_service.worker.official.loop import OfficialLoop
 from loadgen_service.worker.official.series import closing_words, make_official_loop
-from loadgen_service.worker.records.flush_policy import FlushPolicy, seal_row_count
-from loadgen_service.worker.records.record_log import RecordLog
+from loadgen_service.worker.records.record_log import FlushPolicy, RecordLog, seal_row_count
 from loadgen_service.worker.records.response_sampling import kept_responses
-from loadgen_service.worker.uplink.batches import (
+from loadgen_service.worker.uplink.sender import (
     RESPONSES_BYTES_MAX,
+    Outbox,
     SealedNothing,
     SealedResponses,
 )
-from loadgen_service.worker.uplink.outbox import Outbox
 
 TICK_S: Final = 0.02
 """Deadlines are looked at this often, and rows of a fast run sealed."""

@@ -23,11 +23,15 @@ from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 from loadgen_service.core.units import NS_PER_S
 from loadgen_service.errors import LoadgenError
 from loadgen_service.version import __version__
+from loadgen_service.worker.host.process_stats import ProcessStats, rss_bytes
 from loadgen_service.worker.official.loadgen_thread import is_left_behind
-from loadgen_service.worker.session.clock import ClockSample, OffsetEstimate, estimate_offset
-from loadgen_service.worker.session.controls import answer_control
+from loadgen_service.worker.session.controls import (
+    ClockSample,
+    OffsetEstimate,
+    answer_control,
+    estimate_offset,
+)
 from loadgen_service.worker.session.options import WorkerOptions, tls_trouble
-from loadgen_service.worker.session.process_stats import ProcessStats, rss_bytes
 from loadgen_service.worker.session.run import WorkerRun
 
 HEARTBEAT_S: Final = 1.0

@@ -1,20 +1,218 @@
 """Batches to the collector: one stream a run, begun again after a break, nothing sent unnumbered.
 
 What is not acknowledged is sent again under the same sequence on the next connection.
+
+Batches on their way to the collector: numbered, kept until acknowledged, sent again if need be.
+
+Pure: it neither sends nor waits. Sequences count 1, 2, 3 ... over a worker's whole run, records and
+responses together.
+
+Sealed rows and responses as the messages that cross the wire, and the file of the left-over.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
 
 import grpc
+import numpy as np
+from isal.isal_zlib import crc32
 from loadgen_proto import loadgen_pb2 as pb
 from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 
-from loadgen_service.worker.uplink.batches import batch_message
-from loadgen_service.worker.uplink.outbox import Outbox, Sealed
+from loadgen_service.core.records.columns import sent_columns
+from loadgen_service.worker.records.record_log import SealedRows
+from loadgen_service.worker.records.token_log import SealedTokens
+
+RESPONSES_BYTES_MAX: Final = 1 << 20
+"""Responses are cut into batches of about this size, far below any limit on messages."""
+
+
+@dataclass(slots=True)
+class SealedResponses:
+    """Responses by plan row: what one response batch carries."""
+
+    series_index: int
+    rows: np.ndarray
+    messages: Sequence[bytes]
+
+    def release(self) -> None:
+        """Nothing to give back: the memory goes with this object."""
+
+
+@dataclass(slots=True)
+class SealedFile:
+    """A piece of a file that the run directory gets from this worker."""
+
+    series_index: int
+    name: str
+    offset: int
+    content: bytes
+
+    def release(self) -> None:
+        """Nothing to give back: the memory goes with this object."""
+
+
+@dataclass(slots=True)
+class SealedNothing:
+    """A batch without rows: the last word of a worker that had nothing to issue."""
+
+    series_index: int
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+
+def batch_message(sequence: int, sealed: Sealed) -> pb.Batch:
+    """The message of one sealed piece.
+
+    Filled in place: protobuf copies whatever is made before and given to it.
+    """
+    message = pb.Batch()
+    if isinstance(sealed, SealedRows):
+        _fill_records(message.records, sequence, sealed)
+    elif isinstance(sealed, SealedResponses):
+        _fill_responses(message.responses, sequence, sealed)
+    elif isinstance(sealed, SealedTokens):
+        _fill_tokens(message.tokens, sequence, sealed)
+    elif isinstance(sealed, SealedFile):
+        _fill_file(message.file, sequence, sealed)
+    else:
+        assert isinstance(sealed, SealedNothing)
+        message.records.sequence = sequence
+        message.records.series_index = sealed.series_index
+    return message
+
+
+def _fill_records(batch: pb.RecordBatch, sequence: int, sealed: SealedRows) -> None:
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.count = sealed.count
+    crc = 0
+    for sent in sent_columns(sealed.columns()):
+        batch.columns.add(**sent._asdict())
+        crc = crc32(sent.content, crc)
+    batch.crc32 = crc
+
+
+def _fill_responses(batch: pb.ResponseBatch, sequence: int, sealed: SealedResponses) -> None:
+    rows = sealed.rows.astype("<i8").tobytes()
+    lengths = np.array([len(m) for m in sealed.messages], dtype="<i8").tobytes()
+    content = b"".join(sealed.messages)
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.count = len(sealed.messages)
+    batch.row, batch.length, batch.content = rows, lengths, content
+    batch.crc32 = crc32(content, crc32(lengths, crc32(rows)))
+
+
+def _fill_file(batch: pb.FileBatch, sequence: int, sealed: SealedFile) -> None:
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.name = sealed.name
+    batch.offset = sealed.offset
+    batch.content = sealed.content
+    batch.crc32 = crc32(sealed.content)
+
+
+def _fill_tokens(batch: pb.TokenBatch, sequence: int, sealed: SealedTokens) -> None:
+    rows = sealed.rows
+    columns = {
+        "row": rows.row.astype("<i8").tobytes(),
+        "length": rows.length.astype("<i8").tobytes(),
+        "input_token_count": rows.input_token_count.astype("<i4").tobytes(),
+        "counted_by": rows.counted_by.tobytes(),
+        "arrived_ns": rows.arrived_ns.astype("<i8").tobytes(),
+    }
+    batch.sequence = sequence
+    batch.series_index = sealed.series_index
+    batch.count = len(rows)
+    crc = 0
+    for name, content in columns.items():
+        setattr(batch, name, content)
+        crc = crc32(content, crc)
+    batch.crc32 = crc
+
+
+def write_left_over(
+    path: Path, opening: pb.BatchStream, kept: Sequence[tuple[int, Sealed]]
+) -> None:
+    """Batches that no coordinator acknowledged: length-delimited ``Batch`` messages, open first."""
+    messages = [pb.Batch(open=opening)]
+    messages += [batch_message(sequence, sealed) for sequence, sealed in kept]
+    with path.open("xb") as file:
+        for message in messages:
+            content = message.SerializeToString()
+            file.write(len(content).to_bytes(4, "little") + content)
+
+
+class Sealed(Protocol):
+    """What one batch carries; ``release`` is called once it is durable at the collector."""
+
+    def release(self) -> None: ...
+
+
+class Outbox:
+    """Sealed pieces in order. An acknowledgement of n covers every sequence up to n."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, Sealed] = OrderedDict()
+        self._next_sequence = 1
+        self._next_unsent = 1
+
+    @property
+    def last_sequence(self) -> int:
+        """The newest sequence given, 0 before the first."""
+        return self._next_sequence - 1
+
+    @property
+    def unacknowledged_count(self) -> int:
+        return len(self._kept)
+
+    @property
+    def unsent_count(self) -> int:
+        return self._next_sequence - self._next_unsent
+
+    def put(self, sealed: Sealed) -> int:
+        """Number a piece and keep it."""
+        sequence = self._next_sequence
+        self._kept[sequence] = sealed
+        self._next_sequence += 1
+        return sequence
+
+    def take(self) -> tuple[int, Sealed] | None:
+        """The next piece to send, oldest first; None if all were sent."""
+        sequence = self._next_unsent
+        if sequence >= self._next_sequence:
+            return None
+        self._next_unsent += 1
+        return sequence, self._kept[sequence]
+
+    def acknowledge(self, sequence: int) -> None:
+        """Release everything up to ``sequence``; an old or repeated one changes nothing.
+
+        Raises ValueError for a sequence that was never sent: the peer is confused.
+        """
+        if sequence >= self._next_unsent:
+            raise ValueError(
+                f"batch {sequence} was acknowledged, but only {self._next_unsent - 1} were sent"
+            )
+        while self._kept and next(iter(self._kept)) <= sequence:
+            self._kept.popitem(last=False)[1].release()
+
+    def rewind(self) -> None:
+        """After a new connection: send again all that is not acknowledged, same sequences."""
+        self._next_unsent = next(iter(self._kept), self._next_sequence)
+
+    def kept(self) -> list[tuple[int, Sealed]]:
+        """Everything unacknowledged, oldest first."""
+        return list(self._kept.items())
+
 
 FIRST_BACKOFF_S: Final = 0.1
 LONGEST_BACKOFF_S: Final = 2.0
