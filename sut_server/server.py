@@ -17,12 +17,10 @@ from grpc_wire.server import ServerConnection
 
 from sut_server.alarms import Alarms
 from sut_server.connection_limits import HANDSHAKE_S, ConnectionWatch
-from sut_server.engines.accumulator import ACCUMULATOR, AccumulatorEngine, accumulator_spec
-from sut_server.engines.batch import BatchEngine, BatchLimits
-from sut_server.engines.engine import Desk, Engine
-from sut_server.engines.null import NULL, NullEngine, ReadyAnswer, null_spec
-from sut_server.engines.synthetic import SyntheticEngine, simple_spec
-from sut_server.engines.token_engine import SYNTHETIC_STREAM, TokenEngine, stream_spec
+from sut_server.engine_table import MADE_HERE, EngineParts, batch_engine
+from sut_server.engines.batch import BatchEngine
+from sut_server.engines.engine import Engine
+from sut_server.engines.null import NULL, ReadyAnswer
 from sut_server.engines.token_source import TokenSource
 from sut_server.errors import UsageError
 from sut_server.grpc.connection import Connections, KserveConnection
@@ -34,16 +32,13 @@ from sut_server.http.openai import OpenAiApi
 from sut_server.memory_budget import MemoryBudget
 from sut_server.messages.shared_memory import Regions
 from sut_server.metrics import serve_metrics
-from sut_server.models.registry import Model, open_model
-from sut_server.options import NS_PER_US, ServeOptions
+from sut_server.models.registry import open_model
+from sut_server.models.spec import Model
+from sut_server.options import BYTES_PER_MIB, NS_PER_MS, ServeOptions
 from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
 from sut_server.token_log import TokenLog
 from sut_server.tracing import Tracer
-
-SYNTHETIC: Final = "synthetic"
-MADE_HERE: Final = (NULL, SYNTHETIC, SYNTHETIC_STREAM, ACCUMULATOR)
-"""Models that need no file and no class."""
 
 DRAIN_STEP_S: Final = 0.01
 """How often the end looks whether the last answers are out."""
@@ -76,7 +71,7 @@ class Server:
             engine.spec.name: engine
             for engine in (self._engine(flag, models) for flag in options.models)
         }
-        self._budget = MemoryBudget()
+        self._budget = MemoryBudget(options.memory_mib * BYTES_PER_MIB)
         self._connection_watch = ConnectionWatch(options.connection_limits)
         self._regions = Regions() if options.shared_memory else None
         self._servicer = Servicer(
@@ -98,7 +93,7 @@ class Server:
             self._openai.make_call = self._rest.make_call = self._tracer.http_call
 
     def _http_shared(self, handle: Handle, error_body: Callable[[int, str], bytes]) -> HttpShared:
-        compression = HttpCompression(handle, self._options.compression, error_body)
+        compression = HttpCompression(handle, self._options.compression == "gzip", error_body)
         return HttpShared(
             compression.handle,
             time.monotonic_ns,
@@ -185,7 +180,7 @@ class Server:
             connection.go_away()
         for http in self._http_connections():
             http.drain()
-        deadline_ns = time.monotonic_ns() + self._options.drain_ns
+        deadline_ns = time.monotonic_ns() + self._options.drain_ms * NS_PER_MS
         while self._outstanding_count() and time.monotonic_ns() < deadline_ns:
             await asyncio.sleep(DRAIN_STEP_S)
         for connection in list(self._connections.open):
@@ -233,36 +228,18 @@ class Server:
             name=f"sut-server {', '.join(self.engines)}",
             version=_version(),
             max_batch=options.max_batch,
-            max_queue_delay_us=options.max_queue_delay_ns // NS_PER_US,
-            instance_count=options.instance_count,
+            max_queue_delay_us=options.max_queue_delay_us,
+            instance_count=options.instances,
         )
 
     def _engine(self, flag: str, models: dict[str, Model]) -> Engine:
-        options = self._options
-        log = self._log.add if self._log is not None else None
         if flag in self._own:
             return self._own[flag](time.monotonic_ns)
-        if flag == NULL:
-            return NullEngine(Desk(null_spec(), time.monotonic_ns, log))
-        if flag == SYNTHETIC:
-            synthetic = options.synthetic
-            spec = simple_spec(flag, synthetic.input_elements, synthetic.output_elements)
-            desk = Desk(spec, time.monotonic_ns, log)
-            return SyntheticEngine(synthetic, desk, self._alarms)
-        if flag == ACCUMULATOR:
-            desk = Desk(accumulator_spec(), time.monotonic_ns, log)
-            return AccumulatorEngine(options.synthetic, desk, self._alarms, time.monotonic_ns)
-        if flag == SYNTHETIC_STREAM:
-            spec = stream_spec(options.synthetic.input_elements)
-            return TokenEngine(Desk(spec, time.monotonic_ns, log), self._tokens)
-        limits = BatchLimits(
-            options.max_batch,
-            options.max_queue_delay_ns,
-            options.max_waiting,
-            options.instance_count,
-        )
-        desk = Desk(models[flag].spec, time.monotonic_ns, log)
-        return BatchEngine(models[flag], limits, desk, self._alarms, time.monotonic_ns)
+        log = self._log.add if self._log is not None else None
+        parts = EngineParts(self._options, self._alarms, time.monotonic_ns, log, self._tokens)
+        if flag in MADE_HERE:
+            return MADE_HERE[flag](parts)
+        return batch_engine(models[flag], parts)
 
     def _token_source(self) -> TokenSource:
         synthetic = self._options.synthetic
@@ -287,7 +264,7 @@ class Server:
             budget=self._budget,
             make_wire=partial(
                 ServerConnection,
-                takes_gzip=self._options.compression,
+                takes_gzip=self._options.compression == "gzip",
                 max_concurrent_streams=self._options.max_streams,
                 streaming_paths=AllBut(self._servicer.unary_paths),
             ),
@@ -307,7 +284,7 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
     """
     bind_address(options)  # refuse before the long part, loading
     models = {
-        flag: open_model(flag, options.thread_count)
+        flag: open_model(flag, options.threads)
         for flag in options.models
         if flag not in (*MADE_HERE, *(own or {}))
     }

@@ -19,7 +19,7 @@ from sut_server.engines.engine import Desk, Job
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.errors import Code
 from sut_server.messages.infer import InferRequest
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 
 INDEX_INPUT: Final = "mlperf_sample_index"
 OUTPUT: Final = "data"

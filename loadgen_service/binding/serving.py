@@ -25,7 +25,7 @@ from loadgen_service.binding.values import QuerySample
 from loadgen_service.core.settings.loadgen_mapping import BY_INDEX_PLATFORM
 from loadgen_service.errors import UserError
 from sut_server.errors import UsageError
-from sut_server.models.registry import ModelSpec, checked_specs
+from sut_server.models.spec import ModelSpec, checked_specs
 from sut_server.models.tensors import TensorSpec
 from sut_server.options import parse_options
 from sut_server.server import Server, start

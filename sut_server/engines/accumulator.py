@@ -16,7 +16,7 @@ from sut_server.engines.synthetic import SyntheticOptions
 from sut_server.errors import CallError, Code
 from sut_server.messages.infer import InferRequest
 from sut_server.messages.sequence_params import LiveSequences, SequencePlace
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import Array, TensorSpec
 
 ACCUMULATOR: Final = "accumulator"

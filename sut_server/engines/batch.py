@@ -19,7 +19,7 @@ from sut_server.engines.model_stats import ModelFigures
 from sut_server.engines.warm_up import warm_up
 from sut_server.errors import CallError, Code, described
 from sut_server.messages.infer import InferRequest, checked_outputs
-from sut_server.models.registry import Batch, Model, ModelSpec
+from sut_server.models.spec import Batch, Model, ModelSpec
 from sut_server.models.tensors import Array
 
 

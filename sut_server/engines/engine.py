@@ -14,7 +14,7 @@ from sut_server.engines.calls import Call
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.errors import CallError, Code
 from sut_server.messages.infer import InferRequest, ResponseEncoder, Timings, final_parameter
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import Array
 
 ClockNs = Callable[[], int]

@@ -16,7 +16,7 @@ from sut_server.engines.model_stats import ModelFigures
 from sut_server.engines.synthetic import INPUT_ELEMENTS, OUTPUT_ELEMENTS, simple_spec
 from sut_server.messages.infer import InferRequest
 from sut_server.messages.request_split import LARGE_BYTES, ModelInferRequest
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import Array
 
 NULL: Final = "null"

@@ -16,7 +16,7 @@ from sut_server.engines.model_stats import ModelFigures
 from sut_server.engines.token_source import TokenSource
 from sut_server.errors import Code
 from sut_server.messages.infer import InferRequest
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import TensorSpec
 
 SYNTHETIC_STREAM: Final = "synthetic-stream"

@@ -13,7 +13,7 @@ import numpy as np
 
 from sut_server.errors import CallError, UsageError, described
 from sut_server.messages.infer import checked_outputs
-from sut_server.models.registry import Model, ModelSpec
+from sut_server.models.spec import Model, ModelSpec
 from sut_server.models.tensors import DTYPES, Array, TensorSpec
 
 WARM_UP_S: Final = 600.0

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from sut_server.engines.model_stats import ModelFigures
 from sut_server.errors import Code
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import TensorSpec
 
 SERVER_NAME: Final = "sut-server"

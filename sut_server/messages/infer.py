@@ -22,7 +22,7 @@ from sut_server.messages.shared_memory import (
     SharedBytes,
     place_of,
 )
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import (
     CONTENTS_FIELDS,
     DTYPES,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sut_server.errors import UsageError, described
-from sut_server.models.registry import Batch, ModelSpec
+from sut_server.models.spec import Batch, ModelSpec
 from sut_server.models.tensors import TensorSpec
 
 _DATATYPES: Final = {

@@ -6,11 +6,14 @@ The class has ``inputs`` and ``outputs`` (sequences of ``(name, datatype, shape)
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from sut_server.errors import UsageError, described
-from sut_server.models.registry import Batch, ModelSpec, checked_specs, import_class
+from sut_server.models.spec import Batch, ModelSpec, checked_specs
 
 
 class PythonModel:
@@ -50,3 +53,22 @@ class PythonModel:
     def _optional(self, method: str) -> Callable[[list[int]], None]:
         found: Callable[[list[int]], None] = getattr(self._instance, method, lambda _: None)
         return found
+
+
+def import_class(target: str) -> type:
+    """The class of ``PKG.MODULE:CLASS``, found from the working directory too."""
+    module_name, colon, class_name = target.partition(":")
+    if not colon or not module_name or not class_name:
+        raise UsageError(f"--model python:{target}: write python:PKG.MODULE:CLASS")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(
+            f"--model python:{target}: cannot import {module_name}: {described(error)}"
+        ) from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        raise UsageError(f"--model python:{target}: {module_name} has no class {class_name}")
+    return found

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from sut_server.engines.calls import Call
 from sut_server.errors import CallError, Code
-from sut_server.models.registry import Batch, ModelSpec
+from sut_server.models.spec import Batch, ModelSpec
 from sut_server.models.tensors import TensorSpec
 
 DEADLINE_S = 20.0

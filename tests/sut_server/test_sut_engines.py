@@ -23,7 +23,7 @@ from sut_server.engines.service_time import parse_service_time
 from sut_server.engines.synthetic import SyntheticEngine, SyntheticOptions, simple_spec
 from sut_server.errors import Code
 from sut_server.messages.infer import InferRequest, decode_request
-from sut_server.models.registry import Batch
+from sut_server.models.spec import Batch
 
 
 class AlignedModel(FakeModel):

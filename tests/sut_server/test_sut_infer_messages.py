@@ -19,7 +19,7 @@ from sut_server.messages.infer import (
     decode_request,
     varint,
 )
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import DTYPES, TensorSpec, from_raw, to_raw
 
 SPEC = ModelSpec(

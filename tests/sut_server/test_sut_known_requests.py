@@ -16,7 +16,7 @@ from sut_server.errors import CallError
 from sut_server.grpc.request_cache import REMEMBERED, REST_BYTES_MAX, RequestCache
 from sut_server.messages.infer import InferRequest, decode_request
 from sut_server.messages.request_split import ModelInferRequest
-from sut_server.models.registry import ModelSpec
+from sut_server.models.spec import ModelSpec
 from sut_server.models.tensors import TensorSpec
 
 SPEC = ModelSpec(

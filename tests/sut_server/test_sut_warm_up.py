@@ -15,7 +15,7 @@ from sut_fakes import FakeModel
 from sut_server.engines.warm_up import warm_up, zeros
 from sut_server.errors import UsageError
 from sut_server.main import main
-from sut_server.models.registry import Batch
+from sut_server.models.spec import Batch
 from sut_server.models.tensors import TensorSpec
 
 
