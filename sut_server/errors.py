@@ -45,6 +45,10 @@ class UsageError(Exception):
     """The operator's mistake: one line that names it and the remedy; the process exits with 2."""
 
 
+class HangError(UsageError):
+    """A model that has not come back: its thread would hold up an ordinary exit for ever."""
+
+
 class CallError(Exception):
     """One call's failure: its gRPC status and a line for the caller."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import uvloop
 from host_tuning.malloc import keep_freed_memory
 
-from sut_server.errors import UsageError
+from sut_server.errors import HangError, UsageError, printable
 from sut_server.options import ServeOptions, parse_options
 from sut_server.server import start
 
@@ -30,8 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse_options(sys.argv[1:] if argv is None else argv)
         keep_freed_memory(KEPT_BYTES)
         uvloop.run(_serve(options))
+    except HangError as error:
+        _tell(str(error))
+        _leave(EXIT_USAGE)
     except UsageError as error:
-        print(f"sut-server: {error}", file=sys.stderr)
+        _tell(str(error))
+        return EXIT_USAGE
+    except MemoryError:
+        _tell("there is not enough memory to start: raise its limit (ulimit -v), or serve less")
         return EXIT_USAGE
     return 0
 
@@ -41,20 +48,43 @@ async def _serve(options: ServeOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    server = await start(options)
+    starting = loop.create_task(start(options))
+    ended = loop.create_task(stopped.wait())
+    await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        _tell("ended by a signal before it was ready")
+        _leave()  # load() may run for ever, on a thread that nobody can end
+    server = await starting
     if server.metrics_port is not None:
         print(f"sut-server: metrics on port {server.metrics_port}", file=sys.stderr, flush=True)
     # What is loaded lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    print(f"sut-server: {', '.join(server.engines)} ready on {server.address}", flush=True)
+    names = printable(", ".join(server.engines))
+    print(f"sut-server: {names} ready on {server.address}", flush=True)
     if server.http_address:
         print(f"sut-server: HTTP ready on {server.http_address}", flush=True)
     if server.openai_address:
         print(f"sut-server: OpenAI ready on {server.openai_address}/v1", flush=True)
     await stopped.wait()
     await server.stop()
+    stuck = server.running()
+    if stuck:
+        drained = f"within --drain-ms {options.drain_ms}"
+        _tell(f"{', '.join(stuck)}: has not returned {drained}; ended without it")
+        _leave()
+
+
+def _leave(code: int = 0) -> NoReturn:
+    """End the process, whatever its threads do: an ordinary exit would wait for them."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _tell(line: str) -> None:
+    print(f"sut-server: {printable(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -270,7 +270,8 @@ def _parser() -> argparse.ArgumentParser:
         if group is None:
             group = groups[title] = parser.add_argument_group(title)
         text = str(field.description)
-        if field.default not in (None, "", False) and not field.is_required():
+        is_told = field.default is not None and field.default is not False
+        if is_told and field.default != "" and not field.is_required():
             text += f" ({_shown(field.default)})".replace("%", "%%")
         group.add_argument(
             _flag(name),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 from grpc_wire.server import ServerConnection
@@ -22,7 +22,7 @@ from sut_server.engines.batch import BatchEngine
 from sut_server.engines.engine import Engine
 from sut_server.engines.null import NULL, ReadyAnswer
 from sut_server.engines.token_source import TokenSource
-from sut_server.errors import UsageError
+from sut_server.errors import UsageError, printable
 from sut_server.grpc.connection import Connections, KserveConnection
 from sut_server.grpc.servicer import INFER_PATH, STREAM_PATH, AllBut, Identity, Servicer
 from sut_server.http.compression import Handle, HttpCompression
@@ -34,11 +34,14 @@ from sut_server.messages.shared_memory import Regions
 from sut_server.metrics import serve_metrics
 from sut_server.models.registry import open_model
 from sut_server.models.spec import Model
-from sut_server.options import BYTES_PER_MIB, NS_PER_MS, ServeOptions
+from sut_server.options import BYTES_PER_MIB, NS_PER_MS, ZEROS, ServeOptions
 from sut_server.security import CertificateWatch, bind_address, tls_context
 from sut_server.service_log import ServiceLog
 from sut_server.token_log import TokenLog
 from sut_server.tracing import Tracer
+
+LOADING_TOLD_S: Final = 1.0
+"""A model that loads for longer is named meanwhile."""
 
 DRAIN_STEP_S: Final = 0.01
 """How often the end looks whether the last answers are out."""
@@ -107,7 +110,7 @@ class Server:
         """Let each model that runs on threads run once; raises UsageError where one cannot."""
         for engine in self.engines.values():
             if isinstance(engine, BatchEngine):
-                engine.warm_up()
+                engine.warm_up(self._options.warm_up or ZEROS)
 
     async def listen(self) -> None:
         """Open the ports; UsageError if an address is not allowed or not free."""
@@ -191,6 +194,12 @@ class Server:
         self._release()
         if self._tracer is not None:
             await self._loop.run_in_executor(None, self._tracer.close)
+
+    def running(self) -> list[str]:
+        """What has not come back from a thread, after ``stop``: models and their hints."""
+        engines = [one for one in self.engines.values() if isinstance(one, BatchEngine)]
+        models = [f"model '{one.spec.name}'" for one in engines if one.is_running]
+        return models + self._servicer.running_hints
 
     async def _wait_closed(self) -> None:
         """Give the sockets one second to take the last bytes."""
@@ -283,11 +292,8 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
     ``own``: engines of a program that serves by itself, by the name among ``options.models``.
     """
     bind_address(options)  # refuse before the long part, loading
-    models = {
-        flag: open_model(flag, options.threads)
-        for flag in options.models
-        if flag not in (*MADE_HERE, *(own or {}))
-    }
+    wanted = [flag for flag in options.models if flag not in MADE_HERE and flag not in (own or {})]
+    models = {flag: await _loaded(flag, options.threads) for flag in wanted}
     names = [model.spec.name for model in models.values()] + [
         flag for flag in options.models if flag not in models
     ]
@@ -295,13 +301,31 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
         raise UsageError(f"--model: two models have the same name: {', '.join(sorted(names))}")
     server = Server(options, models, own)
     try:
-        if options.warm_up:
-            server.warm_up()
+        if options.warm_up is not None:
+            await _on_a_thread(server.warm_up)
         await server.listen()
     except UsageError:
         await server.stop()
         raise
     return server
+
+
+async def _loaded(flag: str, thread_count: int) -> Model:
+    """Load a model on a thread, and say so if it takes a while."""
+    loop = asyncio.get_running_loop()
+    saying = loop.call_later(LOADING_TOLD_S, _tell, f"loading {flag} ...")
+    try:
+        return await _on_a_thread(lambda: open_model(flag, thread_count))
+    finally:
+        saying.cancel()
+
+
+Made = TypeVar("Made")
+
+
+async def _on_a_thread(make: Callable[[], Made]) -> Made:
+    """The loop goes on meanwhile: a signal ends the process though the thread never returns."""
+    return await asyncio.get_running_loop().run_in_executor(None, make)
 
 
 def _authority(address: str, port: int) -> str:
@@ -316,7 +340,7 @@ def _version() -> str:
 
 
 def _tell(line: str) -> None:
-    print(f"sut-server: {line}", file=sys.stderr, flush=True)
+    print(f"sut-server: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def _end_metrics(server: WSGIServer) -> None:

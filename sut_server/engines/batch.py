@@ -8,6 +8,7 @@ import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sut_server.engines.batcher import Batcher
 from sut_server.engines.calls import Call
 from sut_server.engines.engine import ClockNs, Desk, Job
 from sut_server.engines.model_stats import ModelFigures
-from sut_server.engines.warm_up import warm_up
+from sut_server.engines.warm_up import warm_up, warm_up_batch
 from sut_server.errors import CallError, Code, described
 from sut_server.messages.infer import InferRequest, checked_outputs
 from sut_server.models.spec import Batch, Model, ModelSpec
@@ -56,7 +57,7 @@ class BatchEngine:
         self._alarms = alarms
         self._clock_ns = clock_ns
         self._loop = asyncio.get_running_loop()
-        self._free_count = limits.instance_count
+        self._free_count = self._instance_count = limits.instance_count
         self._max_rows = max_rows = limits.max_rows if model.spec.is_batched else 1
         self._batcher: Batcher[Job] = Batcher(max_rows, limits.max_delay_ns, limits.max_waiting)
         self._threads = ThreadPoolExecutor(limits.instance_count, thread_name_prefix="infer")
@@ -70,12 +71,13 @@ class BatchEngine:
     def figures(self) -> ModelFigures:
         return self._desk.figures
 
-    def warm_up(self) -> None:
-        """Before anything is submitted: a batch of zeros on each thread.
+    def warm_up(self, sample: Path) -> None:
+        """Before anything is submitted: a batch of zeros, or of a sample, on each thread.
 
         Raises UsageError where the model cannot.
         """
-        warm_up(self._model, self._max_rows, self._threads, self._free_count)
+        batch = warm_up_batch(self.spec, self._max_rows, sample)
+        warm_up(self._model, self._max_rows, self._threads, self._free_count, batch)
 
     def submit(self, call: Call, request: InferRequest) -> None:
         job = self._desk.receive(call, request)
@@ -96,6 +98,11 @@ class BatchEngine:
 
     def unload_samples(self, sample_index: list[int]) -> None:
         self._model.unload_samples(sample_index)
+
+    @property
+    def is_running(self) -> bool:
+        """The model runs a batch, or has not come back from one."""
+        return self._free_count < self._instance_count
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

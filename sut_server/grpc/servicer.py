@@ -92,6 +92,8 @@ class Servicer:
         self._known = RequestCache()
         self._loop = loop
         self.is_ready = True
+        self.running_hints: list[str] = []
+        """Methods of models' own that are told of samples on a thread now."""
         self._methods: dict[bytes, tuple[type, Callable[[Call, Any], Any]]] = {
             path.encode(): method for path, method in self._table().items()
         }
@@ -252,7 +254,9 @@ class Servicer:
             for engine in engines:
                 getattr(engine, method)(sample_index)
 
+        self.running_hints.append(method)
         done = self._loop.run_in_executor(None, tell)
+        done.add_done_callback(lambda _: self.running_hints.remove(method))
         done.add_done_callback(partial(_answer_hint, call, method))
 
     def _flush(self, call: Call, request: Any) -> None:

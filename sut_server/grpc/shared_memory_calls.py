@@ -1,4 +1,4 @@
-"""KServe's three methods of the system shared memory extension, for a servicer's table."""
+"""KServe's methods of the system shared memory extension, for a servicer's table."""
 
 from __future__ import annotations
 
@@ -39,8 +39,17 @@ def shared_memory_methods(prefix: str, regions: Regions | None) -> dict[str, Met
             said.offset, said.byte_size = region.offset, region.size
         return reply
 
+    def unregister_cuda(call: Call, request: Any) -> Any:
+        """There is none, so all are unregistered: clients ask for both kinds at their end."""
+        offered()
+        return service_pb2.CudaSharedMemoryUnregisterResponse()
+
     name = prefix + "SystemSharedMemory"
     return {
+        prefix + "CudaSharedMemoryUnregister": (
+            service_pb2.CudaSharedMemoryUnregisterRequest,
+            unregister_cuda,
+        ),
         name + "Register": (service_pb2.SystemSharedMemoryRegisterRequest, register),
         name + "Unregister": (service_pb2.SystemSharedMemoryUnregisterRequest, unregister),
         name + "Status": (service_pb2.SystemSharedMemoryStatusRequest, status),

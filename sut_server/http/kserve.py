@@ -70,6 +70,9 @@ class KserveHttpApi:
             _refuse(call, 404, f"there is no {request.path} here")
         elif parts[1:] == ["models", "stats"]:
             self._ask(call, "ModelStatistics", service_pb2.ModelStatisticsRequest(), _as_json)
+        elif parts[1:] == ["cudasharedmemory", "unregister"]:
+            asked = service_pb2.CudaSharedMemoryUnregisterRequest()
+            self._ask(call, "CudaSharedMemoryUnregister", asked, _as_nothing)
         elif parts[1:2] == ["systemsharedmemory"]:
             self._shared_memory(call, request, parts[2:])
         elif parts[1:2] == ["models"] and len(parts) > 2:

@@ -24,6 +24,7 @@ class SutProcess:
 
     process: subprocess.Popen[str]
     host_port: str
+    ready_line: str = ""
 
     @property
     def port(self) -> int:
@@ -53,13 +54,14 @@ def sut_server(*flags: str, cwd: Path | None = None) -> Iterator[SutProcess]:
     )
     server = SutProcess(process, "")
     try:
-        server.host_port = _ready_address(process)
+        server.ready_line = _ready_line(process)
+        server.host_port = server.ready_line.split()[-1]
         yield server
     finally:
         server.end()
 
 
-def _ready_address(process: subprocess.Popen[str]) -> str:
+def _ready_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     deadline = time.monotonic() + READY_S
     with selectors.DefaultSelector() as selector:
@@ -71,4 +73,13 @@ def _ready_address(process: subprocess.Popen[str]) -> str:
         process.kill()
         _, said = process.communicate()
         raise AssertionError(f"sut-server did not become ready: {line!r} {said}")
+    return line
+
+
+def next_line(server: SutProcess, pattern: str) -> str:
+    """The first group of the server's next line on stdout."""
+    assert server.process.stdout is not None
+    line = server.process.stdout.readline()
+    found = re.fullmatch(pattern, line)
+    assert found is not None, line
     return found[1]

@@ -8,7 +8,7 @@ import pytest
 
 from sut_server.errors import UsageError
 from sut_server.main import main
-from sut_server.options import parse_options
+from sut_server.options import ZEROS, ServeOptions, parse_options
 from sut_server.security import bind_address, tls_context
 from sut_server.service_log import ServiceLog
 
@@ -20,9 +20,27 @@ def test_flags_become_options() -> None:
     assert options.models == ("null", "synthetic")
     assert options.max_batch == 16
     assert options.max_streams == 65_536
-    assert options.max_queue_delay_ns == 250_000
+    assert options.max_queue_delay_us == 250
     assert options.synthetic.faults.stall_at_ns == 1_500_000
     assert options.synthetic.service_time.quantile_ns(0.5) == 5_000_000
+
+
+def test_warm_up_is_off_of_zeros_or_of_a_sample() -> None:
+    flags = ["--model", "null", "--port", "0"]
+    assert parse_options(flags).warm_up is None
+    assert parse_options([*flags, "--warm-up"]).warm_up == ZEROS
+    assert parse_options([*flags, "--warm-up", "a.npy"]).warm_up == Path("a.npy")
+
+
+def test_help_names_every_option_once_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["--help"])
+    text = capsys.readouterr().out
+    for name, field in ServeOptions.model_fields.items():
+        assert field.description, name
+        assert f"  --{name.replace('_', '-')} " in text or f"  --{name.replace('_', '-')}\n" in text
+    assert "(0)" in text  # of --seed
+    assert "(30)" in text  # of --slow-limit-s
 
 
 def test_the_default_is_loopback() -> None:
@@ -34,11 +52,13 @@ def test_the_default_is_loopback() -> None:
     [
         ("", "--model"),
         ("--model null --nope", "unrecognized arguments: --nope"),
-        ("--model null --port 70000", "70000 is not a port"),
-        ("--model null --max-batch 0", "0 is below 1"),
+        ("--model null --port 70000", "--port 70000: should be less than or equal to 65535"),
+        ("--model null --max-batch 0", "--max-batch 0: should be greater than or equal to 1"),
+        ("--model null --slow-limit-s nan", "--slow-limit-s nan: should be"),
+        ("--model null --compression zip", "argument --compression: invalid choice"),
         ("--model null --tls-cert a.pem", "belong together"),
         ("--model null --tls-client-ca a.pem", "--tls-client-ca needs"),
-        ("--model synthetic --error-rate 2", "share from 0 to 1"),
+        ("--model synthetic --error-rate 2", "--error-rate 2: should be less than or equal to 1"),
         ("--model synthetic --error-rate 0.6 --drop-rate 0.6", "may not exceed 1"),
         ("--model synthetic --service-time fast", "write constant:MS"),
         ("--model resnet --port 0", "'resnet': no such model; there are efficientnet-lite0"),

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from sut_fakes import FakeModel
 
-from sut_server.engines.warm_up import warm_up, zeros
+from sut_server.engines.warm_up import warm_up, warm_up_batch, zeros
 from sut_server.errors import UsageError
 from sut_server.main import main
-from sut_server.models.spec import Batch
+from sut_server.models.spec import Batch, ModelSpec
 from sut_server.models.tensors import TensorSpec
 
 
@@ -85,7 +85,9 @@ def test_a_model_that_fails_is_the_users_mistake(model: Any, text: str) -> None:
     with ThreadPoolExecutor(1) as threads, pytest.raises(UsageError) as raised:
         warm_up(model, 5, threads, 1)
     assert text in str(raised.value)
-    assert str(raised.value).startswith("--warm-up: model 'double' does not run on zeros: ")
+    assert str(raised.value).startswith(
+        "--warm-up: model 'double' does not run on a batch of zeros: "
+    )
 
 
 def write_model(folder: Path, module: str, infer: str) -> None:
@@ -112,5 +114,44 @@ def test_the_server_ends_with_one_line(
     assert main(["--model", "python:cold:Model", "--port", "0", "--warm-up"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    text = "sut-server: --warm-up: model 'cold' does not run on zeros: ValueError: zeros?\n"
+    text = (
+        "sut-server: --warm-up: model 'cold' does not run on a batch of zeros: ValueError: zeros?\n"
+    )
     assert captured.err == text
+
+
+def test_a_sample_of_a_file_is_the_batch(tmp_path: Path) -> None:
+    two = ModelSpec(
+        "m",
+        "test",
+        (TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "INT32", (-1,))),
+        (TensorSpec("y", "FP32", (-1, 2)),),
+    )
+    np.savez(tmp_path / "s.npz", a=np.array([1, 2], "<f4"), b=np.array(7, "<i4"))
+    found = warm_up_batch(two, 3, tmp_path / "s.npz")
+    assert found is not None
+    assert found["a"].tolist() == [[1, 2]] * 3
+    assert found["b"].tolist() == [7] * 3
+    one = ModelSpec("m", "test", (TensorSpec("x", "BYTES", (-1, 1)),), two.outputs)
+    (tmp_path / "picture.jpeg").write_bytes(b"\xff\xd8")
+    found = warm_up_batch(one, 2, tmp_path / "picture.jpeg")
+    assert found is not None
+    assert found["x"].tolist() == [[b"\xff\xd8"]] * 2
+    assert warm_up_batch(one, 2, Path()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("no.npy", None, "FileNotFoundError"),
+        ("bad.npy", b"junk", "ValueError"),
+        ("short.bin", bytes(4), "ValueError"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_named(
+    tmp_path: Path, name: str, content: bytes | None, text: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=rf"--warm-up .*{name}: model 'double': .*{text}"):
+        warm_up_batch(FakeModel.spec, 2, tmp_path / name)
