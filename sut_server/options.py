@@ -93,6 +93,17 @@ class ServeOptions(BaseModel):
     )
     threads: Positive = _option(SERVING, 1, "threads inside one inference")
     instances: Positive = _option(SERVING, 1, "batches at the same time")
+    isolate: bool = _option(
+        SERVING,
+        False,
+        "run each loaded model in processes of its own, one an instance: it may crash or hang",
+    )
+    isolate_limit_s: Seconds = _option(
+        SERVING, 600.0, "how long an isolated model may take over a batch"
+    )
+    isolate_memory_mib: Whole = _option(
+        SERVING, 0, "what each process of an isolated model may allocate; 0: no limit"
+    )
     drain_ms: Whole = _option(SERVING, 10_000, "wait this long at the end")
 
     max_batch: Positive = _option(BATCHING, 8, "samples in a batch and in a request")

@@ -32,6 +32,7 @@ from sut_server.http.openai import OpenAiApi
 from sut_server.memory_budget import MemoryBudget
 from sut_server.messages.shared_memory import Regions
 from sut_server.metrics import serve_metrics
+from sut_server.models.isolated import IsolatedModel, Isolation
 from sut_server.models.registry import open_model
 from sut_server.models.spec import Model
 from sut_server.options import BYTES_PER_MIB, NS_PER_MS, ZEROS, ServeOptions
@@ -293,7 +294,7 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
     """
     bind_address(options)  # refuse before the long part, loading
     wanted = [flag for flag in options.models if flag not in MADE_HERE and flag not in (own or {})]
-    models = {flag: await _loaded(flag, options.threads) for flag in wanted}
+    models = {flag: await _loaded(flag, options) for flag in wanted}
     names = [model.spec.name for model in models.values()] + [
         flag for flag in options.models if flag not in models
     ]
@@ -310,14 +311,21 @@ async def start(options: ServeOptions, own: Mapping[str, EngineMaker] | None = N
     return server
 
 
-async def _loaded(flag: str, thread_count: int) -> Model:
+async def _loaded(flag: str, options: ServeOptions) -> Model:
     """Load a model on a thread, and say so if it takes a while."""
     loop = asyncio.get_running_loop()
     saying = loop.call_later(LOADING_TOLD_S, _tell, f"loading {flag} ...")
     try:
-        return await _on_a_thread(lambda: open_model(flag, thread_count))
+        return await _on_a_thread(lambda: _opened(flag, options))
     finally:
         saying.cancel()
+
+
+def _opened(flag: str, options: ServeOptions) -> Model:
+    if not options.isolate:
+        return open_model(flag, options.threads)
+    isolation = Isolation(options.instances, options.isolate_limit_s, options.isolate_memory_mib)
+    return IsolatedModel(flag, options.threads, isolation)
 
 
 Made = TypeVar("Made")

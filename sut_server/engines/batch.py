@@ -101,10 +101,13 @@ class BatchEngine:
 
     @property
     def is_running(self) -> bool:
-        """The model runs a batch, or has not come back from one."""
-        return self._free_count < self._instance_count
+        """The model runs a batch, or has not come back from one; a model that can be ended has."""
+        return self._free_count < self._instance_count and not hasattr(self._model, "close")
 
     def close(self) -> None:
+        end = getattr(self._model, "close", None)  # of a model in a process of its own
+        if end is not None:
+            end()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start_due(self, now_ns: int) -> None:
