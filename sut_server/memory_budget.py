@@ -31,10 +31,6 @@ class MemoryBudget:
         self.used_bytes += size_bytes
         return True
 
-    def overdraw(self, size_bytes: int) -> None:
-        """Count bytes that are held already, past the limit: who holds most is being closed."""
-        self.used_bytes += size_bytes
-
     def release(self, size_bytes: int) -> None:
         """Bytes that were taken are not kept any longer."""
         self.used_bytes -= size_bytes

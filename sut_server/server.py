@@ -271,7 +271,7 @@ class Server:
             clock_ns=time.monotonic_ns,
             connection_watch=self._connection_watch,
             tracer=self._tracer,
-            budget=self._budget,
+            held_bytes_max=self._budget.limit_bytes,
             make_wire=partial(
                 ServerConnection,
                 takes_gzip=self._options.compression == "gzip",

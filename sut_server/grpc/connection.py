@@ -31,7 +31,7 @@ from sut_server.connection_limits import ConnectionLimits, ConnectionWatch, ackn
 from sut_server.engines.calls import Call
 from sut_server.errors import Code, no_method
 from sut_server.grpc.streams import Stream
-from sut_server.memory_budget import MemoryBudget
+from sut_server.memory_budget import DEFAULT_BYTES
 
 if TYPE_CHECKING:
     from sut_server.tracing import Tracer
@@ -73,8 +73,9 @@ class Connections:
     connection_watch: ConnectionWatch = field(
         default_factory=lambda: ConnectionWatch(ConnectionLimits())
     )
-    budget: MemoryBudget = field(default_factory=MemoryBudget)
-    """Of the requests that are not answered yet, whole or not."""
+    held_bytes_max: int = DEFAULT_BYTES
+    """Of requests that are not whole yet, on all connections. Whole ones are the servicer's."""
+    held_bytes: int = 0
     unread_bytes: int = 0
     """Of answers on all connections that their callers have not taken."""
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
@@ -173,12 +174,10 @@ class KserveConnection(asyncio.BufferedProtocol):
     def _note_held(self) -> None:
         """Count what is not whole yet; past the server's limit the largest holder goes."""
         shared, held = self._shared, self._wire.held_bytes
-        grown, self.held_bytes = held - self.held_bytes, held
-        if grown > 0 and not shared.budget.take(grown):
+        shared.held_bytes += held - self.held_bytes
+        self.held_bytes = held
+        if held and shared.held_bytes > shared.held_bytes_max:
             max(shared.open, key=lambda one: one.held_bytes).abort()
-            shared.budget.overdraw(grown)
-        elif grown < 0:
-            shared.budget.release(-grown)
 
     def _note_unread(self) -> None:
         """Count answers that are not read; past the server's limit the slowest reader goes."""
@@ -236,7 +235,7 @@ class KserveConnection(asyncio.BufferedProtocol):
         self._shared.open.discard(self)
         self._shared.connection_watch.forget(self)
         self._transport = None
-        self._shared.budget.release(self.held_bytes)
+        self._shared.held_bytes -= self.held_bytes
         self.held_bytes = 0
         self._note_unread()
         self._wire.eof()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pickle
 import resource
 import select
 import signal
@@ -20,9 +19,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sut_server.errors import UsageError, described
-from sut_server.models.channel import Channel
+from sut_server.models.channel import Channel, only_arrays, spec_as_json
 from sut_server.models.registry import open_model
 from sut_server.models.spec import Model
+from sut_server.models.tensors import Array
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,30 +36,31 @@ def main(argv: Sequence[str]) -> None:
     try:
         model = open_model(flag, int(threads))
     except UsageError as error:
-        channel.send((False, str(error)))
+        channel.send([False, str(error)])
         return
     except MemoryError:
-        channel.send((False, f"--model {flag}: --isolate-memory-mib {memory_mib} is too little"))
+        channel.send([False, f"--model {flag}: --isolate-memory-mib {memory_mib} is too little"])
         return
-    channel.send((True, model.spec))
+    channel.send([True, spec_as_json(model.spec)])
     while True:
         try:
-            method, argument = channel.receive()
+            (method, argument), batch = channel.receive()
         except (EOFError, OSError):
             return
-        try:
-            channel.send(_answer(model, method, argument))
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            channel.send((False, f"its outputs cannot leave its process: {described(error)}"))
+        channel.send(*_answer(model, method, argument, batch))
 
 
-def _answer(model: Model, method: str, argument: Any) -> tuple[bool, Any]:
+def _answer(
+    model: Model, method: str, argument: list[int], batch: dict[str, Array]
+) -> tuple[list[Any], dict[str, Array]]:
     try:
-        found = getattr(model, method)(argument)
-        return True, dict(found) if method == "infer" else None
+        if method == "infer":
+            return [True, ""], only_arrays(model.infer(batch))
+        getattr(model, method)(argument)
+        return [True, ""], {}
     except Exception as error:  # what a model raises is its caller's to know
         traceback.print_exc(file=sys.stderr)
-        return False, described(error)
+        return [False, described(error)], {}
 
 
 def _end_with_server(lifeline: int) -> None:

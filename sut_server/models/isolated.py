@@ -15,12 +15,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sut_server.errors import CallError, Code, UsageError
-from sut_server.models.channel import Channel
+from sut_server.models.channel import Channel, spec_of_json
 from sut_server.models.spec import Batch, ModelSpec
+from sut_server.models.tensors import Array
 
 RESTART_INTERVAL_S: Final = 1.0
 """A child that ends at once is not started more often than this."""
@@ -60,16 +62,18 @@ class _Child:
         self._socket = ours
         self.channel = Channel(ours)
 
-    def ask(self, question: Any, limit_s: float | None) -> Any:
+    def ask(
+        self, method: str, argument: Sequence[int], batch: Batch, limit_s: float
+    ) -> tuple[Any, dict[str, Array]]:
         """Send and receive; raises EOFError, OSError or TimeoutError."""
         self._socket.settimeout(limit_s)
-        self.channel.send(question)
+        self.channel.send([method, list(argument)], batch)
         return self.channel.receive()
 
     def said(self) -> Any:
         """Its first message: the model's spec, or why there is none. Raises EOFError."""
         self._socket.settimeout(None)
-        return self.channel.receive()
+        return self.channel.receive()[0]
 
     def kill(self) -> str:
         """End it; how it ended, in words."""
@@ -109,7 +113,7 @@ class IsolatedModel:
         """Children, or why there is none."""
         self._children: set[_Child] = set()
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._closed = threading.Event()
         self._started_s = 0.0
         self.restart_count = 0
         child, self.spec = self._start()
@@ -119,33 +123,33 @@ class IsolatedModel:
 
     def infer(self, batch: Batch) -> Batch:
         """Raises CallError (INTERNAL) in one line."""
-        outputs: Batch = self._ask(("infer", dict(batch)))
-        return outputs
+        return self._ask("infer", (), batch)
 
     def load_samples(self, sample_index: list[int]) -> None:
-        self._ask(("load_samples", sample_index))
+        self._ask("load_samples", sample_index, {})
 
     def unload_samples(self, sample_index: list[int]) -> None:
-        self._ask(("unload_samples", sample_index))
+        self._ask("unload_samples", sample_index, {})
 
     def close(self) -> None:
         """End the children; whoever waits for one is told."""
         with self._lock:
-            self._is_closed = True
+            self._closed.set()
             children = list(self._children)
         for child in children:
             child.process.kill()
         for _ in range(self._isolation.count):
             self._free.put("the server ends")
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, method: str, argument: Sequence[int], batch: Batch) -> Batch:
         child = self._free.get()
         if isinstance(child, str):
-            if not self._is_closed:
+            if not self._closed.is_set():
                 self._restart_soon()
             raise self._failure(child)
         try:
-            is_well, answer = child.ask(question, self._isolation.batch_s)
+            limit_s = self._isolation.batch_s
+            (is_well, text), outputs = child.ask(method, argument, batch, limit_s)
         except TimeoutError:
             self._replace(child)
             text = f"it has not answered within {self._isolation.batch_s:g} s (--isolate-limit-s)"
@@ -154,8 +158,8 @@ class IsolatedModel:
             raise self._failure(f"{self._replace(child)}; it is started again") from None
         self._free.put(child)
         if not is_well:
-            raise CallError(Code.INTERNAL, f"model '{self.spec.name}' failed: {answer}")
-        return answer
+            raise CallError(Code.INTERNAL, f"model '{self.spec.name}' failed: {text}")
+        return outputs
 
     def _failure(self, text: str) -> CallError:
         return CallError(Code.INTERNAL, f"model '{self.spec.name}' failed: {text}")
@@ -173,9 +177,7 @@ class IsolatedModel:
 
     def _restart(self) -> None:
         wait_s = self._started_s + RESTART_INTERVAL_S - time.monotonic()
-        if wait_s > 0:
-            time.sleep(wait_s)
-        if self._is_closed:
+        if self._closed.wait(max(0.0, wait_s)):
             return
         self.restart_count += 1
         try:
@@ -188,7 +190,7 @@ class IsolatedModel:
         child = _Child(self._flag, self._thread_count, self._isolation.memory_mib)
         with self._lock:
             self._children.add(child)
-            is_closed = self._is_closed
+            is_closed = self._closed.is_set()
         if is_closed:
             child.kill()
         try:
@@ -200,4 +202,4 @@ class IsolatedModel:
                 self._children.discard(child)
             child.kill()
             raise UsageError(said)
-        return child, said
+        return child, spec_of_json(said)

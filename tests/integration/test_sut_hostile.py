@@ -142,24 +142,23 @@ def test_waiting_requests_are_bounded_by_their_bytes(tmp_path: Path) -> None:
     flags = ("--model", "python:mine:Model", "--memory-mib", "16", "--drain-ms", "0")
     with sut_server(*flags, "--max-batch", "1", cwd=tmp_path) as server, stub(server) as caller:
         running = caller.ModelInfer.future(asking(1), timeout=DEADLINE_S)
+        assert is_serving(server)
         large = asking(0)
         large.parameters["filler"].string_param = "f" * 60_000  # every byte counts
         held = [caller.ModelInfer.future(large, timeout=DEADLINE_S) for _ in range(400)]
-        refused = [one for one in held if _ended(one, "RESOURCE_EXHAUSTED")]
-        assert len(refused) >= 100
+        ended = threading.Semaphore(0)
+        for one in held:
+            one.add_done_callback(lambda _: ended.release())
+        for _ in range(100):  # 280 fit
+            assert ended.acquire(timeout=DEADLINE_S)
+        refused = [one for one in held if one.done()]
+        assert {one.code() for one in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert "--memory-mib" in refused[0].details()
         before = resident_mib(server)
         for one in [running, *held]:
             one.cancel()
         assert is_serving(server)
         assert resident_mib(server) <= before + 8
-
-
-def _ended(call: grpc.Future, status: str) -> bool:
-    """Whether it has ended so; those that wait are left to wait."""
-    with contextlib.suppress(grpc.FutureTimeoutError, grpc.RpcError, grpc.FutureCancelledError):
-        call.exception(timeout=0.05)
-    return bool(call.done()) and call.code().name == status
 
 
 def test_those_who_left_make_room_in_the_queue(tmp_path: Path) -> None:

@@ -157,3 +157,22 @@ def test_going_away_lets_open_calls_end() -> None:
         assert done(await pair.turn()) == {0: (0, b"y", "")}
 
     run(main)
+
+
+def test_past_the_limit_of_halves_the_largest_holder_goes_and_the_others_stay() -> None:
+    async def main() -> None:
+        honest, hoarder = Pair(), Pair()
+        hoarder.shared.open.add(honest.server)
+        honest.server._shared = hoarder.shared
+        hoarder.shared.held_bytes_max = 2_500_000
+        for pair, size in ((hoarder, 2_500_000), (honest, 1_200_000)):
+            pair.call(0, "/a/B", bytes(size))
+            sent = b"".join(pair.client.take_output())
+            pair.arrive(sent[:-9_000])  # all but the end of the message
+        await asyncio.sleep(0)
+        assert hoarder.transport.is_closed
+        assert not honest.transport.is_closed
+        hoarder.server.connection_lost(None)
+        assert hoarder.shared.held_bytes == honest.server.held_bytes > 0
+
+    run(main)
