@@ -39,10 +39,10 @@ class NullSut:
         return len(self._cells)
 
     async def open(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
 
     def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         cell = [released_ns, NEVER]
         self._cells.append(cell)
         self._events.append((DONE, key, 0, self._answer, ""))
@@ -50,11 +50,11 @@ class NullSut:
         return cell
 
     def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
-        """See ``base.SystemUnderTest``; nobody reads the context."""
+        """See ``interface.SystemUnderTest``; nobody reads the context."""
         return self.issue(key, parts, released_ns)
 
     def flush(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         events, self._events = self._events, []
         now_ns = self._clock()
         for cell in self._cells:
@@ -72,12 +72,12 @@ class NullSut:
         self._sink(self._clock(), still)
 
     def cancel(self, key: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._open.discard(key)
 
     def sweep(self, now_ns: int) -> None:
         """Nothing waits here."""
 
     async def close(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._open.clear()

@@ -100,7 +100,7 @@ class AioSut:
         return len(self._issued)
 
     async def open(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         for target in self._targets:
             channel = open_channel(
                 target,
@@ -140,11 +140,11 @@ class AioSut:
         self._sink(now_ns, events)
 
     def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         return self._issue(key, parts, released_ns, self._metadata)
 
     def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         return self._issue(key, parts, released_ns, (*self._metadata, ("traceparent", traceparent)))
 
     def _issue(self, key: int, parts: Parts, released_ns: int, metadata: Metadata) -> Cell:
@@ -153,7 +153,7 @@ class AioSut:
         return cell
 
     def flush(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         loop = asyncio.get_running_loop()
         for key, parts, cell, metadata in self._issued:
             self._turn = (self._turn + 1) % len(self._methods)
@@ -181,7 +181,7 @@ class AioSut:
             self._report(key, now_ns, (DONE, key, code, answer, text))
 
     def cancel(self, key: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         task = self._calls.pop(key, None)
         if task is not None:
             task.cancel()
@@ -190,7 +190,7 @@ class AioSut:
         """Nothing waits here: grpc.aio queues inside."""
 
     async def close(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         tasks = list(self._calls.values())
         self._calls.clear()
         for task in tasks:

@@ -101,7 +101,7 @@ class WireSut:
         return len(self._links)
 
     def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         if self.waiting:
             return self._wait(key, parts, released_ns)
         links = self._links
@@ -121,7 +121,7 @@ class WireSut:
         return cell
 
     def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
-        """See ``base.SystemUnderTest``; it is flushed at once, with all that came before it."""
+        """See ``interface.SystemUnderTest``; flushed at once, with all that came before it."""
         cell = [released_ns, NEVER]
         headers = self._path.headers.with_field(TRACEPARENT, traceparent.encode())
         self.waiting[key] = (parts, cell, headers)
@@ -130,13 +130,13 @@ class WireSut:
         return cell
 
     def flush(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         for link in self._dirty:
             link.flush()
         self._dirty.clear()
 
     def cancel(self, key: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         if self.waiting.pop(key, None) is not None:
             return
         if self._reader is not None:
@@ -145,7 +145,7 @@ class WireSut:
             link.cancel(key)
 
     def sweep(self, now_ns: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         if not self.waiting:
             return
         if self._links:
@@ -286,7 +286,7 @@ class WireSut:
             return
 
     async def close(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()

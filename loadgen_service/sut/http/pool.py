@@ -102,19 +102,19 @@ class HttpSut:
 
     # ------------------------------------------------------------ for the loop
     def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         cell = [released_ns, NEVER]
         self._issued.append((key, parts, cell))
         return cell
 
     def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
-        """See ``base.SystemUnderTest``; a request's parts begin with its own header lines."""
+        """See ``interface.SystemUnderTest``; a request's parts begin with its own header lines."""
         line = f"traceparent: {traceparent}\r\n".encode()
         pieces = (parts,) if isinstance(parts, bytes) else parts
         return self.issue(key, (line, *pieces), released_ns)
 
     def flush(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         issued, self._issued = self._issued, []
         for key, parts, cell in issued:
             link = None if self._waiting else self._take_free(cell[0])
@@ -127,7 +127,7 @@ class HttpSut:
             self._open_more()
 
     def cancel(self, key: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         if self._waiting.pop(key, None) is not None:
             return
         link = self._busy.pop(key, None)
@@ -135,7 +135,7 @@ class HttpSut:
             link.forget()
 
     def sweep(self, now_ns: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         if not self._waiting:
             return
         self._open_more()
@@ -267,7 +267,7 @@ class HttpSut:
         return link
 
     async def close(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._is_closed = True
         for task in list(self._connecting):
             task.cancel()

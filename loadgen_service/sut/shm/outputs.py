@@ -196,11 +196,11 @@ class PlacedSut:
         """The adapter within is open already."""
 
     def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         return self.issue_traced(key, parts, released_ns, "")
 
     def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
-        """See ``base.SystemUnderTest``; without a ``traceparent`` it is ``issue``."""
+        """See ``interface.SystemUnderTest``; without a ``traceparent`` it is ``issue``."""
         message = parts if isinstance(parts, bytes) else b"".join(parts)
         slot = None if self._waiting else self._answers.slots.take()
         if slot is not None:
@@ -235,11 +235,11 @@ class PlacedSut:
             pair[0][ISSUED] = pair[1][ISSUED]
 
     def flush(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._inner.flush()
 
     def cancel(self, key: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         if self._waiting.pop(key, None) is not None:
             return
         self.settle(key)
@@ -247,13 +247,13 @@ class PlacedSut:
         self._inner.cancel(key)
 
     def sweep(self, now_ns: int) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._inner.sweep(now_ns)
         self.drain()
         for ours, theirs in self._cells.values():
             ours[ISSUED] = theirs[ISSUED]
 
     async def close(self) -> None:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         self._waiting.clear()
         await self._inner.close()

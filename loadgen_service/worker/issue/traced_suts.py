@@ -55,16 +55,16 @@ class TracedSut:
 
     @property
     def blocked_count(self) -> int:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         return self._sut.blocked_count
 
     @property
     def waiting_count(self) -> int:
-        """See ``base.SystemUnderTest``."""
+        """See ``interface.SystemUnderTest``."""
         return self._sut.waiting_count
 
     def issue(self, key: int, parts: Parts, released_ns: int) -> Cell:
-        """See ``base.SystemUnderTest``; ``key`` is a position of the shard."""
+        """See ``interface.SystemUnderTest``; ``key`` is a position of the shard."""
         traceparent = self._traceparent(key)
         if traceparent:
             return self._sut.issue_traced(key, parts, released_ns, traceparent)
