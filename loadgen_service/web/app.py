@@ -61,6 +61,7 @@ ASSETS: Final = {
     "plots.js": ("loadgen_service.web", "text/javascript; charset=utf-8"),
     "live.css": ("loadgen_service.web", "text/css; charset=utf-8"),
     "uPlot.iife.min.js": ("loadgen_service.report", "text/javascript; charset=utf-8"),
+    "colours.css": ("loadgen_service.report", "text/css; charset=utf-8"),
     "uPlot.min.css": ("loadgen_service.report", "text/css; charset=utf-8"),
 }
 

@@ -244,7 +244,7 @@ class Page:
             .render(
                 title=self.title,
                 blocks=self._blocks,
-                styles=[_asset("uPlot.min.css"), _asset("page.css")],
+                styles=[_asset(name) for name in ("uPlot.min.css", "colours.css", "page.css")],
                 data=Markup(data),
                 scripts=[_asset("uPlot.iife.min.js"), _asset("page.js")],
             )

@@ -62,7 +62,7 @@
     if (news.reset || run.id !== shownId || run.suts.length !== shownSuts) {
       const kept = news.reset || run.id !== shownId ? [] : plots.points;
       shownId = run.id; shownSuts = run.suts.length;
-      plots.reset(run.suts.map((sut) => sut.address));
+      plots.reset(run.suts.map((sut) => sut.address), run.limit_ms);
       plots.add(kept);
     }
     plots.add(news.points);
@@ -219,6 +219,7 @@
   };
 
   window.addEventListener("hashchange", () => follow(decodeURIComponent(location.hash.slice(1))));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plots.draw());
   let resizing = 0;
   window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(() => plots.resize(), 150); });
   begin();
