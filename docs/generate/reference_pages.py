@@ -54,15 +54,21 @@ def settings_page() -> str:
         "",
     ]
     for title, names in sections(Settings).items():
-        lines += [f"## {_heading(title)}", "", *_settings_table(Settings, names), ""]
+        heading, text = _heading(title)
+        lines += [f"## {heading}", "", f"{text}.", "", *_settings_table(Settings, names), ""]
     lines += ["## The service", "", "Flags of `loadgen serve`.", ""]
     lines += _settings_table(ServeSettings, list(ServeSettings.model_fields))
     return "\n".join(lines) + "\n"
 
 
-def _heading(title: str) -> str:
+HEADINGS: Final = {"serverside": "Server's own figures", "mlperf": "MLPerf"}
+"""Section of the settings -> heading, where capitals are not enough."""
+
+
+def _heading(title: str) -> tuple[str, str]:
+    """``traffic: What is issued`` -> its heading and its sentence."""
     word, _, text = title.partition(": ")
-    return f"{word.capitalize()}: {text[:1].lower()}{text[1:]}"
+    return HEADINGS.get(word, word.capitalize()), text
 
 
 def _settings_table(model: type[BaseModel], names: list[str]) -> Iterator[str]:

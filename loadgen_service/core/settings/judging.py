@@ -63,7 +63,10 @@ class MlperfSettings(BaseModel):
         0.0, ge=0, description="share of responses logged in a performance series"
     )
     accuracy_log_sampling_target: int = Field(
-        0, ge=0, le=UINT64_MAX, description="about so many of them instead of a share; 0: the share"
+        0,
+        ge=0,
+        le=UINT64_MAX,
+        description="how many of them, about, instead of a share; 0: the share",
     )
     test05: bool = Field(False, description="review TEST05: a performance run with other seeds")
     test05_qsl_rng_seed: int = Field(

@@ -18,7 +18,7 @@ class FleetSettings(BaseModel):
     )
     out: str = Field("", description="run directory; empty: results/<time>-<scenario>")
     heartbeat_lost_ms: int = Field(
-        10_000, ge=1_000, description="a worker silent for so long is lost"
+        10_000, ge=1_000, description="a worker that is silent this long is lost"
     )
     lease_timeout_ms: int = Field(30_000, ge=1, description="how long to wait for workers")
 

@@ -34,7 +34,7 @@ class TrafficSettings(BaseModel):
     min_duration_ms: int = Field(10_000, ge=0, description="shortest run")
     max_duration_ms: int = Field(0, ge=0, description="stop issuing after this; 0 is never")
     min_query_count: int = Field(100, ge=1, description="fewest queries (offline: samples)")
-    max_query_count: int = Field(0, ge=0, description="stop after so many queries; 0 is never")
+    max_query_count: int = Field(0, ge=0, description="at most this many queries; 0: no limit")
     max_async_queries: int = Field(
         0, ge=0, description="server: stop when more are outstanding; 0 is no limit"
     )
