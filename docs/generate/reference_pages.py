@@ -136,7 +136,7 @@ def summary_page() -> str:
     ]
     seen: dict[str, dict[str, Any]] = {}
     for model in (Summary, MixedSummary):
-        schema = model.model_json_schema()
+        schema = model.model_json_schema(mode="serialization")
         seen |= {model.__name__: schema} | schema.get("$defs", {})
     for name in ("Summary", "MixedSummary", *sorted(set(seen) - {"Summary", "MixedSummary"})):
         if "properties" in seen[name]:

@@ -111,3 +111,14 @@ def test_page_holds_no_dated_measurement(page: str) -> None:
     text = re.sub(r"<!-- table -->.*?<!-- /table -->|```.*?```", "", text, flags=re.DOTALL)
     dates = [date for date in DATED.findall(text) if not date.startswith("2020-01-01")]
     assert not dates
+
+
+PRIVATE = re.compile(
+    r"\b(patience|crew|wakefulness|alike|gathering|mend|mends|mended|folk)\b", re.I
+)
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_page_uses_the_words_of_the_glossary(page: str) -> None:
+    text = re.sub(r"`[^`]*`", "", (DOCS / page).read_text(encoding="utf-8"))
+    assert not PRIVATE.findall(text)

@@ -41,7 +41,7 @@ class TrafficSettings(BaseModel):
     coalesce_queries: bool = Field(False, description="server: merge overdue queries")
     performance_issue_unique: bool = Field(False, description="each loaded sample once")
     performance_issue_same: bool = Field(False, description="always the same loaded sample")
-    performance_issue_same_index: int = Field(0, ge=0, description="its place in loaded order")
+    performance_issue_same_index: int = Field(0, ge=0, description="its position in loaded order")
     sample_concatenate_permutation: bool = Field(
         False, description="use every sample equally often (equal issue)"
     )
