@@ -7,7 +7,7 @@ it did so, and reports what came back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from grpc_wire.events import DONE, MESSAGE, REFUSED
 
@@ -52,6 +52,7 @@ __all__ = [
     "TAKEN",
     "Cell",
     "Event",
+    "IssuesEach",
     "Parts",
     "Sink",
     "SystemUnderTest",
@@ -96,3 +97,16 @@ class SystemUnderTest(Protocol):
 
     async def close(self) -> None:
         """Close every connection; calls still open are not reported."""
+
+
+@runtime_checkable
+class IssuesEach(Protocol):
+    """What an adapter may offer beside: several calls with one look at the connection."""
+
+    def issue_each(
+        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int
+    ) -> tuple[int, Cell | None]:
+        """``issue`` for the first of ``keys``; how many were taken, and the cell that they share.
+
+        (0, None): nothing was done. The rest is for ``issue``.
+        """

@@ -110,6 +110,36 @@ class ClientConnection(Connection[ClientEvent]):
             self._is_mixed = True
         return True
 
+    def call_each(
+        self, keys: Sequence[int], headers: HeaderBlock, messages: Sequence[Piece | Sequence[Piece]]
+    ) -> int:
+        """``call`` for each, as far as that needs nothing but appending frames; returns how many.
+
+        The next one, if any is left, is for ``call``: it is large, in parts, or there is no room.
+        """
+        send, middles, start = self._send, headers.middles, headers.start
+        size_max = min(self._single_max, LARGE_PIECE_BYTES - 1)
+        stream_id, window = self._next_id, send.window
+        last_id = frames.LARGEST_STREAM_ID - 2
+        room = 0 if self._is_refused else self._limit - self.open_count
+        sent, append = self._sent, self.output.append
+        count = 0
+        for key, message in zip(keys[: max(0, room)], messages, strict=False):
+            if not isinstance(message, bytes):
+                break
+            size = len(message)
+            if size > size_max or size > window or stream_id > last_id:
+                break
+            sent[stream_id] = key
+            word = stream_id.to_bytes(4, "big")
+            append(word.join((start, middles.get(size) or headers.middle(size), message)))
+            window -= size
+            stream_id += 2
+            count += 1
+        self._next_id, send.window = stream_id, window
+        self.open_count += count
+        return count
+
     def cancel(self, key: int, error_code: int = errors.CANCEL) -> None:
         """Give a call up by RST_STREAM; no further event for its key. Unknown keys are ignored."""
         stream_id = self._stream_of(key)

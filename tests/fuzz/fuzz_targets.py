@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc_wire.client import ClientConnection
 from grpc_wire.compression import InflatingDeframer
 from grpc_wire.errors import MessageFault
-from grpc_wire.events import DONE, MESSAGE, OPENED, REQUEST
+from grpc_wire.events import DONE, MESSAGE, OPENED, REFUSED, REQUEST
 from grpc_wire.headers import HeaderBlock, request_headers
 from grpc_wire.messages import frame_message
 from grpc_wire.server import ServerConnection
@@ -95,7 +95,7 @@ def wire_client(data: bytes) -> None:
     opened: list[int] = []
     done: list[int] = []
     for piece in _pieces(data):
-        done += [event[1] for event in wire.receive(piece) if event[0] == DONE]
+        done += [event[1] for event in wire.receive(piece) if event[0] in (DONE, REFUSED)]
         if len(opened) < 3 and wire.call(len(opened), HEADERS, frame_message(b"asked")):
             opened.append(len(opened))
         wire.take_output()

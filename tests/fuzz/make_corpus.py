@@ -45,9 +45,12 @@ def wire() -> dict[str, list[bytes]]:
         back = b"".join(server.take_output())
         down += back
         client.receive(back)
+    foreign = Path(__file__).parent.parent / "grpc_wire" / "foreign"
+    clients = [file.read_bytes() for file in sorted(foreign.glob("client_*.bin"))]
+    servers = [file.read_bytes() for file in sorted(foreign.glob("server_*.bin"))]
     return {
-        "wire_server": [b"\xff" + up, b"\x08" + up],
-        "wire_client": [b"\xff" + down, b"\x08" + down],
+        "wire_server": [b"\xff" + up, b"\x08" + up, *(b"\xff" + one for one in clients)],
+        "wire_client": [b"\xff" + down, b"\x08" + down, *(b"\xff" + one for one in servers)],
     }
 
 

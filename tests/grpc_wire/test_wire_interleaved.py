@@ -8,7 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from grpc_wire import frames
 from grpc_wire.client import ClientConnection
 from grpc_wire.events import DONE, REQUEST, ROOM
@@ -202,3 +204,60 @@ def test_a_whole_turn_of_answers_as_nghttp2_orders_them_is_the_fast_paths() -> N
     events: list = []
     assert client._calls.take_known(content, 0, len(content), events)[0] == len(content)
     assert [event[1] for event in events if event[0] == DONE] == list(range(1, 9))
+
+
+FOREIGN = Path(__file__).parent / "foreign"
+CALLS, TURNS = 6, 3
+"""Of ``record_foreign``."""
+
+
+def heard_by_client(client: ClientConnection, parts: list[bytes]) -> list:
+    """Events of a recorded server; the calls are made as its settings and answers allow."""
+    client.start()
+    events: list = []
+    for part in parts:
+        events += client.receive(part)
+        settled = sum(event[0] == DONE for event in events)
+        while client.room and client._next_id < 2 * min(CALLS * TURNS, settled + CALLS):
+            assert client.call(client._next_id, HEADERS, frame_message(b"question"))
+    return [event for event in events if event[0] != ROOM]
+
+
+@pytest.mark.parametrize("name", ["server_nghttp2", "server_core"])
+def test_what_servers_of_others_sent_means_the_same_at_every_split(name: str) -> None:
+    content = (FOREIGN / f"{name}.bin").read_bytes()
+    first, *_ = cut_frames(content)
+    wanted = heard_by_client(SlowClient(), [first, *cut_frames(content[len(first) :])])
+    assert [event[:3] for event in wanted] == [(DONE, event[1], 0) for event in wanted]
+    assert len(wanted) == CALLS * TURNS
+    rest = content[len(first) :]
+    assert heard_by_client(ClientConnection(), [first, *cut_frames(rest)]) == wanted
+    for step in (1, 2, 3, 5, 7, 13, 29, 61):
+        pieces_of = [rest[at : at + step] for at in range(0, len(rest), step)]
+        assert heard_by_client(ClientConnection(), [first, *pieces_of]) == wanted, step
+
+
+@pytest.mark.parametrize("name", ["client_core", "client_h2load"])
+def test_what_clients_of_others_sent_means_the_same_at_every_split(name: str) -> None:
+    content = (FOREIGN / f"{name}.bin").read_bytes()
+    found = []
+    for make, position in [
+        (SlowServer, 0),
+        *((ServerConnection, position) for position in range(len(content))),
+    ]:
+        server = make()
+        server.start()
+        events = server.receive(content[:position]) + server.receive(content[position:])
+        found.append([event for event in events if event[0] == REQUEST])
+    assert [event[3] for event in found[0]] == [b"question"] * CALLS * TURNS
+    assert all(one == found[0] for one in found)
+
+
+def cut_frames(content: bytes) -> list[bytes]:
+    """The whole frames of ``content``."""
+    found = []
+    while content:
+        stop = frames.FRAME_HEADER_BYTES + int.from_bytes(content[:3], "big")
+        found.append(content[:stop])
+        content = content[stop:]
+    return found

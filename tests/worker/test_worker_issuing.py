@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from worker_fakes import FakeClock, FakeSut, Rig
 
 from loadgen_service.core.plan.plan import SampleCounts
 from loadgen_service.core.settings import Settings
-from loadgen_service.sut.interface import Cell
-from loadgen_service.worker.issue.issuer import Issuer, LeastOutstanding
+from loadgen_service.sut.interface import Cell, Parts
+from loadgen_service.worker.issue.issuer import EACH_COUNT_MIN, Issuer, LeastOutstanding
 
 
 def shard_of(tmp_path: Path, worker: tuple[int, int] = (0, 1), **given: Any) -> Any:
@@ -24,6 +25,47 @@ def shard_of(tmp_path: Path, worker: tuple[int, int] = (0, 1), **given: Any) -> 
 
 CLOSED = {"scenario": "concurrency", "concurrency": 64}
 OPEN = {"scenario": "server", "target_qps": 10_000}
+
+
+class EachSut(FakeSut):
+    """Takes at most ``most`` calls with one look."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(FakeClock())
+        self.most = most
+        self.taken: list[int] = []
+
+    def issue_each(
+        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int
+    ) -> tuple[int, Cell | None]:
+        count = min(self.most, len(keys))
+        if not count:
+            return 0, None
+        cell = [released_ns, -1]
+        for key, message in zip(keys[:count], messages, strict=False):
+            self.open[key] = (message, cell)
+        self.taken += keys[:count]
+        self._fresh.append(cell)
+        return count, cell
+
+
+@pytest.mark.parametrize("most", [0, 3, 1000])
+@pytest.mark.parametrize("given", [CLOSED, OPEN], ids=["closed", "open"])
+def test_taken_with_one_look_or_one_by_one_is_the_same(
+    tmp_path: Path, most: int, given: dict[str, Any]
+) -> None:
+    shard = shard_of(tmp_path, **given)
+    opened = []
+    for sut in (EachSut(most), FakeSut(FakeClock())):
+        pending: dict[int, Cell] = {}
+        issuer = Issuer(shard, [sut], pending)  # type: ignore[list-item]  # never opened
+        issuer.issue(range(EACH_COUNT_MIN - 1), 17)
+        issuer.issue(range(EACH_COUNT_MIN, 2 * EACH_COUNT_MIN), 18)
+        assert list(pending) == [*range(7), *range(8, 16)]
+        assert [cell[0] for cell in pending.values()] == [17] * 7 + [18] * 8
+        assert all(cell[1] == sut._clock() for cell in pending.values())
+        opened.append({key: parts for key, (parts, _) in sut.open.items()})
+    assert opened[0] == opened[1]
 
 
 def test_each_of_several_suts_gets_its_requests(tmp_path: Path) -> None:

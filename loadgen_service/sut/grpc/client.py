@@ -120,6 +120,26 @@ class WireSut:
             self._dirty.append(link)
         return cell
 
+    def issue_each(
+        self, keys: Sequence[int], messages: Sequence[Parts], released_ns: int
+    ) -> tuple[int, Cell | None]:
+        """``issue`` for the first of ``keys`` that need no look at each; how many, and their cell.
+
+        Those are small unary calls on a single connection that has room.
+        """
+        links = self._links
+        if self.waiting or len(links) != 1 or self._streaming or not links[0].is_writable:
+            return 0, None
+        link = links[0]
+        count = link.wire.call_each(keys, self._path.headers, messages)
+        if not count:
+            return 0, None
+        cell = link.cell
+        if cell is None or cell[0] != released_ns:
+            cell = link.new_cell(released_ns)
+            self._dirty.append(link)
+        return count, cell
+
     def issue_traced(self, key: int, parts: Parts, released_ns: int, traceparent: str) -> Cell:
         """See ``interface.SystemUnderTest``; flushed at once, with all that came before it."""
         cell = [released_ns, NEVER]

@@ -8,9 +8,13 @@ Which SUT has the fewest requests out, at a cost that does not grow with the num
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
-from loadgen_service.sut.interface import Cell, SystemUnderTest
+from loadgen_service.sut.interface import Cell, IssuesEach, SystemUnderTest
 from loadgen_service.worker.issue.shard import Shard
+
+EACH_COUNT_MIN: Final = 8
+"""Fewer requests cost less one by one."""
 
 
 class LeastOutstanding:
@@ -63,6 +67,7 @@ class Issuer:
         self._pending = pending
         self.pulled: dict[int, int] = {}
         self._least_outstanding = LeastOutstanding(len(suts))
+        self._each = [sut.issue_each if isinstance(sut, IssuesEach) else None for sut in suts]
         self._choose = self._pull if shard.pulled and len(suts) > 1 else shard.sut_of
         self.has_one_sut = self._choose is None
 
@@ -83,8 +88,14 @@ class Issuer:
 
     def issue_to(self, sut: int, positions: Sequence[int], now_ns: int) -> None:
         """Hand requests over to the SUT that ``by_sut`` named for them."""
-        target, pending = self._suts[sut], self._pending
-        issue, payload_of = target.issue, self._shard.payload_of
+        target, pending, payload_of = self._suts[sut], self._pending, self._shard.payload_of
+        each = self._each[sut]
+        if each is not None and len(positions) >= EACH_COUNT_MIN:
+            count, cell = each(positions, list(map(payload_of, positions)), now_ns)
+            if cell is not None:
+                pending.update(dict.fromkeys(positions[:count], cell))
+                positions = positions[count:]
+        issue = target.issue
         for key in positions:
             pending[key] = issue(key, payload_of(key), now_ns)
         target.flush()
