@@ -7,7 +7,8 @@ binary data, other keys than text and values within themselves are refused, each
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+import re
+from typing import Any, ClassVar, Final
 
 import yaml
 
@@ -109,3 +110,28 @@ def _require_plain(value: object) -> None:
         raise YamlTrouble(f"{value!r:.60} is a {type(value).__name__}; write it in quotes")
     elif isinstance(value, float) and not math.isfinite(value):
         raise YamlTrouble(f"{value} is no finite number")
+
+
+_NUMBER_OF_ANY_YAML: Final = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+"
+)
+"""What YAML 1.2 reads as a number; 1.1 has text in some of them."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "'" if _NUMBER_OF_ANY_YAML.fullmatch(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that another reader would take for a number."""
+
+    yaml_representers: ClassVar[dict[Any, Any]] = {
+        **yaml.SafeDumper.yaml_representers,
+        str: _text,
+    }
+
+
+def dump_yaml(values: dict[str, Any]) -> str:
+    """A mapping as YAML that readers of YAML 1.1 and 1.2 take alike."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

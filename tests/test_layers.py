@@ -55,6 +55,7 @@ LAYERS: dict[str, set[str]] = {
         "loadgen_service.report",
     },
     "loadgen_service.service": {
+        "loadgen_service.plain_yaml",
         "loadgen_service.checksums",
         "loadgen_service.atomic_file",
         "loadgen_service.version",

@@ -6,6 +6,8 @@ Each verb is a module of this package, imported only when it is asked for.
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final, cast
@@ -38,6 +40,7 @@ CRASHED: Final = 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    _keep_libraries_quiet()
     with safe_streams():
         return _main(list(sys.argv[1:] if argv is None else argv))
 
@@ -55,6 +58,16 @@ def _main(arguments: list[str]) -> int:
     if verb not in VERBS:
         return _unknown_verb(verb)
     return run_verb(verb, arguments[1:])
+
+
+def _keep_libraries_quiet() -> None:
+    """Our own lines say what a user can act on; grpcio's and asyncio's are for their developers.
+
+    ``GRPC_VERBOSITY`` brings both back. Before grpcio is imported, which reads it once.
+    """
+    if "GRPC_VERBOSITY" not in os.environ:
+        os.environ["GRPC_VERBOSITY"] = "NONE"
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ Every mistake becomes one SettingsError line that names the setting and its sour
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,17 @@ ENVIRONMENT_PREFIX = "LOADGEN_"
 
 STREAMS = "streams"
 """The key of a settings file under which the streams of a mixed run stand."""
+
+SHOWN_LETTERS = 200
+"""Of a wrong value in a message."""
+
+PATHS = frozenset(
+    (
+        *("task", "dataset", "labels", "sequences", "trace_file", "tokenizer", "out"),
+        *("tls_ca", "tls_cert", "tls_key", "user_conf", "audit_config"),
+    )
+)
+"""Settings that may name a file or folder of this host."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -64,12 +76,29 @@ def join_settings(
         _take(values, sources, {name: value}, f"from {prefix}{name.upper()}")
     for name, value in flags.items():
         _take(values, sources, {name: value}, f"from {flag_of(name)}")
+    values = {name: _own_text(name, value) for name, value in values.items()}
     if model is Settings:
         values, sources = _with_mlperf(*_with_task(values, sources))
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise SettingsError(describe(model, error, sources)) from None
+
+
+def _own_text(name: str, value: object) -> object:
+    """A value as it is used: ``~`` in a path is the user's home, wherever the path was written.
+
+    Raises SettingsError for bytes that are no text.
+    """
+    if isinstance(value, list):
+        return [_own_text(name, one) for one in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"{name}: {value!a} is not UTF-8 text; write it as such") from None
+    return os.path.expanduser(value) if name in PATHS else value
 
 
 def _with_task(
@@ -112,8 +141,8 @@ def read_yaml(model: type[BaseModel], path: str) -> dict[str, object]:
 def load_mapping(path: str) -> dict[str, object]:
     """The mapping in a YAML file, as it stands there. Raises SettingsError."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise SettingsError(f"--config {path}: {reason}") from None
     try:
@@ -167,8 +196,10 @@ def _one_line(model: type[BaseModel], mistake: ErrorDetails, sources: Mapping[st
         return message
     name = str(mistake["loc"][0])
     source = sources.get(name, "by default")
-    return f"{name}: {_plain(message)}, got {mistake['input']!r} {source}" + did_you_mean(
-        str(mistake["input"]), literal_choices(model.model_fields[name])
+    given = repr(mistake["input"])
+    shown = given if len(given) <= SHOWN_LETTERS else f"{given[:SHOWN_LETTERS]}..."
+    return f"{name}: {_plain(message)}, got {shown} {source}" + did_you_mean(
+        str(mistake["input"])[:SHOWN_LETTERS], literal_choices(model.model_fields[name])
     )
 
 

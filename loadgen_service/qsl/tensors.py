@@ -37,6 +37,10 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 BYTES: Final = "BYTES"
 """The datatype of elements of any length: each is a little-endian uint32 length and its bytes."""
 
+ELEMENT_HEAD_BYTES: Final = 4
+TENSOR_BYTES_MAX: Final = 2 << 30
+"""What a protobuf message holds."""
+
 ANY_LENGTH: Final = -1
 """A dimension that the server leaves open."""
 
@@ -96,7 +100,15 @@ def checked_spec(tensor: TensorMetadata) -> TensorSpec:
         )
     if any(length < ANY_LENGTH for length in shape):
         raise SutError(f"input {tensor.name!r} has shape {list(shape)}; a length is -1, 0 or more")
-    return TensorSpec(tensor.name, tensor.datatype, shape, bool(getattr(tensor, "optional", False)))
+    spec = TensorSpec(tensor.name, tensor.datatype, shape, bool(getattr(tensor, "optional", False)))
+    dtype = DTYPES.get(tensor.datatype)
+    item_bytes = dtype.itemsize if dtype is not None else ELEMENT_HEAD_BYTES
+    if prod(length for length in shape if length > 0) * item_bytes > TENSOR_BYTES_MAX:
+        raise SutError(
+            f"input {tensor.name!r} is {spec}, more than the {TENSOR_BYTES_MAX >> 30} GiB that one "
+            "message holds; give shorter lengths"
+        )
+    return spec
 
 
 def encode(array: Array, datatype: str) -> bytes:

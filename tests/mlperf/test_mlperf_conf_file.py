@@ -74,3 +74,11 @@ def test_the_official_parser_reads_the_same(lines: list[str], tmp_path: pathlib.
     rate = table.find("m", "Server", "target_qps")
     assert theirs.min_duration_ms == (10_000 if duration is None else as_integer(duration))
     assert theirs.server_target_qps == (1.0 if rate is None else as_number(rate))
+
+
+def test_only_the_blanks_of_c_separate_tokens() -> None:
+    for blank in "\x1c\x1d\x1e\x1f\x85\xa0":
+        assert parse_conf([f"*.Server.target_qps{blank}=10 = 1"]).values == {
+            f"*.Server.target_qps{blank}=10": "1"
+        }
+    assert parse_conf(["\v*.Server.target_qps\f=\t5 \r"]).values == {"*.Server.target_qps": "5"}

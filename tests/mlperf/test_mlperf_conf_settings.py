@@ -12,6 +12,7 @@ from loadgen_service.core.settings import Settings
 from loadgen_service.errors import SettingsError
 from loadgen_service.mlperf.benchmarks import BENCHMARKS, ROUNDS
 from loadgen_service.mlperf.conf.keys import OFFICIAL_SCENARIO
+from loadgen_service.mlperf.conf.settings import mlperf_layers
 
 
 def write(folder: pathlib.Path, name: str, *lines: str) -> str:
@@ -169,7 +170,7 @@ def test_a_missing_file_and_a_bad_line_are_one_line(tmp_path: pathlib.Path) -> N
     [
         ("*.Server.target_latency = 0.5", "target_latency_ms is 0 as LoadGen reads it"),
         ("*.Server.target_qps = nan", "target_qps is nan"),
-        ("*.Server.target_qps = -4", "target_qps: must be greater than 0"),
+        ("*.Server.target_qps = -4", "target_qps: must be greater than or equal to"),
         ("*.*.min_duration = -1", "none below 0"),
         ("*.*.min_query_count = 0", "min_query_count: must be greater than or equal to 1"),
     ],
@@ -194,3 +195,31 @@ def test_an_unknown_round_and_a_round_without_test05_seeds_are_refused() -> None
         f"test05_{name}_rng_seed": 3 for name in ("qsl", "sample_index", "schedule")
     }
     assert read({"round": "v5.1", "test05": True, **seeds}).seeds == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Server.target_qps = 5", r"write \*\.Server\.target_qps"),
+        ("target_qps = 5", r"write \*\.\*\.target_qps"),
+        ("*.Server.target_latencyy = 5", "did you mean target_latency"),
+        ("*.Sever.target_qps = 5", "did you mean Server"),
+        ("*.Server.frobnication = 5", "has no key 'frobnication'"),
+    ],
+)
+def test_a_name_that_loadgen_would_ignore_is_one_line(tmp_path, line: str, said: str) -> None:
+    path = tmp_path / "user.conf"
+    path.write_text(f"*.Server.min_duration = 1000\n{line}\n", encoding="utf-8")
+    asked = {"scenario": "server", "user_conf": str(path)}
+    with pytest.raises(SettingsError, match=said) as caught:
+        mlperf_layers(asked)
+    assert f"{path}:2: " in str(caught.value)
+    below, _ = mlperf_layers({**asked, "lenient_user_conf": True})
+    assert below.values["min_duration_ms"] == 1000
+
+
+@pytest.mark.parametrize("name", ["performance_sample_count", "expected_qps", "target_duration"])
+def test_names_of_published_files_that_loadgen_does_not_read_are_taken(tmp_path, name: str) -> None:
+    path = tmp_path / "user.conf"
+    path.write_text(f"*.Server.{name} = 5\n*.SingleStream.target_qps = 8\n", encoding="utf-8")
+    assert mlperf_layers({"scenario": "server", "user_conf": str(path)})

@@ -149,3 +149,8 @@ def test_a_request_has_the_shape_that_the_flag_says(batched, flag, sent):
     inputs = [TensorSpec("x", "FP32", (-1, 3, -1, -1))]
     [spec], is_batch = wanted_tensors(inputs, batched, [f"x:FP32:{flag}"])
     assert (spec.shape, is_batch) == sent
+
+
+def test_a_tensor_that_no_message_holds_is_named():
+    with pytest.raises(SettingsError, match="one message holds"):
+        parse_shape("x:FP32:100000,100000,100000")

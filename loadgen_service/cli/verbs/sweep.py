@@ -15,15 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import yaml
-
 from loadgen_service.cli.flags import FIRST_SCREEN, OneLineParser, given_flags, model_parser
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.scenarios import SCENARIOS
 from loadgen_service.core.search.rate_sweep import SweepPoint, highest_valid, next_rate, parse_range
 from loadgen_service.core.settings import Settings
 from loadgen_service.errors import RunError, SettingsError, UserError
-from loadgen_service.plain_yaml import YamlTrouble, load_yaml
+from loadgen_service.plain_yaml import YamlTrouble, dump_yaml, load_yaml
 
 if TYPE_CHECKING:
     from loadgen_service.cli.progress_view import View
@@ -98,7 +96,7 @@ def _claim(folder: Path, settings: Settings) -> None:
                 )
             return
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+        path.write_text(dump_yaml(asked), encoding="utf-8")
     except YamlTrouble as error:
         raise UserError(f"{path}: {error}; name another folder") from None
     except OSError as error:

@@ -37,6 +37,9 @@ class MlperfSettings(BaseModel):
         "mlperf) with our network path as its QDL",
     )
     user_conf: str = Field("", description="LoadGen's user.conf; read by the command line")
+    lenient_user_conf: bool = Field(
+        False, description="ignore names in user.conf that LoadGen does not know, as it does"
+    )
     audit_config: str = Field(
         "", description="LoadGen's audit.config, read only when named; it wins over all else"
     )

@@ -23,7 +23,9 @@ class TrafficSettings(BaseModel):
         "performance",
         description="measure speed, check every answer, both, or search the highest rate",
     )
-    target_qps: float = Field(1.0, gt=0, description="server: queries a second; offline: samples")
+    target_qps: float = Field(
+        1.0, ge=1e-6, description="server: queries a second; offline: samples"
+    )
     expected_latency_ms: float = Field(
         1.0, gt=0, description="single and multi stream: expected latency of a query"
     )

@@ -110,6 +110,18 @@ CONF_KEYS: Final[tuple[ConfKey, ...]] = (
 """What a user's or an audit file may say; seeds and TEST05 come from the built-in file alone."""
 
 
+READ_NAMES: Final = frozenset(key.name for key in CONF_KEYS)
+UNREAD_NAMES: Final = frozenset(
+    (
+        *("performance_sample_count", "expected_qps", "target_duration"),
+        *("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed", "accuracy_log_probability"),
+        *("test05", "test05_qsl_rng_seed", "test05_sample_index_rng_seed"),
+        *("test05_schedule_rng_seed", "server_num_issue_query_threads"),
+    )
+)
+"""Names that files of published submissions carry, and LoadGen does not read from a user's file."""
+
+
 def read_keys(
     table: ConfTable,
     model: str,

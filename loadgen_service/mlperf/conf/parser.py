@@ -16,6 +16,8 @@ _INTEGER: Final = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE
 )
+_TOKEN: Final = re.compile(r"[^ \t\n\v\f\r]+")
+"""Separators are those of C's isspace: other blanks of Unicode or Latin-1 belong to a token."""
 _UINT64: Final = 1 << 64
 
 
@@ -62,7 +64,7 @@ def parse_conf(lines: Iterable[str]) -> ConfTable:
     line_numbers: dict[str, int] = {}
     errors: list[ConfError] = []
     for number, line in enumerate(lines, start=1):
-        tokens = line.split()
+        tokens = _TOKEN.findall(line)
         problem = _read_line(tokens, values)
         if problem:
             errors.append(ConfError(number, problem))

@@ -20,6 +20,8 @@ from loadgen_service.errors import SettingsError
 from loadgen_service.mlperf.benchmarks import BENCHMARKS, ROUNDS, Benchmark
 from loadgen_service.mlperf.conf.keys import (
     OFFICIAL_SCENARIO,
+    READ_NAMES,
+    UNREAD_NAMES,
     ConfNumber,
     ConfValue,
     builtin_keys,
@@ -70,6 +72,8 @@ def mlperf_layers(asked: Mapping[str, object]) -> tuple[Layer, Layer]:
     below = _builtin_layer(named, asked, scenario)
     if named["user_conf"]:
         table = read_conf("user_conf", named["user_conf"])
+        if not _is_on(asked.get("lenient_user_conf")):
+            require_known_keys(table, named["user_conf"])
         _require_model(named["mlperf_model"], table)
         below |= read_keys(
             table, named["mlperf_model"], scenario, _numbers(below), named["user_conf"]
@@ -102,6 +106,37 @@ def read_conf(setting: str, path: str) -> ConfTable:
             f"a comment on a line of its own after '# '{more}"
         )
     return table
+
+
+def require_known_keys(table: ConfTable, path: str) -> None:
+    """Raises SettingsError for the first name that LoadGen would pass over without a word."""
+    for name in table.values:
+        trouble = _name_trouble(name)
+        if trouble:
+            at = f"{path}:{table.line_numbers.get(name, 0)}"
+            raise SettingsError(
+                f"{at}: {name}: {trouble}, or read the file as LoadGen does, which ignores it, "
+                "with --lenient-user-conf"
+            )
+
+
+def _name_trouble(name: str) -> str:
+    """What is wrong with a value's name, and the remedy; empty where nothing is."""
+    parts = name.rsplit(".", 2)
+    if len(parts) < 3:
+        half = f"*.{name}" if name.count(".") else f"*.*.{name}"
+        return f"names no model and scenario; write {half}"
+    _, scenario, key = parts
+    scenarios = ("*", *OFFICIAL_SCENARIO.values())
+    if scenario not in scenarios:
+        close = difflib.get_close_matches(scenario, scenarios, n=1, cutoff=0.5)
+        known = f"did you mean {close[0]}?" if close else f"use one of {', '.join(scenarios)}"
+        return f"LoadGen has no scenario {scenario!r}; {known} Correct it"
+    if key not in READ_NAMES and key not in UNREAD_NAMES:
+        close = difflib.get_close_matches(key, READ_NAMES, n=1, cutoff=0.6)
+        known = f"; did you mean {close[0]}?" if close else ";"
+        return f"LoadGen has no key {key!r}{known} Correct it"
+    return ""
 
 
 def _builtin_layer(

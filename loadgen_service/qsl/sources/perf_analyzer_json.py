@@ -158,6 +158,12 @@ def _array(where: str, datatype: str, content: Any) -> Array:
 def _texts(where: str, array: Array) -> Array:
     if not all(isinstance(element, str) for element in array.ravel().tolist()):
         raise UserError(f"{where}: values must be text for BYTES")
+    try:
+        "".join(array.ravel().tolist()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{where}: a text has a lone surrogate, which UTF-8 cannot carry; give it as b64"
+        ) from None
     return array
 
 

@@ -156,6 +156,14 @@ def request_parameters(settings: Settings) -> dict[str, Any]:
     return found
 
 
+def _as_json(request: Mapping[str, Any]) -> bytes:
+    """UTF-8 where it can be; escaped where a text has a lone surrogate, as the file had it."""
+    try:
+        return json.dumps(request, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(request).encode()
+
+
 class Prompts:
     """Samples as JSON bytes."""
 
@@ -166,7 +174,7 @@ class Prompts:
     def __init__(self, name: str, requests: list[dict[str, Any]], settings: Settings) -> None:
         self.name = name
         self.count = len(requests)
-        self._samples = [json.dumps(one, ensure_ascii=False).encode() for one in requests]
+        self._samples = [_as_json(one) for one in requests]
         # What every request carries is work too, though not kept in the samples.
         self._common = json.dumps(request_parameters(settings), sort_keys=True)
         self._api = settings.openai_api

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import yaml
 
 from loadgen_service.checksums import SUMS_FILE
 from loadgen_service.core.facts.run import RunFacts
@@ -44,6 +43,7 @@ from loadgen_service.core.summary.run import (
 from loadgen_service.core.verdict.judge import judge, series_facts
 from loadgen_service.errors import LoadgenError
 from loadgen_service.mlperf.logs.inputs import SeriesLog, series_log
+from loadgen_service.plain_yaml import dump_yaml
 from loadgen_service.qsl.scoring import TopScorer
 from loadgen_service.service.results.mlperf_logs import (
     note_without_logs,
@@ -311,7 +311,7 @@ def settings_yaml(settings: Settings) -> str:
     """What the user asked for, without the secrets of headers."""
     asked = public_settings(settings)
     given = {name: asked[name] for name in Settings.model_fields if name in asked}
-    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+    return dump_yaml(given)
 
 
 def _accuracy(directory: RunDirectory, material: Material) -> tuple[dict[str, float] | None, str]:

@@ -60,5 +60,8 @@ class OpenAiBuilder:
         own = json.loads(bytes(self._sample_of(samples[0])[0]))
         fields = {**own, **self._common}
         kept = {name: value for name, value in fields.items() if value is not None}
-        body = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            body = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
+            body = json.dumps(kept, separators=(",", ":")).encode()
         return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -92,9 +92,11 @@ def open_coordinator(options: WorkerOptions) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(options.coordinator, channel_options)
 
 
-def tls_trouble(details: str, flag_prefix: str = "--") -> str:
+def tls_trouble(details: str, flag_prefix: str = "--", was_reached: bool = False) -> str:
     """The certificate's fault in grpc's text of a failed connection, with the flags that cure
     it; empty where the text names none.
+
+    ``was_reached``: it answered before, so a closed socket is a service that ended.
     """
     _, found, cause = details.partition("CERTIFICATE_VERIFY_FAILED: ")
     if found:
@@ -105,7 +107,7 @@ def tls_trouble(details: str, flag_prefix: str = "--") -> str:
         )
     if "WRONG_VERSION_NUMBER" in details:
         return f"it speaks no TLS; leave {flag_prefix}tls-ca out, or name its TLS port"
-    if "handshake" in details or "Socket closed" in details:
+    if "handshake" in details or ("Socket closed" in details and not was_reached):
         return (
             "it ended the TLS handshake: if it asks for client certificates, see "
             f"{flag_prefix}tls-cert and {flag_prefix}tls-key, and whether ours has expired"

@@ -81,6 +81,7 @@ class Session:
         self._exit_code = 0
         self._signal = ""
         self._told = ""
+        self._was_reached = False
 
     # ------------------------------------------------------------ life
     async def run(self) -> int:
@@ -161,7 +162,9 @@ class Session:
 
     def _tell_trouble(self, details: str) -> None:
         """Say once what is wrong with a certificate, and go on trying."""
-        trouble = tls_trouble(details) if self._options.has_tls else ""
+        trouble = ""
+        if self._options.has_tls:
+            trouble = tls_trouble(details, was_reached=self._was_reached)
         if trouble and trouble != self._told:
             _tell(f"worker: coordinator {self._options.coordinator}: {trouble}")
         self._told = trouble or self._told
@@ -177,6 +180,7 @@ class Session:
         try:
             async for message in call:
                 self._heard_ns = time.monotonic_ns()
+                self._was_reached = True
                 self._hear(message)
         finally:
             self._call = None
