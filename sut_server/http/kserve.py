@@ -23,7 +23,7 @@ from sut_server.grpc.servicer import KSERVE, Servicer
 from sut_server.http.connection import JSON_BYTES_MAX, HttpCall, HttpRequest
 from sut_server.messages.sequence_params import END_KEY, ID_KEY, START_KEY
 from sut_server.messages.shared_memory import OFFSET_KEY, REGION_KEY, SIZE_KEY
-from sut_server.models.tensors import CONTENTS_FIELDS, DTYPES
+from sut_server.models.tensors import CONTENTS_FIELDS, DTYPES, element_count
 
 _JSON: Final = "application/json"
 _BINARY: Final = "application/octet-stream"
@@ -324,7 +324,12 @@ def _fill(tensor: Any, data: Any) -> None:
         values = [str(one).encode() for one in np.asarray(data, dtype=object).ravel()]
     else:
         with np.errstate(over="ignore"):  # a number too large for its type is infinite
-            values = np.asarray(data, dtype=DTYPES[tensor.datatype]).ravel().tolist()
+            array = np.asarray(data, dtype=DTYPES[tensor.datatype])
+        if array.size != element_count(tensor.shape):  # before millions of them are copied
+            raise ValueError(
+                f"input {tensor.name}: {array.size} values do not fill {list(tensor.shape)}"
+            )
+        values = array.ravel().tolist()
     getattr(tensor.contents, field).extend(values)
 
 
