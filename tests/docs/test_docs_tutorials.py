@@ -37,6 +37,7 @@ def test_commands_of_a_tutorial_work_as_pasted(name: str, tmp_path: Path) -> Non
         text=True,
         timeout=550,
         check=False,
+        start_new_session=True,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     named = re.findall(r"--out (\S+)", script)

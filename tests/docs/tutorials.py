@@ -6,7 +6,7 @@ import re
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROLOGUE = """set -eu
-trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+trap 'trap "" TERM; kill 0; wait' EXIT  # its process group: started in a session of its own
 # INVALID is a verdict, which depends on how busy this machine is; 2 and 3 are failures
 # and INVALID runs are compared only by force
 loadgen() {
