@@ -16,6 +16,23 @@ from loadgen_service.errors import UserError
 
 SUMS_FILE: Final = "SHA256SUMS"
 
+SUMMED_FILES: Final = (
+    "mixed.json",
+    "settings.yaml",
+    "summary.json",
+    "report.txt",
+    "report.html",
+    "records.parquet",
+    "responses.parquet",
+    "tokens.parquet",
+    "sut_metrics.parquet",
+    "mlperf_log_summary.txt",
+    "mlperf_log_detail.txt",
+    "mlperf_log_accuracy.json",
+    "mlperf_log_trace.json",
+)
+"""Result files of a run. One that is there and not listed says that the list was changed."""
+
 _REMEDY: Final = "use the files as the run wrote them, or run again"
 
 
@@ -68,8 +85,9 @@ def require_unchanged(directory: Path) -> None:
         found = file_sums(directory, wanted)
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
-    for name, digest in found.items():
-        if digest != wanted[name]:
+    unlisted = {name: "" for name in SUMMED_FILES if (directory / name).is_file()}
+    for name, digest in {**unlisted, **found}.items():
+        if digest != wanted.get(name):
             raise UserError(
                 f"{directory / name}: is not what the run wrote (its SHA-256 is not the one in "
                 f"{SUMS_FILE}): it is damaged or was edited; {_REMEDY}"

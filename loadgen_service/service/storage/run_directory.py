@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen_service.atomic_file import atomic_write
-from loadgen_service.checksums import SUMS_FILE, file_sums, sums_text, text_sum
+from loadgen_service.checksums import SUMMED_FILES, SUMS_FILE, file_sums, sums_text, text_sum
 from loadgen_service.core.summary.mixed import MIXED_FILE
 from loadgen_service.errors import RunError, UserError
 from loadgen_service.service.storage.journal import (
@@ -69,23 +69,7 @@ def take_lock(folder: Path) -> RunLock | None:
 STREAMS_FOLDER = "streams"
 """Below a mixed run's directory: a run directory for each stream, by its name."""
 
-RESULT_FILES = (
-    SUMS_FILE,
-    MIXED_FILE,
-    "settings.yaml",
-    "summary.json",
-    "report.txt",
-    "report.html",
-    "records.parquet",
-    "responses.parquet",
-    "tokens.parquet",
-    "sut_metrics.parquet",
-    "mlperf_log_summary.txt",
-    "mlperf_log_detail.txt",
-    "mlperf_log_accuracy.json",
-    "mlperf_log_trace.json",
-    JOURNAL_NAME,
-)
+RESULT_FILES = (SUMS_FILE, *SUMMED_FILES, JOURNAL_NAME)
 
 
 def new_run_id() -> str:
@@ -136,7 +120,7 @@ class RunDirectory:
 
     def write_summary(self, name: str, text: str) -> None:
         """Write the file that marks a run finished, after the digests of all others and its own."""
-        others = [one for one in RESULT_FILES if one not in (name, SUMS_FILE, JOURNAL_NAME)]
+        others = [one for one in SUMMED_FILES if one != name]
         sums = {**file_sums(self.path, others), name: text_sum(text)}
         self.write_text(SUMS_FILE, sums_text(sums))
         self.write_text(name, text)

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
 from typing import Final, Protocol, TypeAlias
 
 import grpc
@@ -28,6 +29,8 @@ from loadgen_proto import loadgen_pb2_grpc as pb_grpc
 from loadgen_service.core.records.columns import sent_columns
 from loadgen_service.worker.records.record_log import SealedRows
 from loadgen_service.worker.records.token_log import SealedTokens
+
+_LEFT_OVER_HEAD: Final = Struct("<II")
 
 RESPONSES_BYTES_MAX: Final = 1 << 20
 """Responses are cut into batches of about this size, far below any limit on messages."""
@@ -142,13 +145,30 @@ def _fill_tokens(batch: pb.TokenBatch, sequence: int, sealed: SealedTokens) -> N
 def write_left_over(
     path: Path, opening: pb.BatchStream, kept: Sequence[tuple[int, Sealed]]
 ) -> None:
-    """Batches that no coordinator acknowledged: length-delimited ``Batch`` messages, open first."""
+    """Batches that no coordinator acknowledged: ``Batch`` messages, open first, each behind its
+    length and its CRC-32 (4 bytes each, little-endian)."""
     messages = [pb.Batch(open=opening)]
     messages += [batch_message(sequence, sealed) for sequence, sealed in kept]
     with path.open("xb") as file:
         for message in messages:
             content = message.SerializeToString()
-            file.write(len(content).to_bytes(4, "little") + content)
+            file.write(_LEFT_OVER_HEAD.pack(len(content), crc32(content)) + content)
+
+
+def read_left_over(path: Path) -> tuple[list[pb.Batch], list[str]]:
+    """The whole messages of such a file up to its first damage, and that damage in words."""
+    content = path.read_bytes()
+    whole: list[pb.Batch] = []
+    at = 0
+    while at < len(content):
+        head = content[at : at + _LEFT_OVER_HEAD.size]
+        length, crc = _LEFT_OVER_HEAD.unpack(head) if len(head) == _LEFT_OVER_HEAD.size else (0, 1)
+        message = content[at + len(head) : at + len(head) + length]
+        if len(message) != length or crc32(message) != crc:
+            return whole, [f"{path}: damaged at byte {at}; what follows was left out"]
+        whole.append(pb.Batch.FromString(message))
+        at += len(head) + length
+    return whole, []
 
 
 class Sealed(Protocol):
