@@ -8,6 +8,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.units import NS_PER_S
 from loadgen_service.report.formatting import say_count, say_ns, say_rate
+from loadgen_service.report.tokens import TOKEN_RATE, TTFT
 
 PLAIN_INTERVAL_NS: Final = 5_000_000_000
 """A log of a run is read later: a line each five seconds tells enough."""
@@ -52,6 +53,7 @@ def figures(status: pb.RunStatus) -> dict[str, str]:
         "completed": say_count(counts.completed),
         "outstanding": say_count(live.outstanding),
         "failed": say_count(failed),
+        **_tokens(live),
         "rate": f"{say_rate(live.completed_qps)}/s",
         "p50": say_ns(live.latency_ns_p50),
         "p99": say_ns(live.latency_ns_p99),
@@ -61,6 +63,17 @@ def figures(status: pb.RunStatus) -> dict[str, str]:
         for name in ("rate", "p50", "p99"):
             shown[name] = "-"
     return shown
+
+
+def _tokens(live: pb.LiveFigures) -> dict[str, str]:
+    """Figures of a language model, which stand before the others; none of other models."""
+    if not live.ttft_ns_p50:
+        return {}
+    return {
+        f"{TTFT} p50": say_ns(live.ttft_ns_p50),
+        f"{TTFT} p99": say_ns(live.ttft_ns_p99),
+        TOKEN_RATE: say_rate(live.tokens_per_second),
+    }
 
 
 def share(status: pb.RunStatus) -> float | None:

@@ -17,9 +17,11 @@ from rich.text import Text
 
 from loadgen_service.cli import progress_lines
 from loadgen_service.core.printable import printable
+from loadgen_service.report.tokens import TOKEN_RATE, TTFT
 
 _BAR_WIDTH: Final = 60
 _COUNTED: Final = frozenset({"elapsed", "issued", "completed", "outstanding", "failed"})
+_SPOKEN: Final = frozenset({f"{TTFT} p50", f"{TTFT} p99", TOKEN_RATE})
 
 
 class View(Protocol):
@@ -110,14 +112,14 @@ def panel(status: pb.RunStatus) -> RenderableType:
 
 
 def _figures(status: pb.RunStatus) -> RenderableType:
-    """Two lines of ``name value``: how many, and how fast; they fit 80 columns."""
+    """Lines of ``name value``: how many, of tokens, and how fast; they fit 80 columns."""
     failed = status.queries.failed + status.queries.timed_out
-    counted, timed = Text(), Text()
+    counted, spoken, timed = Text(), Text(), Text()
     for name, value in progress_lines.figures(status).items():
-        line = counted if name in _COUNTED else timed
+        line = counted if name in _COUNTED else spoken if name in _SPOKEN else timed
         line.append(f"{name} ", style="dim")
         line.append(f"{value}   ", style="red" if name == "failed" and failed else "")
-    return Group(counted, timed)
+    return Group(*(line for line in (counted, spoken, timed) if line))
 
 
 def choose_view(quiet: bool) -> View:

@@ -92,6 +92,9 @@ def _live(live: pb.LiveFigures) -> Json:
         "p99_ms": live.latency_ns_p99 / NS_PER_MS,
         "max_ms": live.latency_ns_max / NS_PER_MS,
         "delay_p99_ms": live.issue_delay_ns_p99 / NS_PER_MS,
+        "ttft_p50_ms": live.ttft_ns_p50 / NS_PER_MS,
+        "ttft_p99_ms": live.ttft_ns_p99 / NS_PER_MS,
+        "tokens_per_second": live.tokens_per_second,
     }
 
 

@@ -162,7 +162,7 @@ class Counts(_message.Message):
     def __init__(self, planned: _Optional[int] = ..., not_issued: _Optional[int] = ..., issued: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., lost: _Optional[int] = ...) -> None: ...
 
 class LiveFigures(_message.Message):
-    __slots__ = ("completed_qps", "latency_ns_p50", "latency_ns_p90", "latency_ns_p99", "latency_ns_max", "issue_delay_ns_p50", "issue_delay_ns_p99", "outstanding")
+    __slots__ = ("completed_qps", "latency_ns_p50", "latency_ns_p90", "latency_ns_p99", "latency_ns_max", "issue_delay_ns_p50", "issue_delay_ns_p99", "outstanding", "ttft_ns_p50", "ttft_ns_p99", "tokens_per_second")
     COMPLETED_QPS_FIELD_NUMBER: _ClassVar[int]
     LATENCY_NS_P50_FIELD_NUMBER: _ClassVar[int]
     LATENCY_NS_P90_FIELD_NUMBER: _ClassVar[int]
@@ -171,6 +171,9 @@ class LiveFigures(_message.Message):
     ISSUE_DELAY_NS_P50_FIELD_NUMBER: _ClassVar[int]
     ISSUE_DELAY_NS_P99_FIELD_NUMBER: _ClassVar[int]
     OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    TTFT_NS_P50_FIELD_NUMBER: _ClassVar[int]
+    TTFT_NS_P99_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     completed_qps: float
     latency_ns_p50: int
     latency_ns_p90: int
@@ -179,7 +182,10 @@ class LiveFigures(_message.Message):
     issue_delay_ns_p50: int
     issue_delay_ns_p99: int
     outstanding: int
-    def __init__(self, completed_qps: _Optional[float] = ..., latency_ns_p50: _Optional[int] = ..., latency_ns_p90: _Optional[int] = ..., latency_ns_p99: _Optional[int] = ..., latency_ns_max: _Optional[int] = ..., issue_delay_ns_p50: _Optional[int] = ..., issue_delay_ns_p99: _Optional[int] = ..., outstanding: _Optional[int] = ...) -> None: ...
+    ttft_ns_p50: int
+    ttft_ns_p99: int
+    tokens_per_second: float
+    def __init__(self, completed_qps: _Optional[float] = ..., latency_ns_p50: _Optional[int] = ..., latency_ns_p90: _Optional[int] = ..., latency_ns_p99: _Optional[int] = ..., latency_ns_max: _Optional[int] = ..., issue_delay_ns_p50: _Optional[int] = ..., issue_delay_ns_p99: _Optional[int] = ..., outstanding: _Optional[int] = ..., ttft_ns_p50: _Optional[int] = ..., ttft_ns_p99: _Optional[int] = ..., tokens_per_second: _Optional[float] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
     __slots__ = ("worker_index", "host", "pid", "lost", "clock", "report")

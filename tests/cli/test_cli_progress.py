@@ -37,6 +37,17 @@ def test_figures_are_in_words_and_units():
     assert shown["outstanding"] == "2"
 
 
+def test_a_language_models_figures_stand_before_the_others():
+    told = status(seconds=5)
+    told.live.ttft_ns_p50, told.live.ttft_ns_p99 = 50_000_000, 90_000_000
+    told.live.tokens_per_second = 80.0
+    shown = progress_lines.figures(told)
+    assert (shown["TTFT p50"], shown["TTFT p99"], shown["tokens/s"]) == ("50 ms", "90 ms", "80")
+    names = list(shown)
+    assert names.index("tokens/s") < names.index("rate")
+    assert "TTFT p50" not in progress_lines.figures(status(seconds=5))
+
+
 def test_figures_before_the_first_answer_are_not_zero():
     early = status()
     early.queries.Clear()

@@ -13,7 +13,7 @@ from loadgen_proto import loadgen_pb2 as pb
 
 from loadgen_service.core.records.columns import REQUEST_COLUMNS, Status
 from loadgen_service.service.collect.collector import Collector, CorruptBatch, Received
-from loadgen_service.service.collect.live_stats import LiveStats
+from loadgen_service.service.collect.live_stats import LiveStats, figures_of
 from loadgen_service.service.storage.run_directory import RunDirectory
 from loadgen_service.service.storage.segment_reader import read_columns, read_responses
 from loadgen_service.service.storage.segments import frames
@@ -227,3 +227,21 @@ def test_batches_after_the_end_are_refused_with_a_reason(tmp_path: Path) -> None
         assert (await collector.offer(0, record_batch(1, [0]))).error == "the run is over"
 
     collect(tmp_path, test)
+
+
+def test_live_figures_have_a_language_models_first_tokens_and_rate() -> None:
+    live = LiveStats(4)
+    zeros = np.zeros(4, np.int64)
+    columns = {name: zeros.astype(dtype) for name, dtype in REQUEST_COLUMNS.items()}
+    columns["status"][:] = (Status.COMPLETED, Status.COMPLETED, Status.FAILED, Status.COMPLETED)
+    columns["token_count"][:] = (10, 30, 7, 0)
+    columns["first_response_ns"][:] = (50_000_000, 50_000_000, 900, -1)
+    columns["completed_ns"][:] = 2_000_000_000
+    live.take(figures_of(columns))
+    shown = live.figures(4)
+    assert shown.ttft_ns_p50 == pytest.approx(50_000_000, rel=0.01)
+    assert shown.tokens_per_second == 20.0
+    columns["token_count"][:] = 0
+    silent = LiveStats(4)
+    silent.take(figures_of(columns))
+    assert (silent.figures(4).ttft_ns_p50, silent.figures(4).tokens_per_second) == (0, 0.0)

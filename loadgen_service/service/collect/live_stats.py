@@ -43,6 +43,8 @@ class BatchFigures(NamedTuple):
     last_completed_ns: int
     issue_delay_ns: Bucketed
     by_sut: list[tuple[int, Ended]]
+    ttft_ns: Bucketed | None = None
+    token_count: int = 0
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ class LiveStats:
         self.by_worker: dict[int, Issuing] = {}
         self.issue_delay_ns = Histogram()
         self.last_completed_ns = 0
+        self.ttft_ns = Histogram()
+        self.token_count = 0
         self._due_ns: npt.NDArray[np.int64] | None = None
         self._requests_per_query = 1
 
@@ -139,6 +143,9 @@ class LiveStats:
         self.by_worker.setdefault(worker_index, Issuing()).issue_delay_ns.take(
             figures.issue_delay_ns
         )
+        if figures.ttft_ns is not None:
+            self.ttft_ns.take(figures.ttft_ns)
+            self.token_count += figures.token_count
         for sut, ended in figures.by_sut:
             self.all.take(ended)
             self.by_sut.setdefault(sut, Tally()).take(ended)
@@ -160,6 +167,7 @@ class LiveStats:
         latency = self.all.latency_ns
         p50, p90, p99 = latency.values_at_quantiles((0.5, 0.9, 0.99))
         delay_p50, delay_p99 = self.issue_delay_ns.values_at_quantiles((0.5, 0.99))
+        ttft_p50, ttft_p99 = self.ttft_ns.values_at_quantiles((0.5, 0.99))
         seconds = self.last_completed_ns / NS_PER_S
         return pb.LiveFigures(
             completed_qps=self.all.completed / seconds if seconds else 0.0,
@@ -170,6 +178,9 @@ class LiveStats:
             issue_delay_ns_p50=delay_p50,
             issue_delay_ns_p99=delay_p99,
             outstanding=max(0, issued - self.all.settled),
+            ttft_ns_p50=ttft_p50,
+            ttft_ns_p99=ttft_p99,
+            tokens_per_second=self.token_count / seconds if seconds else 0.0,
         )
 
     def sut_status(self, sut_index: int, address: str) -> pb.SutStatus:
@@ -203,7 +214,21 @@ def figures_of(columns: Columns) -> BatchFigures:
     else:
         parts = [(sut, suts == sut) for sut in np.unique(suts).tolist()]
     by_sut = [(sut, _ended(status[rows], latency[rows], service[rows])) for sut, rows in parts]
-    return BatchFigures(max(0, int(completed.max())), bucketed(delays), by_sut)
+    last_ns = max(0, int(completed.max()))
+    return BatchFigures(last_ns, bucketed(delays), by_sut, *_tokens(columns))
+
+
+def _tokens(columns: Columns) -> tuple[Bucketed | None, int]:
+    """Times to the first token, and tokens, of completed answers that have any."""
+    told = columns.get("token_count")
+    if told is None or not told.any():
+        return None, 0
+    counts = told.astype(np.int64, copy=False)
+    some = (counts > 0) & (columns["status"] == Status.COMPLETED)
+    first = columns["first_response_ns"].astype(np.int64, copy=False)
+    begun = some & (first != NEVER)
+    due = columns["scheduled_ns"].astype(np.int64, copy=False)
+    return bucketed(first[begun] - due[begun]), int(counts[some].sum())
 
 
 def _ended(
