@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -67,12 +68,19 @@ def six(readings: list[Reading]) -> bool:
 
 
 async def finish(bench: Bench, *urls: str, enough: Enough = six) -> tuple[Summary, Path]:
-    """A run that lasts until there are ``enough`` readings of every address."""
+    """A run whose load lasts until it saw ``enough`` readings of every address."""
+    before: list[int] = []
 
     def too_few() -> bool:
         files = sorted(bench.results.glob("*/series/sut-metrics-*.jsonl"))
         kept = [list(read_readings(file)) for file in files]
-        return len(kept) < len(urls) or not all(map(enough, kept))
+        if len(kept) < len(urls):
+            return True
+        if not before:
+            before.extend(map(len, kept))
+        return not all(
+            enough(readings[count:]) for readings, count in zip(kept, before, strict=True)
+        )
 
     bench.worker(hold=too_few)
     status = await bench.finish(**LASTING, **QUICK, sut_metrics=list(urls))
@@ -105,8 +113,8 @@ def test_readings_become_figures_a_parquet_file_and_words(bench: Any) -> None:
         assert json.loads(seen[0]["labels"]) == {"engine": "0", "model_name": "m"}
         text = (directory / "report.txt").read_text()
         assert "KV cache used (vllm:kv_cache_usage_perc) engine=0, model_name=m" in text
-        page = (directory / "report.html").read_text()
-        assert "servers&#x27; metrics said" in page
+        page = html.unescape((directory / "report.html").read_text())
+        assert "servers' metrics said" in page
         assert '"per cent"' in page
         assert not (directory / "series").exists()
         assert summary.notes == []
