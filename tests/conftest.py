@@ -33,7 +33,10 @@ LONGEST_FIRST = ("product", "prometheus", "triton", "integration", "simulation",
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file in one process, or a folder with one server, and begin with what takes long."""
+    """Keep a file in one process, and begin with what takes long.
+
+    So are a folder with one server, and the checks of all sources, which parse them once.
+    """
     root = Path(__file__).parent
 
     def folder(item: pytest.Item) -> str:
@@ -44,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
 
     for item in items:
-        group = name if (name := folder(item)) in ONE_SERVER else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        name = folder(item)
+        shared = name if name in ONE_SERVER else "sources" if name == item.path.name else ""
+        item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
     items.sort(key=turn)

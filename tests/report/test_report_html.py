@@ -76,7 +76,7 @@ def test_steps_and_latencies_add_up(tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_pieces_never_cut_a_query(tmp_path, monkeypatch, rows):
-    made = closed("multi_stream", 50)
+    made = closed("multi_stream", 12)
     summary = summary_of(made)
     directory = written(made, tmp_path)
     monkeypatch.setattr(records_reader, "ROWS_AT_ONCE", rows)
