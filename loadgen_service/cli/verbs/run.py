@@ -20,10 +20,11 @@ from loadgen_service.cli.ray_fleet import add_fleet_flags, ray_fleet
 from loadgen_service.cli.run_service import local_ports, open_service
 from loadgen_service.cli.settings_sources import read_settings
 from loadgen_service.core.settings import Settings
-from loadgen_service.errors import SettingsError
+from loadgen_service.errors import LoadgenError, RunError, SettingsError
 
 if TYPE_CHECKING:
     from loadgen_service.cli.run_watcher import Ended
+    from loadgen_service.cli.service_client import ServiceClient
     from loadgen_service.core.settings.mixed_streams import StreamSettings
 
 LINGER_MS: Final = 20_000
@@ -120,11 +121,23 @@ async def _run(given: argparse.Namespace, settings: Settings) -> Ended:
         async with open_service(given, settings, view.say) as client:
             ended = await run_to_end(client, settings, view)
             if given.service and settings.out and ended.summary_json:
-                await client.fetch(ended.run_id, Path(settings.out))
-                ended = ended.moved_to(settings.out)
+                ended = await fetched(client, ended, settings.out)
     finally:
         view.close()
     return ended
+
+
+async def fetched(client: ServiceClient, ended: Ended, out: str) -> Ended:
+    """``ended`` with its files in ``out``. Raises RunError that says where they are left, such as
+    when the token ended during the run."""
+    try:
+        await client.fetch(ended.run_id, Path(out))
+    except LoadgenError as error:
+        raise RunError(
+            f"run {ended.run_id}: it ended, and its results lie at the service in "
+            f"{ended.directory}; they were not downloaded to {out}: {error}"
+        ) from None
+    return ended.moved_to(out)
 
 
 def _tell(ended: Ended, as_json: bool) -> int:
