@@ -1,4 +1,4 @@
-"""On which connection a call goes out: the next in turn that has room."""
+"""On which connection a call goes out: that with the fewest open, in turn among equals."""
 
 from __future__ import annotations
 
@@ -91,13 +91,25 @@ def test_each_connection_gets_as_many_calls() -> None:
     assert sorted(rig.spread()) == [2, 2, 3]
 
 
-def test_calls_go_out_in_turn_whichever_connection_answers() -> None:
+def test_calls_go_out_where_answers_came_from() -> None:
     rig = Rig(3)
     rig.issue(6)
     rig.answer(0, 2)
+    assert rig.spread() == [2, 2, 2]
+    assert [sum(key >= 6 for key in link.wire.keys) for link in rig.links] == [2, 0, 0]
     rig.answer(1, 1)
-    assert sum(rig.spread()) == 6
-    assert [sum(key >= 6 for key in link.wire.keys) for link in rig.links] == [1, 1, 1]
+    assert [sum(key >= 8 for key in link.wire.keys) for link in rig.links] == [0, 1, 0]
+
+
+def test_idle_connections_take_their_turn() -> None:
+    rig = Rig(3)
+    used = []
+    for _ in range(6):
+        rig.issue(1)
+        (index,) = (at for at, link in enumerate(rig.links) if link.wire.keys)
+        used.append(index)
+        rig.links[index].wire.keys.clear()
+    assert sorted(used) == [0, 0, 1, 1, 2, 2]
 
 
 def test_where_there_is_no_room_another_connection_takes_the_call() -> None:

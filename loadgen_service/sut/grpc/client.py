@@ -64,8 +64,8 @@ class WirePath:
 class WireSut:
     """A SUT over ``connection_count`` connections to each of its endpoints.
 
-    Calls rotate over the connections that have room. Where none has, they wait in order; with no
-    connection at all they wait ``RECONNECT_TIMEOUT_NS`` and fail.
+    A call takes the connection with the fewest open. Where none has room, calls wait in order; with
+    no connection at all they wait ``RECONNECT_TIMEOUT_NS`` and fail.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class WireSut:
         if self.waiting:
             return self._wait(key, parts, released_ns)
         links = self._links
-        link = links[0] if len(links) == 1 else self._rotate()
+        link = links[0] if len(links) == 1 else self._emptiest()
         if not (
             link is not None
             and link.is_writable
@@ -184,6 +184,20 @@ class WireSut:
             self._sink(now_ns, events)
 
     # ------------------------------------------------------------ room
+    def _emptiest(self) -> Link | None:
+        """The connection with the fewest open calls; of equals, the next in turn.
+
+        A closed loop's next calls so leave where answers just came: one write for several calls.
+        """
+        found = self._rotate()
+        if found is None or not found.wire.open_count:
+            return found
+        fewest = found.wire.open_count
+        for link in self._links:
+            if link.wire.open_count < fewest:
+                found, fewest = link, link.wire.open_count
+        return found
+
     def _rotate(self) -> Link | None:
         links = self._links
         if not links:
