@@ -133,5 +133,5 @@ class _Dumper(yaml.SafeDumper):
 
 
 def dump_yaml(values: dict[str, Any]) -> str:
-    """A mapping as YAML that readers of YAML 1.1 and 1.2 take alike."""
+    """A mapping as YAML that readers of YAML 1.1 and 1.2 take as the same values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -14,6 +14,7 @@ from loadgen_service.core.figures.figure import figures_of
 from loadgen_service.core.summary.parts import MeasuredTimes, WorkerSummary
 from loadgen_service.core.summary.run import Summary, build_summary, summary_to_json
 from loadgen_service.report.formatting import report_said, say_figure
+from loadgen_service.report.html.page import Page
 from loadgen_service.report.html.tables import identity_tables
 from loadgen_service.report.text import render
 
@@ -64,7 +65,10 @@ def test_every_figure_reaches_text_page_and_summary(name: str) -> None:
     summary = summary_with(FULL)
     assert said in report_said(summary.workers[0])
     assert said in render(summary)
-    assert said in "".join(html for _, _, html in identity_tables(summary))
+    page = Page("workers")
+    for title, words, blocks in identity_tables(summary):
+        page.section(title, *blocks, words=words)
+    assert said in page.html()
 
 
 def test_figures_of_heartbeats_alone_stay_out_of_the_summary() -> None:

@@ -33,6 +33,9 @@ class Samples:
     def sample(self, index: int) -> tuple[bytes, ...]:
         return (np.full(16, index, "<f4").tobytes(),)
 
+    def shapes(self, index: int) -> None:
+        """All alike: the shape of the tensors."""
+
 
 class FakeCoordinator(pb_grpc.FleetServicer):
     """Serves one worker. ``said`` holds its words by kind, ``batches`` its batches by sequence."""

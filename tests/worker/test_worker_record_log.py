@@ -22,6 +22,7 @@ from loadgen_service.worker.uplink.sender import (
     SealedNothing,
     SealedResponses,
     batch_message,
+    read_left_over,
     write_left_over,
 )
 
@@ -126,10 +127,7 @@ def test_left_over_batches_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "left"
     opening = pb.BatchStream(run_id="r", worker_index=1)
     write_left_over(path, opening, [(5, SealedNothing(0)), (6, SealedNothing(0))])
-    content, found = path.read_bytes(), []
-    while content:
-        size = int.from_bytes(content[:4], "little")
-        found.append(pb.Batch.FromString(content[4 : 4 + size]))
-        content = content[4 + size :]
+    found, damage = read_left_over(path)
+    assert damage == []
     assert found[0].open == opening
     assert [batch.records.sequence for batch in found[1:]] == [5, 6]
