@@ -179,6 +179,13 @@ static int make_answer(struct call *call) {
     put_text(answer, 3, "nghttp2");
     put_tensor(answer, 4, "input", -1, 16);
     put_tensor(answer, 5, "output", -1, elements);
+  } else if (!strcmp(call->method, "ModelConfig")) {
+    static const uint8_t batched[] = {4 << 3, 8}; /* max_batch_size */
+    struct bytes config = {0};
+    put_text(&config, 1, "null");
+    append(&config, batched, sizeof batched);
+    put_field(answer, 1, config.at, config.size);
+    free(config.at);
   } else if (!strcmp(call->method, "ServerMetadata")) {
     put_text(answer, 1, "nghttp2_server");
     put_text(answer, 2, NGHTTP2_VERSION);
