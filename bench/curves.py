@@ -126,8 +126,8 @@ def run_length(quick: bool) -> list[Result]:
     """Add runs of 10^7 and 10^8 queries to the curves: some 15 minutes, and 12 GB of memory."""
     meter = Meter(0.05, budget_s=LONG_S)
     path = Path(__file__).parent / "curves.json"
-    found = json.loads(path.read_text())
-    kept = [point for point in found[RUN_LENGTH] if point["x"] < LONG_QUERIES[0]]
+    found = json.loads(path.read_text()) if path.exists() else {}
+    kept = [point for point in found.get(RUN_LENGTH, ()) if point["x"] < LONG_QUERIES[0]]
     with sut_server("--model", "null") as (address, _):
         meter.learn_start(address)
         for count in LONG_QUERIES[:1] if quick else LONG_QUERIES:
